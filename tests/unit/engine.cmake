@@ -1,0 +1,1 @@
+# tests and fuzz targets of this room

@@ -1,1 +1,2 @@
-# tests and fuzz targets of this room
+include(unit/server_attester.cmake)
+include(unit/server_front.cmake)

@@ -1,0 +1,1 @@
+# target_sources(attest PRIVATE ...): parsers and formats

@@ -1,0 +1,46 @@
+/*
+ * Policies (docs/FORMATS.md section 7): what a client or auditor believes, as a text file. Errors
+ * name the line.
+ */
+#ifndef ATTEST_POLICY_H
+#define ATTEST_POLICY_H
+
+#include "transparency/note.h"
+#include "common/hash.h"
+
+enum { POLICY_MAX = 1024 * 1024, POLICY_LINES_MAX = 4096, N_BOOT_PCRS = 13 };
+
+struct policy_hash {
+    char name[256]; /* model id, code name; empty for roots */
+    uint8_t sha256[SHA256_LEN];
+    bool test;      /* test-tpm-root */
+};
+
+struct policy_pcr {
+    struct policy_hash *values; /* allowed values; name unused */
+    size_t n_values;
+    bool ignored;
+    char reason[256];
+};
+
+struct policy {
+    struct note_key log;
+    char log_vkey[512];         /* the vkey's text */
+    struct policy_hash *roots;  /* both kinds */
+    size_t n_roots;
+    struct note_key *activators;
+    size_t n_activators;
+    unsigned k_activators;      /* 0 when there are none */
+    struct policy_hash *models, *codes;
+    size_t n_models, n_codes;
+    struct policy_pcr boot[N_BOOT_PCRS];
+    uint64_t max_interval_s, max_age_s;
+};
+
+/* ERR_MALFORMED "line 7: ..."; ERR_UNSUPPORTED for `quorum` and `release` other than none. */
+struct err policy_parse(struct policy *out, struct bytes text) MUST_USE;
+/* Reads and parses the file; messages name it. */
+struct err policy_load(struct policy *out, const char *path) MUST_USE;
+void policy_cleanup(struct policy *p);
+
+#endif

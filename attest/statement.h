@@ -1,0 +1,88 @@
+/*
+ * Statements, the log's entries (docs/FORMATS.md section 2): formatting for the prover, strict
+ * parsing for verifiers. What a statement claims is checked in verify.c.
+ */
+#ifndef ATTEST_STATEMENT_H
+#define ATTEST_STATEMENT_H
+
+#include "attest/attested.h"
+#include "attest/context.h"
+
+enum {
+    STATEMENT_MAX = 65535,
+    STATEMENT_CHAIN_MAX = 8,
+    STATEMENT_ACTIVATIONS_MAX = 16,
+    SIGNATURE_MAX = 1024,
+};
+
+enum statement_kind {
+    STATEMENT_HOST,
+    STATEMENT_BOOT,
+    STATEMENT_IDENTITY,
+    STATEMENT_QUOTE,
+    STATEMENT_STOP,
+};
+
+struct blob_ref {
+    uint64_t size;
+    uint8_t sha256[SHA256_LEN];
+};
+
+struct statement_host {
+    struct blob_ref ak_public, ek_certificate;
+    struct blob_ref chain[STATEMENT_CHAIN_MAX];
+    size_t n_chain;
+    struct blob_ref activations[STATEMENT_ACTIVATIONS_MAX];
+    size_t n_activations;
+};
+
+struct statement_boot {
+    uint8_t boot_id[BOOT_ID_LEN];
+    uint64_t reset_count, restart_count;
+    uint32_t counter_index;
+    uint8_t attest[ATTESTED_MAX];
+    size_t attest_len;
+    uint8_t signature[SIGNATURE_MAX];
+    size_t signature_len;
+};
+
+struct statement_identity {
+    uint8_t boot_id[BOOT_ID_LEN];
+    uint8_t spki_sha256[SHA256_LEN];
+    struct blob_ref runtime_log;
+};
+
+struct statement_quote {
+    struct pcr_values pcrs;
+    uint8_t attest[ATTESTED_MAX];
+    size_t attest_len;
+    uint8_t signature[SIGNATURE_MAX];
+    size_t signature_len;
+    uint8_t context_text[CONTEXT_MAX]; /* verbatim */
+    size_t context_len;
+    struct quote_context context;
+    uint64_t max_duration_s; /* STATEMENT_STOP only */
+};
+
+struct statement {
+    enum statement_kind kind;
+    struct tpm_name ak_name;
+    union {
+        struct statement_host host;
+        struct statement_boot boot;
+        struct statement_identity identity;
+        struct statement_quote quote; /* STATEMENT_QUOTE and STATEMENT_STOP */
+    };
+};
+
+const char *statement_kind_name(enum statement_kind kind);
+
+void statement_format(struct buf *out, const struct statement *s);
+/* ERR_MALFORMED with the line; ERR_UNSUPPORTED for another kind or version. */
+struct err statement_parse(struct statement *out, struct bytes text) MUST_USE;
+
+void blob_ref_of(struct blob_ref *out, struct bytes blob);
+/* ERR_UNTRUE unless size and hash agree. */
+struct err blob_ref_check(const struct blob_ref *ref, struct bytes blob) MUST_USE;
+
+#endif

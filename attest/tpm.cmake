@@ -1,0 +1,1 @@
+# library attest_tpm

@@ -1,0 +1,60 @@
+/*
+ * The TPM, through tpm2-tss (ESYS) over any TCTI. The only header of the files that include
+ * <tss2/...>; it shows none of their types. One `struct tpm` is one connection; not thread-safe.
+ *
+ * Errors name the command and the decoded response code; codes that ask for it (RETRY, YIELDED,
+ * TESTING, NV_RATE) are retried within a bound.
+ */
+#ifndef ATTEST_TPM_H
+#define ATTEST_TPM_H
+
+#include "attest/attested.h"
+#include "attest/credential.h"
+
+struct tpm;
+
+/* "device:/dev/tpmrm0", "swtpm:path=/run/x.sock", "swtpm:host=127.0.0.1,port=2321", "mssim:...".
+ * Starts the TPM up if it is not (TPM2_Startup(CLEAR) may answer INITIALIZE), flushes leftover
+ * transient objects and sessions where there is no resource manager. ERR_IO with the remedy when
+ * there is no TPM. */
+struct err tpm_open(struct tpm **out, const char *tcti) MUST_USE;
+void tpm_close(struct tpm *t);
+
+/* The EK certificate from NV (RSA-2048 at 0x01C00002, else P-256 0x01C0000A, P-384 0x01C00016), DER without
+ * padding. ERR_NOT_FOUND with the remedy. */
+struct err tpm_ek_certificate(struct tpm *t, struct buf *der) MUST_USE;
+
+/* Creates the attestation key (ECDSA P-256 SHA-256, restricted, primary in the endorsement hierarchy,
+ * fixed template) and the EK that the certificate is for; gives the AK's TPMT_PUBLIC. */
+struct err tpm_keys(struct tpm *t, struct buf *ak_public) MUST_USE;
+
+/* PCRs 0-15 of the SHA-256 bank. ERR_UNSUPPORTED when that bank is not allocated. */
+struct err tpm_pcr_read(struct tpm *t, struct pcr_values *out) MUST_USE;
+/* Extends the PCR in every allocated bank with the digest of a runtime log event. */
+struct err tpm_pcr_extend(struct tpm *t, unsigned pcr, const char *kind, struct bytes data) MUST_USE;
+
+/* TPM2_Quote over PCRs 0-15 of SHA-256; gives TPMS_ATTEST, TPMT_SIGNATURE and the values quoted
+ * (read until they fit the quote's digest). */
+struct err tpm_quote(struct tpm *t, struct buf *attest, struct buf *signature,
+                     struct pcr_values *pcrs, const uint8_t extra[SHA256_LEN]) MUST_USE;
+
+/* TPM2_ActivateCredential: the TPM2B bytes; gives the secret. ERR_UNTRUE when the TPM says that
+ * it does not fit its keys. */
+struct err tpm_activate(struct tpm *t, struct buf *secret, struct bytes id_object,
+                        struct bytes encrypted_secret) MUST_USE;
+
+/* reset and restart counts and clock now (TPM2_ReadClock; true counts come with a quote by the AK). */
+struct tpm_clock {
+    uint64_t clock_ms;
+    uint32_t reset_count, restart_count;
+    bool safe;
+};
+struct err tpm_clock_read(struct tpm *t, struct tpm_clock *out) MUST_USE;
+
+/* The boot counter: an NV counter of the owner's at `index`, defined on first use. Increments, then
+ * certifies the reading (TPM2_NV_Certify by the AK, 8 bytes at offset 0) over `extra`. */
+struct err tpm_counter_increment(struct tpm *t, uint32_t index) MUST_USE;
+struct err tpm_counter_certify(struct tpm *t, uint32_t index, const uint8_t extra[SHA256_LEN],
+                               struct buf *attest, struct buf *signature) MUST_USE;
+
+#endif

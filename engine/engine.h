@@ -1,0 +1,145 @@
+/*
+ * The engine: a model folder in, text out. It promises that a request's answer depends on the
+ * request and the model alone, bit for bit: never on batch mates, chunking, page placement or the
+ * number of threads (docs/NUMERICS.md).
+ *
+ * Threads: engine_submit, engine_cancel and the info functions may be called from any thread. Sinks
+ * are called on the thread that steps the engine; a sink must not block and must not call the
+ * engine, except engine_cancel.
+ */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include <jansson.h>
+
+#include "common/buf.h"
+#include "common/hash.h"
+
+struct engine;
+
+struct engine_options {
+    unsigned n_threads;    /* 0: one per CPU that this process may use */
+    unsigned max_requests; /* rows that decode together; 0: 16 */
+    unsigned max_context;  /* tokens of prompt and answer together; 0: the model's own maximum */
+    uint64_t kv_bytes;     /* memory for the KV cache; 0: enough for max_requests full contexts,
+                              at most a quarter of the machine's memory */
+    unsigned token_budget; /* tokens of one step, decode and prefill together; 0: 512 */
+};
+
+/* One measured file of the model folder: what was hashed is what is used. */
+struct engine_file {
+    char name[256]; /* relative to the folder */
+    uint64_t size;
+    uint8_t sha256[SHA256_LEN];
+};
+
+struct engine_info {
+    const char *model_id;     /* the folder's last component */
+    const char *architecture; /* config.json's, such as "LlamaForCausalLM" */
+    const char *numerics;     /* the numerics name, such as "ref-1" */
+    unsigned vocab_size, n_layers, max_context;
+    uint64_t n_parameters;
+    const struct engine_file *files; /* sorted bytewise by name */
+    size_t n_files;
+};
+
+/* Reads and hashes every file once (config, generation config, tokenizer, template, weights) and
+ * checks all shapes. Errors name the file, the reason and the remedy: a file that is missing,
+ * truncated or corrupt; an architecture, key or value that is not supported; too little memory. */
+struct err engine_open(struct engine **out, const char *model_dir,
+                       const struct engine_options *options) MUST_USE;
+/* Stops the stepping thread if there is one; ends requests in flight without calling their sinks;
+ * zeroes what held prompts. */
+void engine_free(struct engine *e);
+
+/* Valid as long as the engine. */
+const struct engine_info *engine_info(const struct engine *e);
+
+/* Sampling and stopping. engine_params_default() gives the model's own defaults
+ * (generation_config.json). */
+struct engine_params {
+    float temperature;        /* 0: greedy */
+    float top_p, min_p;       /* 1 and 0: off */
+    unsigned top_k;           /* 0: off */
+    float presence_penalty, frequency_penalty; /* 0: off */
+    float repetition_penalty; /* 1: off */
+    bool has_seed;            /* else one is drawn */
+    uint64_t seed;
+    unsigned choice;          /* index among the choices of one request: part of the random key */
+    unsigned max_tokens;      /* 0: as many as the context holds */
+    unsigned n_logprobs;      /* alternatives to report, 0 to 20 */
+    bool logprobs;
+    const char *const *stop;  /* stop strings, borrowed for the call of engine_submit */
+    size_t n_stop;            /* at most 16, each 1 to 256 bytes */
+    bool ignore_eos;
+};
+void engine_params_default(const struct engine *e, struct engine_params *out);
+
+/* Renders the model's chat template over OpenAI-style `messages` (an array of objects with "role"
+ * and "content", content a string or an array of {"type":"text","text":...}) with the generation
+ * prompt, and tokenizes it: special tokens in users' text stay text. ERR_USAGE for messages that
+ * the template refuses or that are not messages. Appends u32 token ids to `out`. */
+struct err engine_chat_tokens(const struct engine *e, const json_t *messages,
+                              struct buf *out) MUST_USE;
+/* Plain text with the tokenizer's own BOS rule; special tokens stay text. */
+struct err engine_text_tokens(const struct engine *e, struct bytes text, struct buf *out) MUST_USE;
+
+enum engine_finish {
+    ENGINE_UNFINISHED,
+    ENGINE_STOP,      /* an EOS token or a stop string */
+    ENGINE_LENGTH,    /* max_tokens, or the context is full */
+    ENGINE_CANCELLED,
+    ENGINE_FAILED,
+};
+
+struct engine_logprob {
+    uint32_t id;
+    float logprob;
+};
+
+struct engine_event {
+    struct bytes text;  /* new whole UTF-8 characters; may be empty; never part of a stop string */
+    bool has_token;     /* one token was sampled in this event */
+    struct engine_logprob token;
+    const struct engine_logprob *top; /* n_top alternatives, best first */
+    size_t n_top;
+    enum engine_finish finish; /* set in the request's last event, its only one without a successor */
+    const char *error;         /* with ENGINE_FAILED */
+    unsigned n_prompt, n_generated; /* tokens so far */
+    uint64_t seed;                  /* the one used */
+};
+
+typedef void engine_sink(void *context, const struct engine_event *event);
+
+/* Queues a request: at least one prompt token. ERR_LIMIT when prompt and max_tokens exceed the
+ * context (with the numbers), ERR_BUSY when more than 1,024 requests wait. The sink is called until
+ * an event with `finish` set, and not after. */
+struct err engine_submit(struct engine *e, uint64_t *id, const uint32_t *prompt, size_t n_prompt,
+                         const struct engine_params *params, engine_sink *sink,
+                         void *context) MUST_USE;
+/* Takes effect at the next step; the sink still gets its last event (ENGINE_CANCELLED). An unknown
+ * or finished id is ignored. */
+void engine_cancel(struct engine *e, uint64_t id);
+
+/* One step: decode rows first, then prefill chunks, under the token budget. False when there was
+ * nothing to do. Not while engine_start's thread runs. */
+bool engine_step(struct engine *e);
+/* Steps on a thread of the engine's own until engine_free. */
+struct err engine_start(struct engine *e) MUST_USE;
+
+/* The text of one token, as bytes (may be part of a UTF-8 character). For logprobs. */
+struct err engine_token_bytes(const struct engine *e, uint32_t id, struct buf *out) MUST_USE;
+
+struct engine_stats {
+    uint64_t n_steps, n_prompt_tokens, n_generated_tokens, n_finished;
+    unsigned n_running, n_waiting;
+    unsigned n_pages, n_pages_used;
+};
+void engine_stats(struct engine *e, struct engine_stats *out);
+
+/* The logits of every position of `tokens` as one prompt: float, (n_tokens, vocab_size), row by
+ * row. For tests and comparison with other implementations; not while engine_start's thread runs. */
+struct err engine_logits(struct engine *e, const uint32_t *tokens, size_t n_tokens,
+                         float *out) MUST_USE;
+
+#endif

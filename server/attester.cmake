@@ -1,0 +1,1 @@
+# library attester: channel, measurement, attester

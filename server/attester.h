@@ -1,0 +1,27 @@
+/*
+ * The attester process: TPM, attestation key, log writer; no socket to the network. It measures
+ * what the front reports, quotes every interval into the log, and answers nonces.
+ */
+#ifndef SERVER_ATTESTER_H
+#define SERVER_ATTESTER_H
+
+#include "common/buf.h"
+#include "transparency/note.h"
+
+struct attester_options {
+    const char *tcti;       /* tpm2-tss TCTI string: "device:/dev/tpmrm0", "swtpm:host=..,port=..", "swtpm:path=.." */
+    const char *state_dir;  /* log.db, log.key, runtime.log */
+    const char *origin;     /* the log's origin */
+    const struct note_key *activators; /* whose activation notes are taken */
+    size_t n_activators;
+    const char *const *ek_chain; /* paths of issuer certificates (PEM or DER), nearest first, root last */
+    size_t n_ek_chain;
+    uint64_t quote_interval_s;
+};
+
+/* Opens log and TPM and checks both (so that a bad TPM or log is reported before anything loads).
+ * Then serves `channel_fd` until CHANNEL_STOP has been answered or the other side closes. Returns
+ * an error when it must end: the TPM failed, a commit failed, the PCRs do not fit the runtime log. */
+struct err attester_run(const struct attester_options *options, int channel_fd) MUST_USE;
+
+#endif

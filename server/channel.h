@@ -1,0 +1,50 @@
+/*
+ * The channel between front and attester: bounded frames over a socketpair (SOCK_STREAM).
+ *
+ *     u32 type | u64 id | u32 length | payload
+ *
+ * A request carries an id chosen by the front; its answer carries the same. Both sides treat a
+ * frame that breaks the limits as the end of the other side.
+ */
+#ifndef SERVER_CHANNEL_H
+#define SERVER_CHANNEL_H
+
+#include "common/buf.h"
+
+enum { CHANNEL_PAYLOAD_MAX = 9 * 1024 * 1024, CHANNEL_HEADER_LEN = 16 };
+
+enum channel_type {
+    /* front to attester */
+    CHANNEL_MEASURE = 1,    /* measurement_encode; once, before listening */
+    CHANNEL_QUOTE = 2,      /* 32-byte nonce */
+    CHANNEL_ACTIVATE = 3,   /* u16-prefixed credential and secret: the TPM2B bytes, one after the other */
+    CHANNEL_ACTIVATION = 4, /* a signed activation note */
+    CHANNEL_STOP = 5,       /* planned stop; payload: u32 seconds of maximum duration */
+    /* attester to front */
+    CHANNEL_MEASURED = 17,   /* empty: measured, extended, logged, quoted once */
+    CHANNEL_EVIDENCE = 18,   /* evidence JSON */
+    CHANNEL_ACTIVATED = 19,  /* 32-byte answer */
+    CHANNEL_ACCEPTED = 20,   /* u64 index of the new host statement */
+    CHANNEL_STOPPED = 21,    /* empty: the stop statement is durable */
+    CHANNEL_ERROR = 31,      /* u32 err code, then the message */
+};
+
+struct channel_frame {
+    uint32_t type;
+    uint64_t id;
+    struct bytes payload; /* borrowed */
+};
+
+void channel_encode(struct buf *out, uint32_t type, uint64_t id, struct bytes payload);
+/* The first whole frame in `data`: *used is its length, or 0 if more bytes are needed.
+ * ERR_MALFORMED for an unknown type or a length over the limit. */
+struct err channel_decode(struct channel_frame *out, size_t *used, struct bytes data) MUST_USE;
+
+/* Blocking, for start-up and tests: `payload` holds what the frame borrows. ERR_NOT_FOUND when the
+ * other side closed. */
+struct err channel_send(int fd, uint32_t type, uint64_t id, struct bytes payload) MUST_USE;
+struct err channel_receive(int fd, struct channel_frame *out, struct buf *payload) MUST_USE;
+void channel_error_payload(struct buf *out, struct err e); /* code and err_message() */
+struct err channel_error_decode(struct bytes payload) MUST_USE; /* as an error of this process */
+
+#endif

@@ -1,0 +1,1 @@
+# library front and exe blindllama-server

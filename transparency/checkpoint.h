@@ -1,0 +1,26 @@
+/*
+ * Checkpoints (C2SP tlog-checkpoint): a log's origin, size and root, in a signed note.
+ */
+#ifndef TRANSPARENCY_CHECKPOINT_H
+#define TRANSPARENCY_CHECKPOINT_H
+
+#include "transparency/merkle.h"
+#include "transparency/note.h"
+
+struct checkpoint {
+    char origin[NOTE_NAME_MAX + 1];
+    uint64_t size;
+    struct merkle_hash root;
+};
+
+/* Parses a checkpoint's text (a note's text). Extension lines are read over. ERR_MALFORMED. */
+struct err checkpoint_parse(struct checkpoint *out, struct bytes text) MUST_USE;
+void checkpoint_format(struct buf *out, const struct checkpoint *c);
+
+/* Note form, `key`'s signature, origin equal to `origin`: all must hold. */
+struct err checkpoint_verify(struct checkpoint *out, struct bytes signed_note, const char *origin,
+                             const struct note_key *key) MUST_USE;
+struct err checkpoint_sign(struct buf *out, const struct checkpoint *c,
+                           const struct note_signer *signer) MUST_USE;
+
+#endif

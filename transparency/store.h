@@ -1,0 +1,83 @@
+/*
+ * The log on disk: one SQLite file, append-only by schema (DESIGN.md section 8).
+ *
+ * A writer holds the file alone (one connection that writes and checkpoints; a second writer is
+ * refused with ERR_BUSY). When store_append returns, the entries, their nodes, their blobs and a
+ * signed checkpoint over them are durable (WAL, synchronous=FULL): only then may anybody be told.
+ * A failed COMMIT is final: store_append returns ERR_IO and every later call on the store fails;
+ * the process must end and start again from the disk.
+ *
+ * The entry bytes are read back from the database and hashed again before the head is signed.
+ * Entries are bytes here; what they mean is for `attest`.
+ */
+#ifndef TRANSPARENCY_STORE_H
+#define TRANSPARENCY_STORE_H
+
+#include "transparency/checkpoint.h"
+#include "transparency/merkle.h"
+#include "transparency/tiles.h"
+
+enum {
+    STORE_ENTRY_MAX = 65535,           /* tlog-tiles: u16 length */
+    STORE_BLOB_MAX = 16 * 1024 * 1024,
+};
+
+struct store;
+
+/* Makes a new log of `signer`'s name as origin; ERR_USAGE if the file exists. The empty checkpoint
+ * (size 0) is signed and stored. */
+struct err store_create(const char *path, const struct note_signer *signer) MUST_USE;
+
+/* Opens for writing and checks: origin and key are the signer's (ERR_UNTRUE: "the log is of origin
+ * X"), pragmas as set, newest checkpoint's signature, the right edge against it, the last entries
+ * against their hashes. */
+struct err store_open(struct store **out, const char *path,
+                      const struct note_signer *signer) MUST_USE;
+/* Opens read-only; never writes nor checkpoints. Works beside a writer, and on a file alone (a copy
+ * without -wal). ERR_MALFORMED if it is not such a log. */
+struct err store_open_readonly(struct store **out, const char *path) MUST_USE;
+void store_close(struct store *s);
+
+const char *store_origin(const struct store *s); /* borrowed */
+const char *store_vkey(const struct store *s);   /* the log's verifier key */
+
+struct store_entry {
+    struct bytes bytes;        /* 1 to STORE_ENTRY_MAX */
+    const struct bytes *blobs; /* stored with the entry, found by SHA-256 */
+    size_t n_blobs;
+};
+
+/* Appends all entries under one COMMIT with one signed checkpoint. `first_index` gets the index of
+ * the first; the rest follow. Blobs that are already stored are not stored again. */
+struct err store_append(struct store *s, uint64_t *first_index, const struct store_entry *entries,
+                        size_t n_entries) MUST_USE;
+
+/* The newest checkpoint, as signed note bytes and parsed; either may be NULL. */
+struct err store_checkpoint(struct store *s, struct buf *note, struct checkpoint *out) MUST_USE;
+/* The checkpoint note of exactly that size; ERR_NOT_FOUND. */
+struct err store_checkpoint_at(struct store *s, uint64_t size, struct buf *note) MUST_USE;
+
+struct err store_entry_read(struct store *s, uint64_t index, struct buf *out) MUST_USE; /* appends */
+struct err store_blob_read(struct store *s, const uint8_t sha256[SHA256_LEN],
+                           struct buf *out) MUST_USE; /* appends; checked against its hash */
+struct err store_prove_inclusion(struct store *s, struct merkle_proof *out, uint64_t index,
+                                 uint64_t size) MUST_USE;
+struct err store_prove_consistency(struct store *s, struct merkle_proof *out, uint64_t old_size,
+                                   uint64_t new_size) MUST_USE;
+/* The bytes of a tile or entry bundle as tlog-tiles serves them; ERR_NOT_FOUND if the newest
+ * checkpoint does not cover that width. */
+struct err store_tile(struct store *s, const struct tile *t, struct buf *out) MUST_USE;
+
+/* For auditors: everything is recomputed from the raw bytes. Calls `visit` for each entry in order
+ * (its bytes, its leaf hash), checks the stored nodes, every stored checkpoint (signature and root
+ * at its size) and every blob against its name. The first failure is ERR_UNTRUE and names the
+ * entry, checkpoint or blob. `visit` may be NULL. */
+typedef struct err store_visit(void *context, uint64_t index, struct bytes entry,
+                               const struct merkle_hash *leaf);
+struct err store_fsck(struct store *s, const struct note_key *key, store_visit *visit,
+                      void *context) MUST_USE;
+
+/* A consistent copy of the whole file (VACUUM INTO). ERR_USAGE if `path` exists. */
+struct err store_snapshot(struct store *s, const char *path) MUST_USE;
+
+#endif

@@ -9,7 +9,7 @@ enum { MESSAGE_MAX = 1024 };
 
 static _Thread_local char message[MESSAGE_MAX];
 
-struct err err_set(enum err_code code, const char *format, ...)
+struct err err_set_message(enum err_code code, const char *format, ...)
 {
     /* The arguments may hold err_message() itself, so the text is made apart. */
     char text[MESSAGE_MAX];
@@ -21,7 +21,7 @@ struct err err_set(enum err_code code, const char *format, ...)
     return (struct err){code};
 }
 
-struct err err_errno(const char *format, ...)
+struct err err_errno_message(const char *format, ...)
 {
     int saved = errno;
     char text[MESSAGE_MAX];
@@ -39,6 +39,8 @@ struct err err_errno(const char *format, ...)
 
 struct err err_context(struct err e, const char *format, ...)
 {
+    if (!is_err(e))
+        return e;
     char text[MESSAGE_MAX];
     va_list args;
     va_start(args, format);

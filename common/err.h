@@ -42,14 +42,27 @@ static inline bool is_err(struct err e)
     return e.code != ERR_NONE;
 }
 
-/* Sets this thread's message (at most 1,023 bytes, longer ones are cut) and returns the error. */
-struct err err_set(enum err_code code, const char *format, ...) MUST_USE PRINTF_LIKE(2, 3);
+struct err err_set_message(enum err_code code, const char *format, ...) MUST_USE PRINTF_LIKE(2, 3);
+struct err err_errno_message(const char *format, ...) MUST_USE PRINTF_LIKE(1, 2);
 
-/* As err_set, for a failed system call: appends ": " and strerror(errno); code ERR_IO, or
- * ERR_NOT_FOUND for ENOENT, ERR_MEMORY for ENOMEM. */
-struct err err_errno(const char *format, ...) MUST_USE PRINTF_LIKE(1, 2);
+/* Tells the compiler that an error is one, so that it sees which outputs a success has set. */
+static inline struct err err_certain(struct err e)
+{
+    if (e.code == ERR_NONE)
+        __builtin_unreachable();
+    return e;
+}
 
-/* Puts "<context>: " before this thread's message and returns `e` with its code unchanged. */
+/* err_set(code, format, ...): sets this thread's message (at most 1,023 bytes, longer ones are cut)
+ * and returns the error. `code` is never ERR_NONE. */
+#define err_set(...) err_certain(err_set_message(__VA_ARGS__))
+
+/* err_errno(format, ...): as err_set, for a failed system call: appends ": " and strerror(errno);
+ * code ERR_IO, or ERR_NOT_FOUND for ENOENT, ERR_MEMORY for ENOMEM. */
+#define err_errno(...) err_certain(err_errno_message(__VA_ARGS__))
+
+/* Puts "<context>: " before this thread's message and returns `e` with its code unchanged; a success
+ * passes through and leaves the message alone. */
 struct err err_context(struct err e, const char *format, ...) MUST_USE PRINTF_LIKE(2, 3);
 
 /* The message of the last error of this thread; "" before the first. Valid until the next one. */

@@ -13,13 +13,17 @@ struct checkpoint {
     struct merkle_hash root;
 };
 
-/* Parses a checkpoint's text (a note's text). Extension lines are read over. ERR_MALFORMED. */
+/* Parses a checkpoint's text (a note's text). Extension lines are read over. The origin is any line
+ * of 1 to NOTE_NAME_MAX bytes, not only a key's name. ERR_MALFORMED; ERR_LIMIT for a size over
+ * MERKLE_SIZE_MAX. */
 struct err checkpoint_parse(struct checkpoint *out, struct bytes text) MUST_USE;
 void checkpoint_format(struct buf *out, const struct checkpoint *c);
 
-/* Note form, `key`'s signature, origin equal to `origin`: all must hold. */
+/* Note form, `key`'s signature, origin equal to `origin`: all must hold. ERR_MALFORMED, ERR_LIMIT,
+ * ERR_UNTRUE. */
 struct err checkpoint_verify(struct checkpoint *out, struct bytes signed_note, const char *origin,
                              const struct note_key *key) MUST_USE;
+/* Appends the signed note. ERR_USAGE and the like if `c` could not be read back. */
 struct err checkpoint_sign(struct buf *out, const struct checkpoint *c,
                            const struct note_signer *signer) MUST_USE;
 

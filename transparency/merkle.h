@@ -1,6 +1,6 @@
 /*
- * The Merkle tree of RFC 6962 section 2.1 (= RFC 9162 section 2.1) over SHA-256: leaf hashes, heads,
- * inclusion and consistency proofs. Pure: no memory of its own, no clock, no file.
+ * The Merkle tree of RFC 6962 section 2.1 (= RFC 9162 section 2.1) over SHA-256: leaf hashes,
+ * heads, inclusion and consistency proofs. Pure: no memory of its own, no clock, no file.
  *
  * A proof is an array of hashes, the leaf's sibling first, up to the root's child. Verification
  * follows the iterative algorithms of RFC 9162; every refusal is ERR_UNTRUE and says why.

@@ -53,16 +53,18 @@ struct err note_skey_parse(struct note_signer *out, struct bytes text) MUST_USE;
 void note_skey_format(struct buf *out, const struct note_signer *signer);
 
 /* Loads "PRIVATE+KEY+..." from a file; with `create`, a missing file is made (mode 0600, durable,
- * never replacing one) with a fresh NOTE_ED25519 key of that name. ERR_USAGE when the file's key has
- * another name, or when the file's mode lets group or others at it; ERR_NOT_FOUND; ERR_MALFORMED. */
+ * never replacing one) with a fresh NOTE_ED25519 key of that name. ERR_USAGE when the file's key
+ * has another name, or when the file's mode lets group or others at it; ERR_NOT_FOUND;
+ * ERR_MALFORMED. */
 struct err note_signer_load(struct note_signer *out, const char *path, const char *name,
                             bool create) MUST_USE;
 
 struct note_signature {
-    struct bytes name;      /* borrowed from the note */
+    struct bytes name; /* borrowed from the note */
     uint32_t id;
-    uint8_t signature[512]; /* what follows the id, cut at 512 bytes; longer ones are skipped types */
-    size_t signature_len;   /* of `signature`, so at most 512 */
+    uint8_t
+        signature[512];   /* what follows the id, cut at 512 bytes; longer ones are skipped types */
+    size_t signature_len; /* of `signature`, so at most 512 */
 };
 
 struct note {
@@ -72,8 +74,8 @@ struct note {
 };
 
 /* Parses the form only: valid UTF-8, no control character but newline, 1 to NOTE_SIGNATURES_MAX
- * signature lines after the last empty line. ERR_MALFORMED; ERR_LIMIT over NOTE_MAX. `out` borrows from `data`. (struct note is
- * large: allocate it, not on small stacks.) */
+ * signature lines after the last empty line. ERR_MALFORMED; ERR_LIMIT over NOTE_MAX. `out` borrows
+ * from `data`. (struct note is large: allocate it, not on small stacks.) */
 struct err note_parse(struct note *out, struct bytes data) MUST_USE;
 
 /* ERR_UNTRUE if no line is by `key` (type NOTE_ED25519), or one that is does not verify. */

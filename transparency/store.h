@@ -1,14 +1,15 @@
 /*
  * The log on disk: one SQLite file, append-only by schema (DESIGN.md section 8).
  *
- * A writer holds the file alone (one connection that writes and checkpoints; a second writer is
- * refused with ERR_BUSY). When store_append returns, the entries, their nodes, their blobs and a
- * signed checkpoint over them are durable (WAL, synchronous=FULL): only then may anybody be told.
- * A failed COMMIT is final: store_append returns ERR_IO and every later call on the store fails;
- * the process must end and start again from the disk.
+ * A writer holds the file alone, by a lock on "<path>.lock" (one connection that writes and
+ * checkpoints; a second writer is refused with ERR_BUSY). When store_append returns, the entries,
+ * their nodes, their blobs and a signed checkpoint over them are durable (WAL, synchronous=FULL):
+ * only then may anybody be told. A failed COMMIT is final: store_append returns ERR_IO and every
+ * later call on the store fails; the process must end and start again from the disk.
  *
  * The entry bytes are read back from the database and hashed again before the head is signed.
- * Entries are bytes here; what they mean is for `attest`.
+ * Entries are bytes here; what they mean is for `attest`. A store is used by one thread at a time,
+ * and not across fork.
  */
 #ifndef TRANSPARENCY_STORE_H
 #define TRANSPARENCY_STORE_H
@@ -18,8 +19,9 @@
 #include "transparency/tiles.h"
 
 enum {
-    STORE_ENTRY_MAX = 65535,           /* tlog-tiles: u16 length */
+    STORE_ENTRY_MAX = 65535, /* tlog-tiles: u16 length */
     STORE_BLOB_MAX = 16 * 1024 * 1024,
+    STORE_APPEND_MAX = 65536, /* entries under one COMMIT */
 };
 
 struct store;
@@ -33,9 +35,14 @@ struct err store_create(const char *path, const struct note_signer *signer) MUST
  * against their hashes. */
 struct err store_open(struct store **out, const char *path,
                       const struct note_signer *signer) MUST_USE;
-/* Opens read-only; never writes nor checkpoints. Works beside a writer, and on a file alone (a copy
- * without -wal). ERR_MALFORMED if it is not such a log. */
+/* Opens read-only; never writes to the log nor checkpoints. Works beside a writer in another
+ * process, and on a file alone (a copy; also in a folder that cannot be written). The schema must
+ * be exactly a log's, and the newest checkpoint be signed by the key that the file names:
+ * ERR_MALFORMED, ERR_UNTRUE. Whose key that is, is for the caller; what else the file holds is for
+ * store_fsck. A file with "<path>.lock" beside it is a log in its own place: SQLite's -wal and -shm
+ * are used there. */
 struct err store_open_readonly(struct store **out, const char *path) MUST_USE;
+/* After a clean close by the last one who had it open, the one file is the log. */
 void store_close(struct store *s);
 
 const char *store_origin(const struct store *s); /* borrowed */
@@ -47,17 +54,23 @@ struct store_entry {
     size_t n_blobs;
 };
 
-/* Appends all entries under one COMMIT with one signed checkpoint. `first_index` gets the index of
- * the first; the rest follow. Blobs that are already stored are not stored again. */
+/* Appends all entries (1 to STORE_APPEND_MAX) under one COMMIT with one signed checkpoint.
+ * `first_index` gets the index of the first; the rest follow. Blobs that are already stored are not
+ * stored again. ERR_USAGE, ERR_LIMIT and ERR_BUSY leave the store as it was; ERR_IO is final. */
 struct err store_append(struct store *s, uint64_t *first_index, const struct store_entry *entries,
                         size_t n_entries) MUST_USE;
+
+/* ERR_UNTRUE if this is not a continuation of the tree that `known`, an earlier verified checkpoint
+ * of this log, told of: a fork, or an older copy of the file put back in place. */
+struct err store_check_extends(struct store *s, const struct checkpoint *known) MUST_USE;
 
 /* The newest checkpoint, as signed note bytes and parsed; either may be NULL. */
 struct err store_checkpoint(struct store *s, struct buf *note, struct checkpoint *out) MUST_USE;
 /* The checkpoint note of exactly that size; ERR_NOT_FOUND. */
 struct err store_checkpoint_at(struct store *s, uint64_t size, struct buf *note) MUST_USE;
 
-struct err store_entry_read(struct store *s, uint64_t index, struct buf *out) MUST_USE; /* appends */
+struct err store_entry_read(struct store *s, uint64_t index,
+                            struct buf *out) MUST_USE; /* appends */
 struct err store_blob_read(struct store *s, const uint8_t sha256[SHA256_LEN],
                            struct buf *out) MUST_USE; /* appends; checked against its hash */
 struct err store_prove_inclusion(struct store *s, struct merkle_proof *out, uint64_t index,
@@ -68,10 +81,12 @@ struct err store_prove_consistency(struct store *s, struct merkle_proof *out, ui
  * checkpoint does not cover that width. */
 struct err store_tile(struct store *s, const struct tile *t, struct buf *out) MUST_USE;
 
-/* For auditors: everything is recomputed from the raw bytes. Calls `visit` for each entry in order
- * (its bytes, its leaf hash), checks the stored nodes, every stored checkpoint (signature and root
- * at its size) and every blob against its name. The first failure is ERR_UNTRUE and names the
- * entry, checkpoint or blob. `visit` may be NULL. */
+/* For auditors: everything is recomputed from the raw bytes. Checks the file's structure; calls
+ * `visit` for each entry in order (its bytes, its leaf hash; it may read the store); checks the
+ * stored nodes, every stored checkpoint (signature and root at its size) and every blob against its
+ * name; nothing may be missing or left over. The first failure is ERR_UNTRUE (damage of the file's
+ * structure: ERR_MALFORMED), or the error of `visit`, and names the entry, checkpoint or blob. What
+ * `visit` was shown counts only once store_fsck has succeeded. `visit` may be NULL. */
 typedef struct err store_visit(void *context, uint64_t index, struct bytes entry,
                                const struct merkle_hash *leaf);
 struct err store_fsck(struct store *s, const struct note_key *key, store_visit *visit,

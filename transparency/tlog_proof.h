@@ -20,8 +20,7 @@ struct err tlog_proof_parse(struct tlog_proof *out, struct bytes text) MUST_USE;
 void tlog_proof_format(struct buf *out, const struct tlog_proof *p);
 /* Origin, log signature, inclusion of `entry` at p->index. Gives the checkpoint. ERR_MALFORMED,
  * ERR_UNTRUE. Cosignatures are for the caller's policy (note_verify_cosignature). */
-struct err tlog_proof_verify(struct checkpoint *out, const struct tlog_proof *p,
-                             struct bytes entry, const char *origin,
-                             const struct note_key *key) MUST_USE;
+struct err tlog_proof_verify(struct checkpoint *out, const struct tlog_proof *p, struct bytes entry,
+                             const char *origin, const struct note_key *key) MUST_USE;
 
 #endif

@@ -1,0 +1,265 @@
+/* The log on disk: what is appended is read back, provable and never changed. */
+#include "store_fixture.h"
+
+static void what_is_appended_is_read_back_and_provable(void **state)
+{
+    (void)state;
+    struct store *s = fixture_open();
+    assert_string_equal(store_origin(s), "example.org/log");
+    BUF_AUTO vkey = BUF_INIT;
+    note_vkey_format(&vkey, &signer.key);
+    assert_string_equal(store_vkey(s), buf_str(&vkey));
+    fixture_fill(s, 0, 40);
+    assert_ok(fixture_check(s, 40));
+    assert_ok(store_fsck(s, &signer.key, NULL, NULL));
+    store_close(s);
+}
+
+static void every_size_is_continued_after_a_restart(void **state)
+{
+    (void)state;
+    for (uint64_t i = 0; i < 19; i++) {
+        struct store *s = fixture_open();
+        assert_ok(fixture_append(s, i));
+        store_close(s);
+    }
+    struct store *s = fixture_open();
+    assert_ok(fixture_check(s, 19));
+    assert_ok(store_fsck(s, &signer.key, NULL, NULL));
+    for (uint64_t old = 0; old <= 19; old++) {
+        BUF_AUTO note = BUF_INIT;
+        struct checkpoint a, b;
+        struct merkle_proof p;
+        assert_ok(store_checkpoint_at(s, old, &note));
+        assert_ok(checkpoint_verify(&a, buf_bytes(&note), "example.org/log", &signer.key));
+        assert_int_equal(a.size, old);
+        assert_ok(store_checkpoint(s, NULL, &b));
+        assert_ok(store_prove_consistency(s, &p, old, 19));
+        assert_ok(merkle_verify_consistency(old, &a.root, 19, &b.root, &p));
+        assert_ok(store_check_extends(s, &a));
+    }
+    store_close(s);
+}
+
+static void a_batch_is_one_checkpoint(void **state)
+{
+    (void)state;
+    struct store *s = fixture_open();
+    struct store_entry entries[300];
+    for (size_t i = 0; i < 300; i++)
+        entries[i] = (struct store_entry){.bytes = bytes_of("0123456789", 1 + i % 10)};
+    uint64_t first = 7;
+    assert_ok(store_append(s, &first, entries, 300));
+    assert_int_equal(first, 0);
+    BUF_AUTO note = BUF_INIT;
+    assert_int_equal(store_checkpoint_at(s, 299, &note).code, ERR_NOT_FOUND);
+    assert_ok(store_checkpoint_at(s, 300, &note));
+    assert_ok(store_fsck(s, &signer.key, NULL, NULL));
+    store_close(s);
+}
+
+static struct err count_visit(void *context, uint64_t index, struct bytes entry,
+                              const struct merkle_hash *leaf)
+{
+    uint64_t *n = context;
+    assert_int_equal(index, *n);
+    BUF_AUTO wanted = BUF_INIT;
+    fixture_entry(&wanted, index);
+    assert_true(bytes_equal(entry, buf_bytes(&wanted)));
+    struct merkle_hash h = merkle_leaf(entry);
+    assert_true(merkle_equal(&h, leaf));
+    if (++*n == 5)
+        return err_set(ERR_UNTRUE, "the visitor has seen enough");
+    return err_ok();
+}
+
+static void a_replay_visits_every_entry_in_order_and_stops_at_the_visitors_error(void **state)
+{
+    (void)state;
+    struct store *s = fixture_open();
+    fixture_fill(s, 0, 4);
+    uint64_t n = 0;
+    assert_ok(store_fsck(s, &signer.key, count_visit, &n));
+    assert_int_equal(n, 4);
+    fixture_fill(s, 4, 8);
+    n = 0;
+    assert_refused(store_fsck(s, &signer.key, count_visit, &n), ERR_UNTRUE, "seen enough");
+    assert_ok(fixture_append(s, 8)); /* the store is as usable as before */
+    store_close(s);
+}
+
+static void tiles_hold_the_tree_and_the_entries(void **state)
+{
+    (void)state;
+    struct store *s = fixture_open();
+    struct store_entry entries[520];
+    struct merkle_hash leaves[520];
+    for (size_t i = 0; i < 520; i++) {
+        entries[i] = (struct store_entry){.bytes = bytes_of("0123456789", 1 + i % 10)};
+        leaves[i] = merkle_leaf(entries[i].bytes);
+    }
+    uint64_t first;
+    assert_ok(store_append(s, &first, entries, 520));
+    BUF_AUTO b = BUF_INIT;
+    assert_ok(store_tile(s, &(struct tile){0, 1, 256}, &b));
+    assert_int_equal(b.len, 256 * SHA256_LEN);
+    assert_memory_equal(b.data, leaves + 256, b.len);
+    buf_clear(&b);
+    assert_ok(store_tile(s, &(struct tile){0, 2, 8}, &b));
+    assert_memory_equal(b.data, leaves + 512, 8 * SHA256_LEN);
+    buf_clear(&b);
+    assert_ok(store_tile(s, &(struct tile){1, 0, 2}, &b));
+    assert_int_equal(b.len, 2 * SHA256_LEN);
+    struct merkle_hash root = merkle_root(leaves + 256, 256);
+    assert_memory_equal(b.data + SHA256_LEN, &root, SHA256_LEN);
+    buf_clear(&b);
+    assert_ok(store_tile(s, &(struct tile){TILE_LEVEL_ENTRIES, 2, 3}, &b));
+    static const uint8_t bundle[] = "\0\3"
+                                    "012"
+                                    "\0\4"
+                                    "0123"
+                                    "\0\5"
+                                    "01234";
+    assert_true(bytes_equal(buf_bytes(&b), bytes_of(bundle, sizeof bundle - 1)));
+    const struct tile beyond[] = {{0, 2, 9},  {0, 2, 256},        {0, 3, 1},
+                                  {1, 0, 3},  {2, 0, 1},          {0, 0, 0},
+                                  {63, 0, 1}, {0, UINT64_MAX, 1}, {TILE_LEVEL_ENTRIES, 2, 9}};
+    for (size_t i = 0; i < sizeof beyond / sizeof beyond[0]; i++)
+        assert_int_equal(store_tile(s, &beyond[i], &b).code, ERR_NOT_FOUND);
+    store_close(s);
+}
+
+static void impossible_appends_are_refused_and_change_nothing(void **state)
+{
+    (void)state;
+    struct store *s = fixture_open();
+    fixture_fill(s, 0, 3);
+    uint8_t *big = calloc(1, STORE_BLOB_MAX + 1);
+    struct bytes big_blob = bytes_of(big, STORE_BLOB_MAX + 1), empty_blob = {0};
+    struct store_entry entry = {.bytes = bytes_of(big, STORE_ENTRY_MAX + 1)};
+    uint64_t index = 99;
+    assert_int_equal(store_append(s, &index, &entry, 1).code, ERR_LIMIT);
+    entry.bytes.len = 0;
+    assert_int_equal(store_append(s, &index, &entry, 1).code, ERR_LIMIT);
+    entry = (struct store_entry){.bytes = bytes_of("x", 1), .blobs = &big_blob, .n_blobs = 1};
+    assert_int_equal(store_append(s, &index, &entry, 1).code, ERR_LIMIT);
+    assert_int_equal(store_append(s, &index, &entry, 0).code, ERR_USAGE);
+    assert_int_equal(index, 99);
+    /* The largest that are allowed. */
+    big_blob.len--;
+    entry.bytes = bytes_of(big, STORE_ENTRY_MAX);
+    assert_ok(store_append(s, &index, &entry, 1));
+    assert_int_equal(index, 3);
+    entry.blobs = &empty_blob;
+    assert_ok(store_append(s, &index, &entry, 1));
+    free(big);
+    assert_ok(store_fsck(s, &signer.key, NULL, NULL));
+    store_close(s);
+}
+
+static void what_is_not_there_is_not_found(void **state)
+{
+    (void)state;
+    struct store *s = fixture_open();
+    fixture_fill(s, 0, 3);
+    BUF_AUTO b = BUF_INIT;
+    struct merkle_proof p;
+    uint8_t name[SHA256_LEN] = {0};
+    assert_int_equal(store_entry_read(s, 3, &b).code, ERR_NOT_FOUND);
+    assert_int_equal(store_entry_read(s, UINT64_MAX, &b).code, ERR_NOT_FOUND);
+    assert_int_equal(store_blob_read(s, name, &b).code, ERR_NOT_FOUND);
+    assert_int_equal(store_checkpoint_at(s, 4, &b).code, ERR_NOT_FOUND);
+    assert_int_equal(store_checkpoint_at(s, UINT64_MAX, &b).code, ERR_NOT_FOUND);
+    assert_int_equal(store_prove_inclusion(s, &p, 0, 4).code, ERR_NOT_FOUND);
+    assert_int_equal(store_prove_inclusion(s, &p, 3, 3).code, ERR_USAGE);
+    assert_int_equal(store_prove_consistency(s, &p, 1, 4).code, ERR_NOT_FOUND);
+    assert_int_equal(b.len, 0);
+    store_close(s);
+}
+
+static void an_older_copy_is_found_by_a_newer_checkpoint(void **state)
+{
+    (void)state;
+    struct store *s = fixture_open();
+    fixture_fill(s, 0, 3);
+    assert_ok(store_snapshot(s, fixture_path("old.db")));
+    fixture_fill(s, 3, 5);
+    struct checkpoint known, fork;
+    assert_ok(store_checkpoint(s, NULL, &known));
+    assert_ok(store_check_extends(s, &known));
+    store_close(s);
+    assert_ok(store_open(&s, fixture_path("old.db"), &signer));
+    assert_refused(store_check_extends(s, &known), ERR_UNTRUE, "older copy");
+    struct store_entry other = {.bytes = bytes_of_str("another history")};
+    uint64_t index;
+    assert_ok(store_append(s, &index, &other, 1));
+    assert_ok(store_append(s, &index, &other, 1));
+    assert_refused(store_check_extends(s, &known), ERR_UNTRUE, "another branch");
+    fork = known;
+    strcpy(fork.origin, "example.org/log2");
+    assert_refused(store_check_extends(s, &fork), ERR_UNTRUE, "of origin");
+    store_close(s);
+}
+
+static void the_schema_refuses_to_change_or_skip_rows(void **state)
+{
+    (void)state;
+    struct store *s = fixture_open();
+    fixture_fill(s, 0, 3);
+    store_close(s);
+    const char *bad[] = {
+        "UPDATE entry SET bytes = x'00' WHERE idx = 1",
+        "UPDATE node SET hash = zeroblob(32)",
+        "UPDATE meta SET origin = 'o'",
+        "UPDATE blob SET bytes = x'00'",
+        "UPDATE checkpoint SET note = x'00' WHERE size = 3",
+        "DELETE FROM entry WHERE idx = 2",
+        "DELETE FROM node",
+        "DELETE FROM meta",
+        "DELETE FROM blob",
+        "DELETE FROM checkpoint WHERE size = 3",
+        "INSERT OR REPLACE INTO entry VALUES (1, x'00')",
+        "REPLACE INTO entry VALUES (2, x'00')",
+        "INSERT OR REPLACE INTO node VALUES (0, 1, zeroblob(32))",
+        "INSERT OR REPLACE INTO meta VALUES (1, 'o', 'v')",
+        "INSERT OR REPLACE INTO blob SELECT sha256, x'00' FROM blob",
+        "INSERT OR REPLACE INTO checkpoint VALUES (3, x'00')",
+        "INSERT INTO checkpoint VALUES (2, x'00')",
+        "INSERT INTO checkpoint VALUES (4, x'00')",
+        "INSERT INTO entry VALUES (4, x'00')",
+        "INSERT INTO entry VALUES (-1, x'00')",
+        "INSERT INTO entry VALUES (3, x'')",
+        "INSERT INTO entry VALUES (3, 'text')",
+        "INSERT INTO entry VALUES (3, zeroblob(65536))",
+        "INSERT INTO node VALUES (0, 4, zeroblob(32))",
+        "INSERT INTO node VALUES (0, 3, zeroblob(31))",
+        "INSERT INTO node VALUES (63, 0, zeroblob(32))",
+        "INSERT INTO blob VALUES (zeroblob(31), x'00')",
+        "INSERT OR IGNORE INTO entry VALUES (1, x'00')",
+        "INSERT INTO entry (bytes) VALUES (NULL)",
+        "INSERT INTO entry VALUES (1, x'00') ON CONFLICT DO UPDATE SET bytes = x'00'",
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        if (fixture_sql(log_path, bad[i], true) == SQLITE_OK)
+            fail_msg("went through: %s", bad[i]);
+    s = fixture_open();
+    assert_ok(fixture_check(s, 3));
+    assert_ok(store_fsck(s, &signer.key, NULL, NULL));
+    store_close(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(what_is_appended_is_read_back_and_provable),
+        TEST(every_size_is_continued_after_a_restart),
+        TEST(a_batch_is_one_checkpoint),
+        TEST(a_replay_visits_every_entry_in_order_and_stops_at_the_visitors_error),
+        TEST(tiles_hold_the_tree_and_the_entries),
+        TEST(impossible_appends_are_refused_and_change_nothing),
+        TEST(what_is_not_there_is_not_found),
+        TEST(an_older_copy_is_found_by_a_newer_checkpoint),
+        TEST(the_schema_refuses_to_change_or_skip_rows),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,269 @@
+/*
+ * The auditor's replay: everything that the file says is computed again from the raw bytes. Nothing
+ * stored is believed but the signatures of the key that the auditor brought.
+ */
+#include "transparency/store_db.h"
+
+#include <string.h>
+
+enum { LEVELS = 63 };
+
+/* One pass over the tables side by side, each in its order. */
+struct replay {
+    struct store *s;
+    struct merkle_edge edge;     /* over the entries read so far */
+    uint64_t n_nodes;            /* complete subtrees so far */
+    sqlite3_stmt *nodes[LEVELS]; /* by level, prepared when the first is due */
+    sqlite3_stmt *checkpoints;   /* owned by the store */
+    bool have_checkpoint;        /* its row is the next to be met */
+    uint64_t checkpoint_size;
+};
+
+static void append_hash(struct buf *out, const struct merkle_hash *h)
+{
+    buf_append_hex(out, bytes_of(h->bytes, SHA256_LEN));
+}
+
+/* The first row of the file check is "ok", or what is wrong with the file's structure. */
+static struct err check_structure(struct store *s)
+{
+    STORE_STATEMENT *st = NULL;
+    bool row = false;
+    TRY(store_statement(&st, s, SQL_CHECK_FILE));
+    TRY(store_step(s, st, &row));
+    const char *told = row ? (const char *)sqlite3_column_text(st, 0) : NULL;
+    if (told == NULL || strcmp(told, "ok") != 0)
+        return err_set(ERR_MALFORMED, "%s: the file's structure is damaged: %s", s->path,
+                       told != NULL ? told : "no answer");
+    return err_ok();
+}
+
+static struct err check_key(struct store *s, const struct note_key *key)
+{
+    if (strcmp(s->key.name, key->name) != 0)
+        return err_set(ERR_UNTRUE, "%s: the log is of origin '%s', not of '%s'", s->path,
+                       s->key.name, key->name);
+    if (s->key.type != key->type || s->key.id != key->id ||
+        memcmp(s->key.public_key, key->public_key, ED25519_PUBLIC_LEN) != 0)
+        return err_set(ERR_UNTRUE, "%s: the log of '%s' is of key %08x, not of the key %08x given",
+                       s->path, s->key.name, (unsigned)s->key.id, (unsigned)key->id);
+    return err_ok();
+}
+
+static struct err node_statement(struct replay *r, unsigned level)
+{
+    if (r->nodes[level] != NULL)
+        return err_ok();
+    if (sqlite3_prepare_v2(r->s->db, "SELECT idx, hash FROM node WHERE level = ?1 ORDER BY idx", -1,
+                           &r->nodes[level], NULL) != SQLITE_OK)
+        return store_db_err(r->s, "read the tree");
+    return store_bind_int(r->s, r->nodes[level], 1, level);
+}
+
+/* The next stored node of this level must be `index` with hash `h`. */
+static struct err check_node(struct replay *r, unsigned level, uint64_t index,
+                             const struct merkle_hash *h)
+{
+    bool row = false;
+    TRY(node_statement(r, level));
+    TRY(store_step(r->s, r->nodes[level], &row));
+    uint64_t found = 0;
+    struct merkle_hash stored;
+    if (row) {
+        TRY(store_column_u64(&found, r->nodes[level], 0, "a node's index"));
+        TRY(store_column_hash(&stored, r->nodes[level], 1, "a node"));
+    }
+    if (!row || found != index)
+        return err_set(ERR_UNTRUE, "%s: entry %llu: node %llu of level %u is missing", r->s->path,
+                       (unsigned long long)r->edge.size, (unsigned long long)index, level);
+    r->n_nodes++;
+    if (merkle_equal(h, &stored))
+        return err_ok();
+    BUF_AUTO text = BUF_INIT;
+    buf_append_str(&text, level == 0 ? "stored bytes hash to " : "its subtree hashes to ");
+    append_hash(&text, h);
+    buf_append_str(&text, ", the node says ");
+    append_hash(&text, &stored);
+    return err_set(ERR_UNTRUE, "%s: entry %llu: %s (level %u, index %llu)", r->s->path,
+                   (unsigned long long)r->edge.size, buf_str(&text), level,
+                   (unsigned long long)index);
+}
+
+/* The leaf, and every subtree that it completes, against the stored nodes. */
+static struct err check_nodes(struct replay *r, const struct merkle_hash *leaf)
+{
+    struct merkle_hash h = *leaf;
+    uint64_t index = r->edge.size;
+    TRY(check_node(r, 0, index, &h));
+    size_t left = r->edge.n_subtrees;
+    for (unsigned level = 0; (index & 1) != 0; index >>= 1) {
+        h = merkle_node(&r->edge.subtrees[--left], &h);
+        TRY(check_node(r, ++level, index >> 1, &h));
+    }
+    return err_ok();
+}
+
+static struct err next_checkpoint(struct replay *r)
+{
+    TRY(store_step(r->s, r->checkpoints, &r->have_checkpoint));
+    if (r->have_checkpoint)
+        TRY(store_column_u64(&r->checkpoint_size, r->checkpoints, 0, "a checkpoint's size"));
+    return err_ok();
+}
+
+/* The bytes must be exactly what the log signs: a checkpoint without extensions, one signature. */
+static struct err check_form(struct replay *r, const struct checkpoint *c, struct bytes note)
+{
+    BUF_AUTO text = BUF_INIT;
+    checkpoint_format(&text, c);
+    buf_append_str(&text, "\n");
+    size_t n_newlines = 0;
+    for (size_t i = text.len; i < note.len; i++)
+        n_newlines += note.data[i] == '\n';
+    if (note.len < text.len || memcmp(note.data, text.data, text.len) != 0 || n_newlines != 1)
+        return err_set(ERR_UNTRUE, "%s: checkpoint %llu holds more than the log signs", r->s->path,
+                       (unsigned long long)c->size);
+    return err_ok();
+}
+
+/* If a checkpoint is stored for the size reached, it must be signed and have this root. */
+static struct err check_checkpoint(struct replay *r)
+{
+    if (!r->have_checkpoint || r->checkpoint_size != r->edge.size)
+        return err_ok();
+    struct bytes note;
+    struct checkpoint c;
+    TRY(store_column_blob(&note, r->checkpoints, 1, NOTE_MAX, "a checkpoint's note"));
+    TRY(store_check_note(r->s, &c, r->checkpoint_size, note));
+    TRY(check_form(r, &c, note));
+    struct merkle_hash root = merkle_edge_root(&r->edge);
+    if (!merkle_equal(&c.root, &root)) {
+        BUF_AUTO text = BUF_INIT;
+        append_hash(&text, &root);
+        buf_append_str(&text, ", the checkpoint says ");
+        append_hash(&text, &c.root);
+        return err_set(ERR_UNTRUE, "%s: checkpoint %llu: the entries' root is %s", r->s->path,
+                       (unsigned long long)c.size, buf_str(&text));
+    }
+    return next_checkpoint(r);
+}
+
+static struct err replay_entry(struct replay *r, sqlite3_stmt *entries, store_visit *visit,
+                               void *context)
+{
+    uint64_t index;
+    struct bytes bytes;
+    TRY(store_column_u64(&index, entries, 0, "an entry's index"));
+    if (index != r->edge.size)
+        return err_set(ERR_UNTRUE, "%s: entry %llu is missing", r->s->path,
+                       (unsigned long long)r->edge.size);
+    TRY(store_column_blob(&bytes, entries, 1, STORE_ENTRY_MAX, "an entry"));
+    struct merkle_hash leaf = merkle_leaf(bytes);
+    TRY(check_nodes(r, &leaf));
+    merkle_edge_append(&r->edge, &leaf);
+    TRY(check_checkpoint(r));
+    return visit != NULL ? visit(context, index, bytes, &leaf) : err_ok();
+}
+
+/* Nothing is left over in any table: no unsigned entries, no checkpoint without entries, no node
+ * outside the tree. */
+static struct err check_ends(struct replay *r, uint64_t last_checkpoint)
+{
+    if (r->have_checkpoint)
+        return err_set(ERR_UNTRUE, "%s: checkpoint %llu, but the log has %llu entries", r->s->path,
+                       (unsigned long long)r->checkpoint_size, (unsigned long long)r->edge.size);
+    if (last_checkpoint != r->edge.size)
+        return err_set(ERR_UNTRUE, "%s: entry %llu is under no checkpoint", r->s->path,
+                       (unsigned long long)last_checkpoint);
+    STORE_STATEMENT *st = NULL;
+    bool row = false;
+    uint64_t n = 0;
+    TRY(store_statement(&st, r->s, SQL_NODE_COUNT));
+    TRY(store_step(r->s, st, &row));
+    TRY(store_column_u64(&n, st, 0, "the number of nodes"));
+    if (n != r->n_nodes)
+        return err_set(ERR_UNTRUE, "%s: %llu nodes are stored where the entries make %llu",
+                       r->s->path, (unsigned long long)n, (unsigned long long)r->n_nodes);
+    return err_ok();
+}
+
+static struct err replay_log(struct replay *r, store_visit *visit, void *context)
+{
+    STORE_STATEMENT *checkpoints = NULL;
+    STORE_STATEMENT *entries = NULL;
+    TRY(store_statement(&checkpoints, r->s, SQL_CHECKPOINT_ALL));
+    TRY(store_statement(&entries, r->s, SQL_ENTRY_ALL));
+    r->checkpoints = checkpoints;
+    TRY(next_checkpoint(r));
+    if (!r->have_checkpoint || r->checkpoint_size != 0)
+        return err_set(ERR_UNTRUE, "%s: the checkpoint of the empty log is missing", r->s->path);
+    TRY(check_checkpoint(r));
+    uint64_t last_checkpoint = 0;
+    for (;;) {
+        bool row = false;
+        TRY(store_step(r->s, entries, &row));
+        if (!row)
+            break;
+        uint64_t due = r->have_checkpoint ? r->checkpoint_size : 0;
+        TRY(replay_entry(r, entries, visit, context));
+        if (due == r->edge.size)
+            last_checkpoint = due;
+    }
+    return check_ends(r, last_checkpoint);
+}
+
+static struct err check_blob(struct store *s, sqlite3_stmt *st)
+{
+    struct merkle_hash name;
+    struct bytes bytes;
+    TRY(store_column_hash(&name, st, 0, "a blob's name"));
+    TRY(store_column_blob(&bytes, st, 1, STORE_BLOB_MAX, "a blob"));
+    struct merkle_hash found;
+    sha256(found.bytes, bytes);
+    if (merkle_equal(&name, &found))
+        return err_ok();
+    BUF_AUTO text = BUF_INIT;
+    append_hash(&text, &name);
+    buf_append_str(&text, ": its bytes hash to ");
+    append_hash(&text, &found);
+    return err_set(ERR_UNTRUE, "%s: blob %s", s->path, buf_str(&text));
+}
+
+static struct err check_blobs(struct store *s)
+{
+    STORE_STATEMENT *st = NULL;
+    TRY(store_statement(&st, s, SQL_BLOB_ALL));
+    for (;;) {
+        bool row = false;
+        TRY(store_step(s, st, &row));
+        if (!row)
+            return err_ok();
+        TRY(check_blob(s, st));
+    }
+}
+
+static struct err check_all(struct store *s, const struct note_key *key, store_visit *visit,
+                            void *context)
+{
+    TRY(check_structure(s));
+    TRY(check_key(s, key));
+    struct replay r = {.s = s};
+    struct err e = replay_log(&r, visit, context);
+    for (unsigned level = 0; level < LEVELS; level++)
+        sqlite3_finalize(r.nodes[level]);
+    TRY(e);
+    return check_blobs(s);
+}
+
+struct err store_fsck(struct store *s, const struct note_key *key, store_visit *visit,
+                      void *context)
+{
+    TRY(store_usable(s));
+    STORE_STATEMENT *begin = NULL;
+    TRY(store_statement(&begin, s,
+                        SQL_BEGIN_READ)); /* one state of the file for all that follows */
+    TRY(store_run(s, begin));
+    struct err e = check_all(s, key, visit, context);
+    sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL); /* of nothing: lets go of the snapshot */
+    return e;
+}

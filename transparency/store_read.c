@@ -1,0 +1,156 @@
+/*
+ * Reading the log: entries, blobs, proofs and tiles. What is read is checked against its hash, so
+ * that a damaged disk gives an error and never other bytes.
+ */
+#include "transparency/store_db.h"
+
+#include <string.h>
+
+const char *store_origin(const struct store *s)
+{
+    return s->key.name;
+}
+
+const char *store_vkey(const struct store *s)
+{
+    return (const char *)s->vkey.data;
+}
+
+struct err store_node(void *context, unsigned level, uint64_t index, struct merkle_hash *out)
+{
+    struct store *s = context;
+    STORE_STATEMENT *st = NULL;
+    bool row = false;
+    TRY(store_statement(&st, s, SQL_NODE));
+    TRY(store_bind_int(s, st, 1, level));
+    TRY(store_bind_int(s, st, 2, index));
+    TRY(store_step(s, st, &row));
+    if (!row)
+        return err_set(ERR_MALFORMED, "%s: the tree lacks node %llu of level %u", s->path,
+                       (unsigned long long)index, level);
+    return store_column_hash(out, st, 0, "a node");
+}
+
+/* The entry's bytes, borrowed from the statement, and checked against the tree's leaf. */
+static struct err read_entry(struct store *s, sqlite3_stmt *st, uint64_t index, struct bytes *out)
+{
+    bool row = false;
+    if (index < MERKLE_SIZE_MAX) {
+        TRY(store_bind_int(s, st, 1, index));
+        TRY(store_step(s, st, &row));
+    }
+    if (!row)
+        return err_set(ERR_NOT_FOUND, "%s: the log has no entry %llu", s->path,
+                       (unsigned long long)index);
+    struct merkle_hash stored;
+    TRY(store_column_blob(out, st, 0, STORE_ENTRY_MAX, "an entry"));
+    TRY(store_node(s, 0, index, &stored));
+    struct merkle_hash leaf = merkle_leaf(*out);
+    if (!merkle_equal(&leaf, &stored))
+        return err_set(ERR_UNTRUE,
+                       "%s: entry %llu is not the one that was logged: its hash differs", s->path,
+                       (unsigned long long)index);
+    return err_ok();
+}
+
+struct err store_entry_read(struct store *s, uint64_t index, struct buf *out)
+{
+    TRY(store_usable(s));
+    STORE_STATEMENT *st = NULL;
+    struct bytes bytes;
+    TRY(store_statement(&st, s, SQL_ENTRY));
+    TRY(read_entry(s, st, index, &bytes));
+    buf_append_bytes(out, bytes);
+    return err_ok();
+}
+
+struct err store_blob_read(struct store *s, const uint8_t sha256_wanted[SHA256_LEN],
+                           struct buf *out)
+{
+    TRY(store_usable(s));
+    BUF_AUTO name = BUF_INIT;
+    buf_append_hex(&name, bytes_of(sha256_wanted, SHA256_LEN));
+    STORE_STATEMENT *st = NULL;
+    bool row = false;
+    TRY(store_statement(&st, s, SQL_BLOB));
+    TRY(store_bind_blob(s, st, 1, bytes_of(sha256_wanted, SHA256_LEN)));
+    TRY(store_step(s, st, &row));
+    if (!row)
+        return err_set(ERR_NOT_FOUND, "%s: the log has no blob %s", s->path, buf_str(&name));
+    struct bytes bytes;
+    TRY(store_column_blob(&bytes, st, 0, STORE_BLOB_MAX, "a blob"));
+    uint8_t digest[SHA256_LEN];
+    sha256(digest, bytes);
+    if (memcmp(digest, sha256_wanted, SHA256_LEN) != 0)
+        return err_set(ERR_UNTRUE, "%s: blob %s holds other bytes than its name says", s->path,
+                       buf_str(&name));
+    buf_append_bytes(out, bytes);
+    return err_ok();
+}
+
+/* Proofs are made for trees that the newest checkpoint covers, no others. */
+static struct err check_covered(struct store *s, uint64_t size)
+{
+    uint64_t newest;
+    TRY(store_usable(s));
+    TRY(store_size(s, &newest));
+    if (size > newest)
+        return err_set(ERR_NOT_FOUND, "%s: the log has %llu entries, not %llu", s->path,
+                       (unsigned long long)newest, (unsigned long long)size);
+    return err_ok();
+}
+
+struct err store_prove_inclusion(struct store *s, struct merkle_proof *out, uint64_t index,
+                                 uint64_t size)
+{
+    TRY(check_covered(s, size));
+    return merkle_prove_inclusion(out, index, size, store_node, s);
+}
+
+struct err store_prove_consistency(struct store *s, struct merkle_proof *out, uint64_t old_size,
+                                   uint64_t new_size)
+{
+    TRY(check_covered(s, new_size));
+    return merkle_prove_consistency(out, old_size, new_size, store_node, s);
+}
+
+static struct err append_hashes(struct store *s, const struct tile *t, struct buf *out)
+{
+    for (unsigned i = 0; i < t->width; i++) {
+        struct merkle_hash h;
+        TRY(store_node(s, 8 * (unsigned)t->level, t->index * TILE_WIDTH + i, &h));
+        buf_append(out, h.bytes, SHA256_LEN);
+    }
+    return err_ok();
+}
+
+static struct err append_entries(struct store *s, const struct tile *t, struct buf *out)
+{
+    for (unsigned i = 0; i < t->width; i++) {
+        STORE_STATEMENT *st = NULL;
+        struct bytes bytes;
+        TRY(store_statement(&st, s, SQL_ENTRY));
+        TRY(read_entry(s, st, t->index * TILE_WIDTH + i, &bytes));
+        buf_append_u16be(out, (uint16_t)bytes.len);
+        buf_append_bytes(out, bytes);
+    }
+    return err_ok();
+}
+
+struct err store_tile(struct store *s, const struct tile *t, struct buf *out)
+{
+    uint64_t size;
+    TRY(store_usable(s));
+    TRY(store_size(s, &size));
+    if (t->width == 0 || t->width > tile_width_at(t->level, t->index, size)) {
+        BUF_AUTO path = BUF_INIT;
+        tile_format(&path, t);
+        return err_set(ERR_NOT_FOUND, "%s: the log of %llu entries has no %s", s->path,
+                       (unsigned long long)size, buf_str(&path));
+    }
+    BUF_AUTO bytes = BUF_INIT;
+    TRY(t->level == TILE_LEVEL_ENTRIES ? append_entries(s, t, &bytes)
+                                       : append_hashes(s, t, &bytes));
+    buf_append_bytes(out, buf_bytes(&bytes));
+    return err_ok();
+}

@@ -1,0 +1,141 @@
+/*
+ * The schema of the log's file, and its exact check. The triggers refuse what our own mistakes
+ * could do to a log; a hostile file is refuted by its hashes, not by triggers.
+ *
+ * Each guard is BEFORE INSERT where a key could be met twice: "INSERT OR REPLACE" deletes rows
+ * without firing delete triggers.
+ */
+#include "transparency/store_db.h"
+
+#include <string.h>
+
+enum { APPLICATION_ID = 0x424c6c67 /* "BLlg" */, USER_VERSION = 1 };
+
+/* The order is that of creation; the names are those of sqlite_schema. */
+struct object {
+    const char *type;
+    const char *name;
+    const char *sql;
+};
+
+/* `verb` in small letters names the trigger. */
+#define REFUSE(table, verb, VERB)                                                                  \
+    {                                                                                              \
+        "trigger", table "_no_" verb,                                                              \
+            "CREATE TRIGGER " table "_no_" verb " BEFORE " VERB " ON " table "\n"                  \
+            "BEGIN SELECT raise(ABORT, '" table ": rows are never changed or removed'); END"       \
+    }
+#define GUARD(table, condition, message)                                                           \
+    {                                                                                              \
+        "trigger", table "_guard",                                                                 \
+            "CREATE TRIGGER " table "_guard BEFORE INSERT ON " table "\nWHEN " condition           \
+            "\nBEGIN SELECT raise(ABORT, '" table ": " message "'); END"                           \
+    }
+
+static const struct object objects[] = {
+    {"table", "meta",
+     "CREATE TABLE meta (\n"
+     "  id INTEGER PRIMARY KEY CHECK (id = 1),\n"
+     "  origin TEXT NOT NULL,\n"
+     "  vkey TEXT NOT NULL\n"
+     ") STRICT"},
+    {"table", "blob",
+     "CREATE TABLE blob (\n"
+     "  sha256 BLOB PRIMARY KEY CHECK (length(sha256) = 32),\n"
+     "  bytes BLOB NOT NULL\n"
+     ") STRICT, WITHOUT ROWID"},
+    {"table", "entry",
+     "CREATE TABLE entry (\n"
+     "  idx INTEGER PRIMARY KEY CHECK (idx >= 0),\n"
+     "  bytes BLOB NOT NULL CHECK (length(bytes) BETWEEN 1 AND 65535)\n"
+     ") STRICT"},
+    {"table", "node",
+     "CREATE TABLE node (\n"
+     "  level INTEGER NOT NULL CHECK (level BETWEEN 0 AND 62),\n"
+     "  idx INTEGER NOT NULL CHECK (idx >= 0),\n"
+     "  hash BLOB NOT NULL CHECK (length(hash) = 32),\n"
+     "  PRIMARY KEY (level, idx)\n"
+     ") STRICT, WITHOUT ROWID"},
+    {"table", "checkpoint",
+     "CREATE TABLE checkpoint (\n"
+     "  size INTEGER PRIMARY KEY CHECK (size >= 0),\n"
+     "  note BLOB NOT NULL\n"
+     ") STRICT"},
+    REFUSE("meta", "update", "UPDATE"),
+    REFUSE("meta", "delete", "DELETE"),
+    REFUSE("blob", "update", "UPDATE"),
+    REFUSE("blob", "delete", "DELETE"),
+    REFUSE("entry", "update", "UPDATE"),
+    REFUSE("entry", "delete", "DELETE"),
+    REFUSE("node", "update", "UPDATE"),
+    REFUSE("node", "delete", "DELETE"),
+    REFUSE("checkpoint", "update", "UPDATE"),
+    REFUSE("checkpoint", "delete", "DELETE"),
+    GUARD("meta", "EXISTS (SELECT 1 FROM meta)", "a log has one row of it"),
+    GUARD("blob", "EXISTS (SELECT 1 FROM blob WHERE sha256 = NEW.sha256)", "it is there already"),
+    GUARD("entry", "NEW.idx IS NOT (SELECT coalesce(max(idx) + 1, 0) FROM entry)",
+          "entries follow each other without gaps"),
+    GUARD("node",
+          "NEW.idx IS NOT (SELECT coalesce(max(idx) + 1, 0) FROM node WHERE level = NEW.level)",
+          "nodes follow each other without gaps"),
+    GUARD("checkpoint",
+          "NEW.size <= (SELECT max(size) FROM checkpoint)\n"
+          "  OR NEW.size IS NOT (SELECT coalesce(max(idx) + 1, 0) FROM entry)",
+          "a size is signed once, over all entries, and never shrinks"),
+};
+enum { N_OBJECTS = sizeof objects / sizeof objects[0] };
+
+struct err store_schema_create(struct store *s)
+{
+    for (size_t i = 0; i < N_OBJECTS; i++)
+        TRY(store_exec(s, objects[i].sql));
+    char pragmas[96];
+    sqlite3_snprintf(sizeof pragmas, pragmas, "PRAGMA application_id=%d; PRAGMA user_version=%d",
+                     APPLICATION_ID, USER_VERSION);
+    return store_exec(s, pragmas);
+}
+
+static bool column_is(sqlite3_stmt *st, int column, const char *text)
+{
+    const char *found = (const char *)sqlite3_column_text(st, column);
+    return found != NULL && strcmp(found, text) == 0 &&
+           (size_t)sqlite3_column_bytes(st, column) == strlen(text);
+}
+
+static struct err check_objects(struct store *s)
+{
+    sqlite3_stmt *st = NULL;
+    if (sqlite3_prepare_v2(s->db, "SELECT type, name, sql FROM sqlite_schema ORDER BY rowid", -1,
+                           &st, NULL) != SQLITE_OK)
+        return store_db_err(s, "read the schema");
+    size_t n = 0;
+    struct err e = err_ok();
+    for (bool row = true; !is_err(e); n++) {
+        e = store_step(s, st, &row);
+        if (is_err(e) || !row)
+            break;
+        if (n == N_OBJECTS || !column_is(st, 0, objects[n].type) ||
+            !column_is(st, 1, objects[n].name) || !column_is(st, 2, objects[n].sql))
+            e = err_set(ERR_MALFORMED, "%s: its schema is not a log's (object %zu)", s->path,
+                        n + 1);
+    }
+    sqlite3_finalize(st);
+    TRY(e);
+    if (n != N_OBJECTS)
+        return err_set(ERR_MALFORMED, "%s: its schema lacks parts of a log's", s->path);
+    return err_ok();
+}
+
+struct err store_schema_check(struct store *s)
+{
+    int64_t application = 0, version = 0;
+    TRY(store_pragma_int(s, "PRAGMA application_id", &application));
+    TRY(store_pragma_int(s, "PRAGMA user_version", &version));
+    if (application != APPLICATION_ID)
+        return err_set(ERR_MALFORMED, "%s is an SQLite file, but not a log of this project",
+                       s->path);
+    if (version != USER_VERSION)
+        return err_set(ERR_UNSUPPORTED, "%s is a log of format %lld; this program reads format %d",
+                       s->path, (long long)version, USER_VERSION);
+    return check_objects(s);
+}

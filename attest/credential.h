@@ -1,6 +1,7 @@
 /*
- * Credential activation, the challenger's side, in software (TPM 2.0 Part 1, 24; Part 3, 12.6): only
- * a TPM that holds both the EK and a key of that name can answer. docs/FORMATS.md sections 5 and 6.
+ * Credential activation, the challenger's side, in software (TPM 2.0 Part 1, 24; Part 3, 12.6):
+ * only a TPM that holds both the EK and a key of that name can answer. docs/FORMATS.md sections 5
+ * and 6.
  */
 #ifndef ATTEST_CREDENTIAL_H
 #define ATTEST_CREDENTIAL_H
@@ -10,7 +11,7 @@
 #include "attest/tpm_public.h"
 #include "transparency/note.h"
 
-enum { CREDENTIAL_VALUE_LEN = 32 };
+enum { CREDENTIAL_VALUE_LEN = 32, ACTIVATION_MAX = 1024 };
 
 struct credential {
     uint8_t value[CREDENTIAL_VALUE_LEN]; /* the secret, never sent */
@@ -18,8 +19,11 @@ struct credential {
     struct buf secret;                   /* TPM2B_ENCRYPTED_SECRET */
 };
 
+#define CREDENTIAL_INIT ((struct credential){0})
+
 /* A fresh random value for the EK (the TCG default templates: RSA-2048 and P-256 with SHA-256 and
- * AES-128-CFB, P-384 with SHA-384 and AES-256-CFB) and the AK name. ERR_UNSUPPORTED for other keys. */
+ * AES-128-CFB, P-384 with SHA-384 and AES-256-CFB) and the AK name. ERR_UNSUPPORTED for other keys.
+ */
 struct err credential_make(struct credential *out, EVP_PKEY *ek,
                            const struct tpm_name *ak_name) MUST_USE;
 void credential_cleanup(struct credential *c); /* wipes */

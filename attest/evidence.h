@@ -8,7 +8,12 @@
 #include "attest/statement.h"
 #include "transparency/merkle.h"
 
-enum { EVIDENCE_MAX = 8 * 1024 * 1024, EVIDENCE_STATEMENTS_MAX = 64, EVIDENCE_HEADS_MAX = 8, EVIDENCE_BLOBS_MAX = 256 };
+enum {
+    EVIDENCE_MAX = 8 * 1024 * 1024,
+    EVIDENCE_STATEMENTS_MAX = 64,
+    EVIDENCE_HEADS_MAX = 8,
+    EVIDENCE_BLOBS_MAX = 256,
+};
 
 struct evidence_statement {
     uint64_t index;
@@ -28,6 +33,7 @@ struct evidence {
     struct evidence_head *heads;
     size_t n_heads;
     struct buf *blobs;
+    uint8_t (*blob_hashes)[SHA256_LEN]; /* (n_blobs): of each blob */
     size_t n_blobs;
     struct buf quote; /* a quote statement of kind demand */
     uint64_t nonce_index;
@@ -47,7 +53,8 @@ void evidence_set_quote(struct evidence *e, struct bytes statement, uint64_t non
                         const struct merkle_proof *nonce_proof);
 void evidence_format(struct buf *out, const struct evidence *e); /* compact JSON */
 
-/* ERR_MALFORMED (with the key), ERR_LIMIT. */
+/* One JSON object and nothing behind it, its keys exactly those of the format, each once; base64 and
+ * numbers in their one form; no blob twice. ERR_MALFORMED (with the key), ERR_LIMIT. */
 struct err evidence_parse(struct evidence *out, struct bytes json) MUST_USE;
 /* The blob that the reference names; ERR_NOT_FOUND. Borrowed. */
 struct err evidence_blob(const struct evidence *e, const struct blob_ref *ref,

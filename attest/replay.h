@@ -20,24 +20,50 @@ struct err replay_new(struct replay **out, const struct policy *p, replay_blob *
                       void *blob_context) MUST_USE;
 void replay_free(struct replay *r);
 
+/* An optional first pass over the same entries, before the first replay_entry. An activation is made
+ * while a host runs, so the `host` statement that holds it follows the first quotes; it is true of
+ * the keys at any time. Without this pass, quotes before it are false ("no activation by ..."). What
+ * is malformed or untrue is passed over here; the second pass names it. */
+struct err replay_survey(struct replay *r, struct bytes entry) MUST_USE;
+
 struct replay_line {
     uint64_t index;
+    char host[24];           /* short name of the attestation key; "" if it did not parse */
     enum statement_kind kind;
     bool parsed;             /* else `kind` means nothing */
     enum rule_status status; /* RULE_TRUE, or RULE_FALSE with the reason in `text` */
     const char *code;        /* the rule that failed, or "" */
-    char text[512];          /* one line of facts, or the reason */
+    char text[512];          /* one line of facts, or the reason; printable ASCII */
 };
 
-/* Takes the next entry (from 0 on). Checks that heads named in contexts equal the tree over the
- * entries seen so far. The replay goes on after an untrue entry. */
+/* Takes the next entry (from 0 on; ERR_USAGE for another). Checks that heads named in contexts equal
+ * the tree over the entries seen so far. The replay goes on after an untrue entry: a quote that the
+ * key has signed stays the predecessor of the next, whatever else is wrong with it. Fails only where
+ * an entry could not be judged (memory, blobs that cannot be read); the replay is then over. */
 struct err replay_entry(struct replay *r, struct replay_line *line, uint64_t index,
                         struct bytes entry) MUST_USE;
 
+/*
+ * COUNTER-GAP   error    boots of this TPM that the log does not hold
+ * TPM-CLEARED   error    the boot counter is another one; boots in between cannot be excluded
+ *               warning  the counts began anew, the boot counter went on
+ * AK-TWO-EKS    error    one attestation key with two endorsement certificates
+ * EK-TWO-AKS    warning  one endorsement certificate with two attestation keys
+ * GAP           warning  no quote for more than twice the interval, by the TPM's clock
+ *               note     announced by a stop statement, and no longer than it said
+ * UNCOVERED     warning  a boot or identity was replaced before a quote showed it, or a host has
+ *                        no true quote at all
+ *               note     the log's tail: the next quote will cover it
+ * UNSAFE-CLOCK  warning  the TPM lost power without a shutdown; its clock may have gone back
+ * PCR-CHANGED   warning  boot PCRs changed, within what the policy allows, without a reset
+ * REBOOT        note     a boot without a stop before it: how long the gap was is not known
+ * RESETS        note     the TPM was reset in between without a boot statement
+ * MORE          error    too many findings to list
+ */
 enum finding_severity { FINDING_NOTE, FINDING_WARNING, FINDING_ERROR };
 struct finding {
     enum finding_severity severity;
-    const char *code; /* "GAP", "TPM-CLEARED", "COUNTER-GAP", "UNCOVERED", "UNSAFE-CLOCK", ... */
+    const char *code; /* see the table below */
     uint64_t index;   /* entry it is about */
     char text[512];
 };
@@ -50,8 +76,13 @@ struct replay_summary {
     const struct finding *findings; /* the replay's */
     size_t n_findings;
     char reason[512];               /* when not true: the first reason, naming the entry */
+    char proven[VERDICT_PROVEN_MAX][256]; /* sentences; none when false */
+    size_t n_proven;
+    char not_proven[VERDICT_NOT_PROVEN_MAX][256];
+    size_t n_not_proven;
 };
-/* `checkpoint` is the log's newest signed note: signer, size and root must be what was replayed. */
+/* `checkpoint` is the log's newest signed note: signer, size and root must be what was replayed. The
+ * outcome is "not a proof" where the policy ignores a PCR. Once, after the last entry. */
 struct err replay_finish(struct replay *r, struct replay_summary *out,
                          struct bytes checkpoint) MUST_USE;
 

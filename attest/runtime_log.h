@@ -28,6 +28,7 @@ struct runtime_log {
     struct runtime_record *records;
     size_t n_records;
     struct buf *memory; /* one per record, holds its data */
+    size_t text_len;    /* bytes of the records' lines */
 };
 
 #define RUNTIME_LOG_INIT ((struct runtime_log){0})

@@ -8,11 +8,13 @@
 #include "attest/attested.h"
 #include "attest/context.h"
 
+/* Limits in bytes and counts. */
 enum {
     STATEMENT_MAX = 65535,
     STATEMENT_CHAIN_MAX = 8,
     STATEMENT_ACTIVATIONS_MAX = 16,
     SIGNATURE_MAX = 1024,
+    BLOB_MAX = 16 * 1024 * 1024,
 };
 
 enum statement_kind {
@@ -77,8 +79,11 @@ struct statement {
 
 const char *statement_kind_name(enum statement_kind kind);
 
+/* Appends the text. A quote's context is written from `context_text`, which the prover fills with
+ * context_format; `context` is not looked at. */
 void statement_format(struct buf *out, const struct statement *s);
-/* ERR_MALFORMED with the line; ERR_UNSUPPORTED for another kind or version. */
+/* ERR_MALFORMED with the line; ERR_UNSUPPORTED for another kind or version. A quote's context is
+ * parsed too, and its AK name and kind must be the statement's. */
 struct err statement_parse(struct statement *out, struct bytes text) MUST_USE;
 
 void blob_ref_of(struct blob_ref *out, struct bytes blob);

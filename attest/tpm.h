@@ -9,14 +9,13 @@
 #define ATTEST_TPM_H
 
 #include "attest/attested.h"
-#include "attest/credential.h"
+#include "attest/runtime_log.h"
 
 struct tpm;
 
 /* "device:/dev/tpmrm0", "swtpm:path=/run/x.sock", "swtpm:host=127.0.0.1,port=2321", "mssim:...".
- * Starts the TPM up if it is not (TPM2_Startup(CLEAR) may answer INITIALIZE), flushes leftover
- * transient objects and sessions where there is no resource manager. ERR_IO with the remedy when
- * there is no TPM. */
+ * Starts the TPM up if it is not (TPM2_Startup(CLEAR) may answer INITIALIZE). ERR_IO with the
+ * remedy when there is no TPM. Disturbs no other user of the TPM. */
 struct err tpm_open(struct tpm **out, const char *tcti) MUST_USE;
 void tpm_close(struct tpm *t);
 
@@ -24,8 +23,10 @@ void tpm_close(struct tpm *t);
  * padding. ERR_NOT_FOUND with the remedy. */
 struct err tpm_ek_certificate(struct tpm *t, struct buf *der) MUST_USE;
 
-/* Creates the attestation key (ECDSA P-256 SHA-256, restricted, primary in the endorsement hierarchy,
- * fixed template) and the EK that the certificate is for; gives the AK's TPMT_PUBLIC. */
+/* Flushes leftover transient objects and sessions where there is no resource manager (so one process
+ * at a time may hold keys there). Then creates the attestation key (ECDSA P-256 SHA-256, restricted, primary in the endorsement
+ * hierarchy, fixed template) and the EK that the certificate is for; gives the AK's TPMT_PUBLIC.
+ * Once per connection. From then on an HMAC session salted with the EK authorises our commands. */
 struct err tpm_keys(struct tpm *t, struct buf *ak_public) MUST_USE;
 
 /* PCRs 0-15 of the SHA-256 bank. ERR_UNSUPPORTED when that bank is not allocated. */
@@ -54,6 +55,8 @@ struct err tpm_clock_read(struct tpm *t, struct tpm_clock *out) MUST_USE;
 /* The boot counter: an NV counter of the owner's at `index`, defined on first use. Increments, then
  * certifies the reading (TPM2_NV_Certify by the AK, 8 bytes at offset 0) over `extra`. */
 struct err tpm_counter_increment(struct tpm *t, uint32_t index) MUST_USE;
+/* ERR_NOT_FOUND where it is not defined or has never been incremented. */
+struct err tpm_counter_read(struct tpm *t, uint32_t index, uint64_t *value) MUST_USE;
 struct err tpm_counter_certify(struct tpm *t, uint32_t index, const uint8_t extra[SHA256_LEN],
                                struct buf *attest, struct buf *signature) MUST_USE;
 

@@ -18,16 +18,34 @@ enum {
     TPM_ALG_SHA384_ID = 0x000c,
     TPM_ALG_SHA512_ID = 0x000d,
     TPM_ALG_NULL_ID = 0x0010,
+    TPM_ALG_OAEP_ID = 0x0017,
     TPM_ALG_RSASSA_ID = 0x0014,
     TPM_ALG_RSAPSS_ID = 0x0016,
     TPM_ALG_ECDSA_ID = 0x0018,
+    TPM_ALG_ECDH_ID = 0x0019,
     TPM_ALG_ECC_ID = 0x0023,
 };
 
+/* Curves (Part 2, 6.4) and the attributes of an object (Part 2, 8.3) that matter here. */
 enum {
-    TPM_PUBLIC_MAX = 1024,   /* bytes of a TPMT_PUBLIC that is accepted */
-    TPM_NAME_MAX = 2 + 64,   /* algorithm and the longest digest */
+    TPM_ECC_P256 = 0x0003,
+    TPM_ECC_P384 = 0x0004,
+};
+enum {
+    TPMA_FIXED_TPM = 1 << 1,
+    TPMA_ST_CLEAR = 1 << 2,
+    TPMA_FIXED_PARENT = 1 << 4,
+    TPMA_SENSITIVE_DATA_ORIGIN = 1 << 5,
+    TPMA_RESTRICTED = 1 << 16,
+    TPMA_DECRYPT = 1 << 17,
+    TPMA_SIGN = 1 << 18,
+};
+
+enum {
+    TPM_PUBLIC_MAX = 1024, /* bytes of a TPMT_PUBLIC that is accepted */
+    TPM_NAME_MAX = 2 + 64, /* algorithm and the longest digest */
     TPM_NAME_SHA256_LEN = 34,
+    TPM_SIGNATURE_MAX = 1024, /* bytes of a TPMT_SIGNATURE that is accepted */
 };
 
 struct tpm_name {
@@ -36,7 +54,7 @@ struct tpm_name {
 };
 
 struct tpm_public {
-    uint16_t type;     /* TPM_ALG_RSA_ID or TPM_ALG_ECC_ID */
+    uint16_t type; /* TPM_ALG_RSA_ID or TPM_ALG_ECC_ID */
     uint16_t name_alg;
     uint32_t attributes;
     uint16_t scheme, scheme_hash; /* TPM_ALG_NULL_ID where there is none */
@@ -45,6 +63,10 @@ struct tpm_public {
     struct tpm_name name;         /* recomputed: name_alg || H(TPMT_PUBLIC) */
     EVP_PKEY *key;
 };
+
+/* The digest of a TPM algorithm id: SHA-256, SHA-384 or SHA-512; NULL for everything else, SHA-1
+ * included. */
+const EVP_MD *tpm_hash(uint16_t alg);
 
 /* The whole of `data` must be one TPMT_PUBLIC. RSA 2048 to 4096 and P-256, P-384 only.
  * ERR_MALFORMED, ERR_UNSUPPORTED. */

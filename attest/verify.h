@@ -9,7 +9,7 @@
 #include "attest/evidence.h"
 #include "attest/policy.h"
 
-enum { N_RULES = 12 };
+enum { N_RULES = 12, VERDICT_PROVEN_MAX = 8, VERDICT_NOT_PROVEN_MAX = 20 };
 
 enum rule_status { RULE_NOT_CHECKED = 0, RULE_TRUE, RULE_FALSE };
 
@@ -25,9 +25,9 @@ struct verdict {
     struct rule_result rules[N_RULES]; /* rules[0] is rule 1 */
     enum outcome outcome;
     bool test;                /* rests on a test root */
-    char proven[8][256];      /* sentences: what is proven */
+    char proven[VERDICT_PROVEN_MAX][256]; /* sentences: what is proven; none unless rules 1 to 11 hold */
     size_t n_proven;
-    char not_proven[12][256]; /* and what is not */
+    char not_proven[VERDICT_NOT_PROVEN_MAX][256]; /* and what is not */
     size_t n_not_proven;
 };
 
@@ -53,7 +53,9 @@ struct verify_input {
     const struct activation_target *activated;
 };
 
-/* Always fills the verdict; fails only for reasons outside the evidence (memory). */
+/* Always fills the verdict; fails only for reasons outside the evidence (memory), and then every rule
+ * from the one at which it failed is `not checked` and the outcome is false. All texts are printable
+ * ASCII. With an outcome of "not a proof", rule 12 is false and says which PCRs the policy ignores. */
 struct err verify_evidence(struct verdict *out, const struct verify_input *in) MUST_USE;
 
 /* One line per rule, then what is proven, what is not, and the verdict, for a terminal. */

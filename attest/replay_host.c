@@ -1,0 +1,241 @@
+/*
+ * Host, boot and identity statements in a replay: whose key it is, which boots its TPM went through,
+ * which TLS keys and measurements each boot had.
+ */
+#include "attest/replay_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "attest/report.h"
+#include "common/text.h"
+
+static struct replay_ek *find_ek(struct replay *r, const uint8_t sha256[SHA256_LEN])
+{
+    for (size_t i = 0; i < r->n_eks; i++)
+        if (memcmp(r->eks[i].sha256, sha256, SHA256_LEN) == 0)
+            return &r->eks[i];
+    return NULL;
+}
+
+/* Remembers whose certificate this is; a second key of the same TPM is worth a look. */
+static struct err note_ek(struct replay_entry_now *now)
+{
+    struct replay *r = now->r;
+    const struct rule_host *facts = &now->host->facts;
+    struct replay_ek *ek = find_ek(r, facts->ek.sha256);
+    char name[32];
+    if (ek != NULL && !tpm_name_equal(&ek->ak_name, &facts->ak_name))
+        replay_find(r, FINDING_WARNING, "EK-TWO-AKS", now->index,
+                    "the endorsement certificate of key %s now has a second attestation key",
+                    report_short(name, ek->ak_name.bytes + 2, 8));
+    if (ek != NULL)
+        return err_ok();
+    struct replay_ek *grown = realloc(r->eks, (r->n_eks + 1) * sizeof *grown);
+    if (grown == NULL)
+        return err_set(ERR_MEMORY, "out of memory for a host");
+    r->eks = grown;
+    r->eks[r->n_eks] = (struct replay_ek){.ak_name = facts->ak_name};
+    memcpy(r->eks[r->n_eks++].sha256, facts->ek.sha256, SHA256_LEN);
+    return err_ok();
+}
+
+struct err replay_take_host(struct replay_entry_now *now)
+{
+    struct replay *r = now->r;
+    now->code = "AK";
+    struct replay_host *h;
+    TRY(replay_host_make(r, &h, &now->s->ak_name));
+    bool first = !h->facts.known;
+    if (!first &&
+        memcmp(h->facts.ek.sha256, now->s->host.ek_certificate.sha256, SHA256_LEN) != 0)
+        replay_find(r, FINDING_ERROR, "AK-TWO-EKS", now->index,
+                    "an attestation key is in one TPM; here it is given a second certificate");
+    TRY(rule_host_add(&h->facts, now->s, r->policy, replay_blob_source, r));
+    now->host = h;
+    if (first)
+        h->index = now->index;
+    r->test |= h->facts.test;
+    TRY(note_ek(now));
+    char ek[32], subject[84];
+    replay_fact(now, "TPM %s (%.40s), %s root, %u of %zu activators",
+                report_short(ek, h->facts.ek.sha256, 8),
+                printable(subject, bytes_of_str(h->facts.ek.subject)),
+                h->facts.test ? "test" : "production", h->facts.n_vouched, r->policy->n_activators);
+    return err_ok();
+}
+
+/* A key is believed once it is in a host statement and activated, here or anywhere in the log. */
+static struct err check_believed(struct replay_entry_now *now)
+{
+    now->code = "AK";
+    const struct replay_host *h = now->host;
+    if (h == NULL || !h->facts.known)
+        return err_set(ERR_UNTRUE, "no true host statement of this key comes before it");
+    return rule_host_bound(h->surveyed.known ? &h->surveyed : &h->facts, now->r->policy);
+}
+
+/* A boot id is drawn at random: one that comes again was not. */
+static struct err add_boot_id(struct replay_host *h, const uint8_t boot_id[BOOT_ID_LEN])
+{
+    for (size_t i = 0; i < h->n_boot_ids; i++)
+        if (memcmp(h->boot_ids[i], boot_id, BOOT_ID_LEN) == 0)
+            return err_set(ERR_UNTRUE, "an earlier boot of this host had the same boot id");
+    void *grown = realloc(h->boot_ids, (h->n_boot_ids + 1) * sizeof *h->boot_ids);
+    if (grown == NULL)
+        return err_set(ERR_MEMORY, "out of memory for a host");
+    h->boot_ids = grown;
+    memcpy(h->boot_ids[h->n_boot_ids++], boot_id, BOOT_ID_LEN);
+    return err_ok();
+}
+
+static bool counts_advance(const struct rule_counter *from, const struct rule_counter *to)
+{
+    return to->reset_count > from->reset_count ||
+           (to->reset_count == from->reset_count && to->restart_count > from->restart_count);
+}
+
+/* Equal counts on a clock that went on are the same boot a second time. */
+static bool same_boot(const struct rule_counter *from, const struct rule_counter *to)
+{
+    return to->reset_count == from->reset_count && to->restart_count == from->restart_count &&
+           to->clock_ms >= from->clock_ms;
+}
+
+/* One TPM's history: its boot counter goes up by one from boot statement to boot statement. */
+static struct err check_history(struct replay_entry_now *now, const struct rule_counter *from,
+                                const struct rule_counter *to)
+{
+    struct replay *r = now->r;
+    unsigned long long before = from->value, after = to->value;
+    if (to->index != from->index || !tpm_name_equal(&to->name, &from->name)) {
+        replay_find(r, FINDING_ERROR, "TPM-CLEARED", now->index,
+                    "the boot counter is another one (0x%08x after 0x%08x): boots in between cannot "
+                    "be excluded", (unsigned)to->index, (unsigned)from->index);
+        return err_ok();
+    }
+    if (to->value <= from->value)
+        return err_set(ERR_UNTRUE, "the boot counter does not go up: %llu after %llu", after, before);
+    if (same_boot(from, to))
+        return err_set(ERR_UNTRUE, "a second boot statement for reset %u, restart %u",
+                       (unsigned)to->reset_count, (unsigned)to->restart_count);
+    if (to->value != from->value + 1)
+        replay_find(r, FINDING_ERROR, "COUNTER-GAP", now->index,
+                    "the boot counter went from %llu to %llu: %llu boots are not in this log",
+                    before, after, after - before - 1);
+    if (!counts_advance(from, to))
+        replay_find(r, FINDING_WARNING, "TPM-CLEARED", now->index,
+                    "reset and restart counts began anew (%u, %u after %u, %u); the boot counter "
+                    "went on", (unsigned)to->reset_count, (unsigned)to->restart_count,
+                    (unsigned)from->reset_count, (unsigned)from->restart_count);
+    else if (to->reset_count - from->reset_count > 1)
+        replay_find(r, FINDING_NOTE, "RESETS", now->index,
+                    "the TPM was reset %u times since the last boot statement",
+                    (unsigned)(to->reset_count - from->reset_count));
+    return err_ok();
+}
+
+/* What the new boot or identity ends without a quote having shown it. */
+static void find_unquoted(struct replay *r, const struct replay_host *h, bool boot_ends)
+{
+    if (boot_ends && h->boot.known && !h->boot.quoted)
+        replay_find(r, FINDING_WARNING, "UNCOVERED", h->boot.index,
+                    "no true quote was logged in this boot before the next");
+    if (h->identity.known && !h->identity.quoted)
+        replay_find(r, FINDING_WARNING, "UNCOVERED", h->identity.index,
+                    "no true quote showed this identity before the next");
+}
+
+static void find_reboot(struct replay_entry_now *now, const struct rule_counter *counter)
+{
+    const struct replay_host *h = now->host;
+    if (h->boot.known && !(h->quote.is_true && h->quote.stop))
+        replay_find(now->r, FINDING_NOTE, "REBOOT", now->index,
+                    "no stop was announced before this boot: how long the gap was is not known");
+    if (!counter->safe)
+        replay_find(now->r, FINDING_WARNING, "UNSAFE-CLOCK", now->index,
+                    "the TPM lost power without a shutdown; its clock may have gone back");
+}
+
+static void start_boot(struct replay_entry_now *now, const struct rule_counter *counter)
+{
+    struct replay_host *h = now->host;
+    find_unquoted(now->r, h, true);
+    find_reboot(now, counter);
+    h->boot = (struct replay_boot){.known = true,
+                                   .index = now->index,
+                                   .counter = *counter,
+                                   .clock_ms = counter->clock_ms,
+                                   .unsafe = !counter->safe};
+    memcpy(h->boot.boot_id, now->s->boot.boot_id, BOOT_ID_LEN);
+    h->identity.known = false;
+    h->quote.is_true = false;
+    now->r->n_boots++;
+}
+
+struct err replay_take_boot(struct replay_entry_now *now)
+{
+    const struct statement_boot *b = &now->s->boot;
+    TRY(check_believed(now));
+    now->code = "SIGNATURE";
+    TRY(rule_signature(&now->host->facts.ak, bytes_of(b->attest, b->attest_len),
+                       bytes_of(b->signature, b->signature_len), "boot counter"));
+    now->code = "COUNTERS";
+    struct rule_counter counter;
+    TRY(rule_counter_read(&counter, b));
+    struct replay_ek *ek = find_ek(now->r, now->host->facts.ek.sha256);
+    if (ek->booted)
+        TRY(check_history(now, &ek->counter, &counter));
+    TRY(add_boot_id(now->host, b->boot_id));
+    ek->booted = true;
+    ek->counter = counter;
+    start_boot(now, &counter);
+    char id[2 * BOOT_ID_LEN + 3];
+    replay_fact(now, "boot %s, counter %llu, reset %u, restart %u",
+                report_short(id, b->boot_id, 8), (unsigned long long)counter.value,
+                (unsigned)counter.reset_count, (unsigned)counter.restart_count);
+    return err_ok();
+}
+
+static struct err check_identity_boot(const struct replay_host *h,
+                                      const struct statement_identity *identity)
+{
+    if (!h->boot.known)
+        return err_set(ERR_UNTRUE, "no true boot statement of this host comes before it");
+    if (memcmp(h->boot.boot_id, identity->boot_id, BOOT_ID_LEN) != 0)
+        return err_set(ERR_UNTRUE, "it is of another boot than the host's last boot statement");
+    return err_ok();
+}
+
+static struct err read_lanes(struct replay_entry_now *now, struct rule_lanes *lanes)
+{
+    const struct statement_identity *identity = &now->s->identity;
+    const struct replay_host *h = now->host;
+    BUF_AUTO log = BUF_INIT;
+    TRY(replay_blob_read(now->r, &identity->runtime_log, &log));
+    TRY(rule_lanes_read(lanes, identity, buf_bytes(&log), now->r->policy));
+    if (h->identity.known)
+        TRY(rule_lanes_extend(&h->identity.lanes, buf_bytes(&log)));
+    now->code = "LOG";
+    if (strcmp(lanes->log_vkey, now->r->policy->log_vkey) != 0)
+        return err_set(ERR_UNTRUE, "PCR 15 names another log than the policy");
+    return err_ok();
+}
+
+struct err replay_take_identity(struct replay_entry_now *now)
+{
+    TRY(check_believed(now));
+    struct replay_host *h = now->host;
+    now->code = "CONTEXT";
+    TRY(check_identity_boot(h, &now->s->identity));
+    now->code = "LANES";
+    struct rule_lanes lanes;
+    TRY(read_lanes(now, &lanes));
+    find_unquoted(now->r, h, false);
+    h->identity = (struct replay_identity){.known = true, .index = now->index, .lanes = lanes};
+    char spki[32], model[84], code[84];
+    replay_fact(now, "TLS key %s, model %.60s, code %.60s", report_short(spki, lanes.spki_sha256, 8),
+                printable(model, bytes_of_str(lanes.model_id)),
+                printable(code, bytes_of_str(lanes.code_name)));
+    return err_ok();
+}

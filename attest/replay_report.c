@@ -1,0 +1,114 @@
+/*
+ * The end of a replay: what no quote covers yet, and the sentences of the summary.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attest/replay_state.h"
+#include "attest/report.h"
+#include "common/text.h"
+
+/* The true statements of one host that no true quote of its own covers. */
+static void find_tail(struct replay *r, size_t host)
+{
+    const struct replay_host *h = &r->hosts[host];
+    uint64_t n = 0, first = 0, last = 0;
+    for (uint64_t i = h->covered; i < r->edge.size; i++) {
+        if (r->owners[i] != (int32_t)host)
+            continue;
+        first = n++ == 0 ? i : first;
+        last = i;
+    }
+    char name[32];
+    if (n == 0)
+        return;
+    report_short(name, h->facts.ak_name.bytes + 2, 8);
+    if (h->n_quotes == 0)
+        replay_find(r, FINDING_WARNING, "UNCOVERED", first,
+                    "host %s has no true quote: none of its %llu statements counts", name,
+                    (unsigned long long)n);
+    else
+        replay_find(r, FINDING_NOTE, "UNCOVERED", first,
+                    "%llu statements of host %s, up to entry %llu, wait for its next quote",
+                    (unsigned long long)n, name, (unsigned long long)last);
+}
+
+void replay_find_uncovered(struct replay *r)
+{
+    for (size_t i = 0; i < r->n_hosts; i++)
+        if (r->hosts[i].facts.known)
+            find_tail(r, i);
+}
+
+static void list_names(char out[128], const struct policy_hash *list, size_t n, const bool *seen)
+{
+    size_t len = 0;
+    char name[84];
+    out[0] = '\0';
+    for (size_t i = 0; i < n; i++)
+        if (seen[i] && len < 100)
+            len += (size_t)snprintf(out + len, 128 - len, "%s%.24s", len > 0 ? ", " : "",
+                                    printable(name, bytes_of_str(list[i].name)));
+        else if (seen[i])
+            memcpy(out + 100, ", ...", 6);
+}
+
+static void say_proven(struct replay_summary *out, const struct replay *r)
+{
+    const struct report_list proven = {out->proven, &out->n_proven, VERDICT_PROVEN_MAX};
+    const struct policy *p = r->policy;
+    char origin[84], names[128];
+    report_add(&proven, "The log %s is whole: its %llu entries hash to the checkpoint that its key "
+               "signed, and every entry is true.", printable(origin, bytes_of_str(p->log.name)),
+               (unsigned long long)out->n_entries);
+    report_add(&proven, "Its %llu hosts' keys are in TPMs of the policy's roots, by the word of %u "
+               "activators.", (unsigned long long)out->n_hosts, p->k_activators);
+    report_add(&proven, "Its %llu boots are all that those TPMs' boot counters count since each "
+               "one's first.", (unsigned long long)out->n_boots);
+    report_add(&proven, "Its %llu quotes were made one after the other, each on a head that covers "
+               "the one before: none in advance, none later.", (unsigned long long)out->n_quotes);
+    list_names(names, p->models, p->n_models, r->models);
+    report_add(&proven, "At every quote the models were of the policy's (%s).", names);
+    list_names(names, p->codes, p->n_codes, r->codes);
+    report_add(&proven, "At every quote the code was of the policy's (%s).", names);
+}
+
+static void list_pcrs(char out[64], uint16_t pcrs)
+{
+    size_t len = 0;
+    out[0] = '\0';
+    for (unsigned i = 0; i < N_PCRS; i++)
+        if (pcrs >> i & 1)
+            len += (size_t)snprintf(out + len, 64 - len, "%s%u", len > 0 ? ", " : "", i);
+}
+
+static void say_not_proven(struct replay_summary *out, const struct replay *r)
+{
+    const struct report_list list = {out->not_proven, &out->n_not_proven, VERDICT_NOT_PROVEN_MAX};
+    char pcrs[64];
+    if (out->outcome == OUTCOME_FALSE)
+        report_add(&list, "Anything: %.230s", out->reason);
+    report_add_limits(&list);
+    report_add(&list, "When anything happened by a wall clock: only the TPMs' clocks order quotes.");
+    report_add(&list, "That clients met these TLS keys: each client checks that for itself.");
+    if (r->test)
+        report_add(&list, "Anything about hardware: a certificate leads to a test root, as software "
+                   "TPMs have.");
+    list_pcrs(pcrs, r->zero);
+    if (r->zero != 0)
+        report_add(&list, "What was booted, as far as PCRs %s show it: they are zero, nothing was "
+                   "measured there; other software could have extended PCRs 13 to 15.", pcrs);
+    if (r->gpu)
+        report_add(&list, "The GPUs' firmware and memory: they are not attested.");
+    list_pcrs(pcrs, r->ignored);
+    if (r->ignored != 0)
+        report_add(&list, "PCRs %s: the policy ignores them.", pcrs);
+}
+
+void replay_report(struct replay_summary *out, const struct replay *r)
+{
+    if (out->outcome != OUTCOME_FALSE)
+        say_proven(out, r);
+    say_not_proven(out, r);
+}

@@ -1,0 +1,121 @@
+/*
+ * What a replay remembers, for replay*.c only.
+ */
+#ifndef ATTEST_REPLAY_STATE_H
+#define ATTEST_REPLAY_STATE_H
+
+#include "attest/replay.h"
+#include "attest/rules.h"
+
+enum { REPLAY_HOSTS_MAX = 4096, REPLAY_FINDINGS_MAX = 4096, REPLAY_TEXT_MAX = 512 };
+
+/* The boot that a host is in, by its last true boot statement. */
+struct replay_boot {
+    bool known, quoted; /* a true quote of it is in the log */
+    uint64_t index;
+    uint8_t boot_id[BOOT_ID_LEN];
+    struct rule_counter counter;
+    uint64_t clock_ms; /* of the last thing that the key signed in it */
+    uint64_t n_quotes; /* logged in it: the next quote's period */
+    bool unsafe;       /* an unsafe clock was reported */
+};
+
+/* Its last true identity in that boot. */
+struct replay_identity {
+    bool known, quoted;
+    uint64_t index;
+    struct rule_lanes lanes;
+};
+
+/* The last quote or stop that the key signed, and the last true one. */
+struct replay_quote {
+    bool known;
+    uint64_t index;
+    struct merkle_hash leaf;
+    bool is_true; /* what follows is of the last true one in this boot */
+    uint64_t clock_ms;
+    bool stop;
+    uint64_t max_duration_s;
+    struct pcr_values pcrs;
+};
+
+struct replay_host {
+    struct rule_host facts;    /* by the entries so far */
+    struct rule_host surveyed; /* by the whole log, where there was a survey */
+    uint64_t index;            /* of the first true host statement */
+    struct replay_boot boot;
+    struct replay_identity identity;
+    struct replay_quote quote;
+    uint8_t (*boot_ids)[BOOT_ID_LEN];
+    size_t n_boot_ids;
+    uint64_t n_quotes; /* true ones */
+    uint64_t covered;  /* size of the head that the last true quote names */
+};
+
+/* The history of one TPM, by its endorsement certificate. */
+struct replay_ek {
+    uint8_t sha256[SHA256_LEN];
+    struct tpm_name ak_name;
+    bool booted;
+    struct rule_counter counter; /* of its last boot statement */
+};
+
+struct replay {
+    const struct policy *policy;
+    replay_blob *blob;
+    void *blob_context;
+    struct merkle_edge edge;
+    struct merkle_hash *roots; /* (edge.size + 1): of the first n entries */
+    int32_t *owners;           /* (edge.size): which host a true entry is of, or -1 */
+    size_t capacity;           /* of both, in entries */
+    struct replay_host *hosts;
+    size_t n_hosts;
+    struct replay_ek *eks;
+    size_t n_eks;
+    struct finding *findings;
+    size_t n_findings;
+    bool has_error; /* a finding of severity error */
+    bool *models, *codes; /* (the policy's): seen in a true quote */
+    bool gpu, test;
+    uint16_t zero, ignored; /* boot PCRs of true quotes */
+    uint64_t n_true, n_quotes, n_boots;
+    char reason[REPLAY_TEXT_MAX];
+};
+
+/* One entry on its way. */
+struct replay_entry_now {
+    struct replay *r;
+    uint64_t index;
+    struct merkle_hash leaf;
+    const struct statement *s;
+    struct replay_host *host; /* NULL before its first true host statement */
+    const char *code;         /* the rule that is being checked */
+    char fact[REPLAY_TEXT_MAX];
+};
+
+void replay_fact(struct replay_entry_now *now, const char *format, ...) PRINTF_LIKE(2, 3);
+void replay_find(struct replay *r, enum finding_severity severity, const char *code, uint64_t index,
+                 const char *format, ...) PRINTF_LIKE(5, 6);
+
+/* A blob through the caller, checked against its reference. */
+struct err replay_blob_read(struct replay *r, const struct blob_ref *ref, struct buf *out) MUST_USE;
+/* For rules.h: `context` is the replay. */
+struct err replay_blob_source(void *context, const struct blob_ref *ref, struct buf *out);
+
+struct replay_host *replay_host_of(struct replay *r, const struct tpm_name *ak_name);
+/* As above, made if it is new. ERR_LIMIT. */
+struct err replay_host_make(struct replay *r, struct replay_host **out,
+                            const struct tpm_name *ak_name) MUST_USE;
+
+/* The kinds of entry: ok, or why the entry is not true; now->code names the rule. */
+struct err replay_take_host(struct replay_entry_now *now) MUST_USE;
+struct err replay_take_boot(struct replay_entry_now *now) MUST_USE;
+struct err replay_take_identity(struct replay_entry_now *now) MUST_USE;
+struct err replay_take_quote(struct replay_entry_now *now) MUST_USE;
+
+/* Findings about the log's end, once. */
+void replay_find_uncovered(struct replay *r);
+/* Sentences of the summary. */
+void replay_report(struct replay_summary *out, const struct replay *r);
+
+#endif

@@ -1,0 +1,102 @@
+/*
+ * The rules of docs/FORMATS.md section 9 that judge one statement, shared by the live verifier
+ * (verify.c) and the replay (replay.c). Each function is one rule or one part of it: ok when it
+ * holds; ERR_UNTRUE, ERR_MALFORMED, ERR_UNSUPPORTED, ERR_LIMIT or ERR_NOT_FOUND with the reason when
+ * it does not; ERR_MEMORY and ERR_IO when it could not be decided. For the files of this room only.
+ */
+#ifndef ATTEST_RULES_H
+#define ATTEST_RULES_H
+
+#include "attest/ek_cert.h"
+#include "attest/policy.h"
+#include "attest/runtime_log.h"
+#include "attest/statement.h"
+
+/* Whether an error says that the rule does not hold, and not that it could not be decided. */
+bool rule_refuses(struct err e);
+
+/* Gives the bytes of a reference, appended to `out`, whose size and hash the source has checked. */
+typedef struct err rule_blob_source(void *context, const struct blob_ref *ref, struct buf *out);
+
+/* What is known of an attestation key; grows with each of its `host` statements. */
+struct rule_host {
+    struct tpm_name ak_name;
+    struct tpm_public ak;
+    struct ek_cert ek;
+    bool known;        /* a host statement was taken */
+    bool test;         /* a chain ended at a test root */
+    uint8_t root[SHA256_LEN];
+    bool *vouched;     /* (policy's n_activators): which of them have signed for this pair */
+    unsigned n_vouched;
+};
+#define RULE_HOST_INIT ((struct rule_host){0})
+void rule_host_cleanup(struct rule_host *h);
+
+/* Rule 2 for one `host` statement: the AK's name, kind and attributes, the EK certificate's way to a
+ * root of the policy, and what activations say. A later statement must name the same AK and EK
+ * certificate. On failure `h` is as before. */
+struct err rule_host_add(struct rule_host *h, const struct statement *s, const struct policy *p,
+                         rule_blob_source *blobs, void *context) MUST_USE;
+/* Rule 2, the last part, without a live activation: k activators of the policy have signed. */
+struct err rule_host_bound(const struct rule_host *h, const struct policy *p) MUST_USE;
+
+bool tpm_name_equal(const struct tpm_name *a, const struct tpm_name *b);
+
+/* Rule 3: `what` names the signed thing in messages. */
+struct err rule_signature(const struct tpm_public *ak, struct bytes attest, struct bytes signature,
+                          const char *what) MUST_USE;
+struct err rule_quote_signature(const struct tpm_public *ak,
+                                const struct statement_quote *q) MUST_USE;
+
+/* Rule 4: magic, type, exact selection, digest of the given PCR values. `out` borrows from `q`. */
+struct err rule_quote(struct attested *out, const struct tpm_public *ak,
+                      const struct statement_quote *q) MUST_USE;
+
+/* Rule 5, what one quote can show: extraData, kind, boot, origin, period and previous fit together. */
+struct err rule_context(const struct statement_quote *q, const struct attested *a,
+                        enum quote_kind kind, const uint8_t boot_id[BOOT_ID_LEN],
+                        const char *origin) MUST_USE;
+
+/* Rule 6: a boot statement's reading of the NV counter. */
+struct rule_counter {
+    uint64_t value;
+    uint32_t index;
+    struct tpm_name name;
+    uint64_t clock_ms, firmware;
+    uint32_t reset_count, restart_count;
+    bool safe;
+};
+/* The reading is of a counter (its name commits to that) at the stated index, over the boot id, and
+ * the counts are the statement's. */
+struct err rule_counter_read(struct rule_counter *out, const struct statement_boot *b) MUST_USE;
+/* The quote is of that boot (counts, firmware), and its clock is past `clock_ms`. */
+struct err rule_counts(const struct attested *quote, const struct rule_counter *boot,
+                       uint64_t clock_ms) MUST_USE;
+
+/* Rule 7: what a runtime log says, once it replays and the policy allows it. */
+struct rule_lanes {
+    char model_id[256], code_name[256], numerics[256], profile[256];
+    uint8_t model_manifest[SHA256_LEN], code_manifest[SHA256_LEN], server_binary[SHA256_LEN];
+    uint8_t boot_id[BOOT_ID_LEN], spki_sha256[SHA256_LEN];
+    char log_vkey[512];
+    uint64_t quote_interval_s;
+    uint8_t pcrs[3][SHA256_LEN]; /* 13, 14, 15 */
+    size_t n_records;
+    bool gpu;                    /* the kernels record names device code */
+};
+struct err rule_lanes_read(struct rule_lanes *out, const struct statement_identity *identity,
+                           struct bytes runtime_log, const struct policy *p) MUST_USE;
+/* `runtime_log`, which rule_lanes_read has taken, begins with what `before` was read from and adds to it. */
+struct err rule_lanes_extend(const struct rule_lanes *before, struct bytes runtime_log) MUST_USE;
+struct err rule_lanes_quoted(const struct rule_lanes *lanes,
+                             const struct statement_quote *q) MUST_USE;
+
+/* Rule 8. Bits of PCRs that were not measured (all zero, under a test root) and that the policy
+ * ignores. */
+struct rule_boot_pcrs {
+    uint16_t zero, ignored;
+};
+struct err rule_boot_values(struct rule_boot_pcrs *out, const struct pcr_values *pcrs,
+                            const struct policy *p, bool test) MUST_USE;
+
+#endif

@@ -1,0 +1,92 @@
+/*
+ * Statements as text, for the prover: the exact inverse of statement_parse.
+ */
+#include <assert.h>
+
+#include "attest/statement.h"
+
+static void hex_line(struct buf *out, const char *key, const uint8_t *data, size_t len)
+{
+    buf_printf(out, "%s ", key);
+    buf_append_hex(out, bytes_of(data, len));
+    buf_append_str(out, "\n");
+}
+
+static void base64_line(struct buf *out, const char *key, const uint8_t *data, size_t len)
+{
+    buf_printf(out, "%s ", key);
+    buf_append_base64(out, bytes_of(data, len));
+    buf_append_str(out, "\n");
+}
+
+static void decimal_line(struct buf *out, const char *key, uint64_t v)
+{
+    buf_printf(out, "%s %llu\n", key, (unsigned long long)v);
+}
+
+static void blob_line(struct buf *out, const char *key, const struct blob_ref *ref)
+{
+    buf_printf(out, "%s %llu ", key, (unsigned long long)ref->size);
+    buf_append_hex(out, bytes_of(ref->sha256, SHA256_LEN));
+    buf_append_str(out, "\n");
+}
+
+static void format_host(struct buf *out, const struct statement_host *h)
+{
+    assert(h->n_chain <= STATEMENT_CHAIN_MAX && h->n_activations <= STATEMENT_ACTIVATIONS_MAX);
+    blob_line(out, "ak-public", &h->ak_public);
+    blob_line(out, "ek-certificate", &h->ek_certificate);
+    for (size_t i = 0; i < h->n_chain; i++)
+        blob_line(out, "ek-chain", &h->chain[i]);
+    for (size_t i = 0; i < h->n_activations; i++)
+        blob_line(out, "activation", &h->activations[i]);
+}
+
+static void format_boot(struct buf *out, const struct statement_boot *b)
+{
+    hex_line(out, "boot-id", b->boot_id, BOOT_ID_LEN);
+    decimal_line(out, "reset-count", b->reset_count);
+    decimal_line(out, "restart-count", b->restart_count);
+    buf_printf(out, "counter-index %08x\n", (unsigned)b->counter_index);
+    base64_line(out, "counter-attest", b->attest, b->attest_len);
+    base64_line(out, "counter-signature", b->signature, b->signature_len);
+}
+
+static void format_identity(struct buf *out, const struct statement_identity *i)
+{
+    hex_line(out, "boot-id", i->boot_id, BOOT_ID_LEN);
+    hex_line(out, "spki-sha256", i->spki_sha256, SHA256_LEN);
+    blob_line(out, "runtime-log", &i->runtime_log);
+}
+
+static void format_quote(struct buf *out, const struct statement_quote *q)
+{
+    base64_line(out, "pcrs", q->pcrs.values[0], sizeof q->pcrs.values);
+    base64_line(out, "attest", q->attest, q->attest_len);
+    base64_line(out, "signature", q->signature, q->signature_len);
+    buf_append_str(out, "context\n");
+    buf_append(out, q->context_text, q->context_len);
+}
+
+void statement_format(struct buf *out, const struct statement *s)
+{
+    buf_printf(out, "blindllama-%s/v1\n", statement_kind_name(s->kind));
+    if (s->kind == STATEMENT_STOP)
+        decimal_line(out, "max-duration", s->quote.max_duration_s);
+    hex_line(out, "ak-name", s->ak_name.bytes, s->ak_name.len);
+    switch (s->kind) {
+    case STATEMENT_HOST:
+        format_host(out, &s->host);
+        break;
+    case STATEMENT_BOOT:
+        format_boot(out, &s->boot);
+        break;
+    case STATEMENT_IDENTITY:
+        format_identity(out, &s->identity);
+        break;
+    case STATEMENT_QUOTE:
+    case STATEMENT_STOP:
+        format_quote(out, &s->quote);
+        break;
+    }
+}

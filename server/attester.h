@@ -24,4 +24,10 @@ struct attester_options {
  * an error when it must end: the TPM failed, a commit failed, the PCRs do not fit the runtime log. */
 struct err attester_run(const struct attester_options *options, int channel_fd) MUST_USE;
 
+/* Appends the policy lines that this host can say of itself, for `--print-policy`: `log`, the root of
+ * the EK's issuers (`test-tpm-root` with `test`, else `tpm-root`), and `boot-pcr` 0 to 12 as they are
+ * now. Makes the log's key if there is none; disturbs no running attester. */
+struct err attester_policy_lines(const struct attester_options *options, bool test,
+                                 struct buf *out) MUST_USE;
+
 #endif

@@ -1,1 +1,11 @@
-# library front and exe blindllama-server
+# The front: HTTPS, API, engine; supervisor and sandbox; and the program that joins front and attester.
+add_library(front STATIC
+  api_attestation.c api_chat.c api_chat_flow.c api_chat_request.c api_chat_response.c api_log.c
+  api_models.c front.c front_attester.c front_handover.c front_memory.c front_policy.c front_start.c
+  http.c http_connection.c http_listen.c sandbox.c supervisor.c tls.c)
+target_link_libraries(front PUBLIC attester engine tlog_store common
+  PkgConfig::LIBEVENT PkgConfig::JANSSON OpenSSL::SSL OpenSSL::Crypto PkgConfig::SECCOMP
+  Threads::Threads)
+
+add_executable(blindllama-server main.c)
+target_link_libraries(blindllama-server PRIVATE front)

@@ -1,0 +1,158 @@
+/* GET /attestation, POST /attestation/activate and /attestation/activation: over the channel to the
+ * attester and back (docs/FORMATS.md sections 4 to 6). */
+#include <stdlib.h>
+
+#include "common/text.h"
+#include "server/front_state.h"
+
+enum {
+    CREDENTIAL_MAX = 1024,
+    ACTIVATION_NOTE_MAX = 64 * 1024,
+    NONCE_BYTES = 32,
+};
+
+struct question {
+    struct front *front;
+    struct http_exchange *http;
+    uint64_t id;
+};
+
+static int status_of(struct err e)
+{
+    switch (e.code) {
+    case ERR_BUSY:
+        return 429;
+    case ERR_UNTRUE:
+    case ERR_MALFORMED:
+    case ERR_USAGE:
+    case ERR_LIMIT:
+    case ERR_UNSUPPORTED:
+    case ERR_NOT_FOUND:
+        return 400;
+    default:
+        return 500;
+    }
+}
+
+static void reply_failure(struct http_exchange *x, struct err e)
+{
+    http_reply_error(x, status_of(e), NULL, err_code_name(e.code), "%s", err_message());
+}
+
+static void reply_hash(struct http_exchange *x, struct bytes hash)
+{
+    BUF_AUTO hex = BUF_INIT;
+    buf_append_hex(&hex, hash);
+    http_reply_json(x, 200, json_pack("{s:s}", "answer", buf_str(&hex)));
+}
+
+static void answered(void *context, const struct channel_frame *frame)
+{
+    struct question *q = context;
+    struct reader r = reader_of(frame->payload);
+    switch (frame->type) {
+    case CHANNEL_EVIDENCE:
+        http_reply(q->http, 200, "application/json", frame->payload);
+        break;
+    case CHANNEL_ACTIVATED:
+        reply_hash(q->http, frame->payload);
+        break;
+    case CHANNEL_ACCEPTED:
+        http_reply_json(q->http, 200, json_pack("{s:I}", "index", (json_int_t)read_u64be(&r)));
+        break;
+    default:
+        reply_failure(q->http, channel_error_decode(frame->payload));
+    }
+    free(q);
+}
+
+static void client_left(void *context)
+{
+    struct question *q = context;
+    front_attester_forget(q->front->attester, q->id);
+    free(q);
+}
+
+static void ask(struct front *f, struct http_exchange *x, uint32_t type, struct bytes payload)
+{
+    struct question *q = malloc(sizeof *q);
+    if (q == NULL)
+        abort();
+    *q = (struct question){f, x, 0};
+    struct err e = front_attester_ask(f->attester, &q->id, type, payload, answered, q);
+    if (is_err(e)) {
+        free(q);
+        reply_failure(x, e);
+        return;
+    }
+    http_on_leave(x, client_left, q);
+}
+
+void api_attestation(struct http_exchange *x, void *context)
+{
+    BUF_AUTO text = BUF_INIT;
+    uint8_t nonce[NONCE_BYTES];
+    const char *hex = http_query(x, &text, "nonce");
+    if (hex == NULL || is_err(hex_decode(nonce, sizeof nonce, bytes_of_str(hex)))) {
+        http_reply_error(x, 400, "nonce", NULL,
+                         "Give a fresh nonce of 32 bytes as 64 lower-case hex digits: "
+                         "/attestation?nonce=...");
+        return;
+    }
+    ask(context, x, CHANNEL_QUOTE, bytes_of(nonce, sizeof nonce));
+}
+
+/* A TPM2B: a big-endian length of two bytes, then exactly so many. */
+static bool is_tpm2b(struct bytes v)
+{
+    struct reader r = reader_of(v);
+    read_prefixed_u16be(&r);
+    return reader_done(&r);
+}
+
+static struct err take_tpm2b(struct buf *out, const json_t *body, const char *name)
+{
+    const json_t *value = json_object_get(body, name);
+    BUF_AUTO bytes = BUF_INIT;
+    struct bytes text =
+        bytes_of(json_is_string(value) ? json_string_value(value) : "", json_string_length(value));
+    if (!json_is_string(value) || is_err(base64_decode(&bytes, text, CREDENTIAL_MAX)) ||
+        !is_tpm2b(buf_bytes(&bytes)))
+        return err_set(ERR_MALFORMED, "'%s' must be the base64 of a TPM2B of at most %d bytes.",
+                       name, CREDENTIAL_MAX);
+    buf_append_bytes(out, buf_bytes(&bytes));
+    return err_ok();
+}
+
+static struct err take_challenge(struct buf *out, const json_t *body)
+{
+    if (!json_is_object(body))
+        return err_set(ERR_MALFORMED, "The body must be a JSON object.");
+    TRY(take_tpm2b(out, body, "credential"));
+    return take_tpm2b(out, body, "secret");
+}
+
+void api_activate(struct http_exchange *x, void *context)
+{
+    BUF_AUTO text = BUF_INIT, payload = BUF_INIT;
+    http_body(x, &text);
+    json_t *body = json_loadb(buf_str(&text), text.len, JSON_REJECT_DUPLICATES, NULL);
+    struct err e = take_challenge(&payload, body);
+    json_decref(body);
+    if (is_err(e))
+        reply_failure(x, e);
+    else
+        ask(context, x, CHANNEL_ACTIVATE, buf_bytes(&payload));
+}
+
+void api_activation(struct http_exchange *x, void *context)
+{
+    BUF_AUTO note = BUF_INIT;
+    http_body(x, &note);
+    if (note.len == 0 || note.len > ACTIVATION_NOTE_MAX)
+        http_reply_error(x, 400, NULL, NULL,
+                         "The body must be a signed activation note of at most %d bytes.",
+                         ACTIVATION_NOTE_MAX);
+    else
+        ask(context, x, CHANNEL_ACTIVATION, buf_bytes(&note));
+}

@@ -1,0 +1,204 @@
+#include "server/api_chat_request.h"
+
+#include <math.h>
+#include <string.h>
+
+/* A field that is there and not null, else NULL. Names the field for errors. */
+static const json_t *field(const json_t *object, const char **param, const char *name)
+{
+    *param = name;
+    const json_t *value = json_object_get(object, name);
+    return json_is_null(value) ? NULL : value;
+}
+
+static struct err take_bool(const json_t *root, const char **param, const char *name, bool *out)
+{
+    const json_t *value = field(root, param, name);
+    if (value == NULL)
+        return err_ok();
+    if (!json_is_boolean(value))
+        return err_set(ERR_USAGE, "'%s' must be true or false.", name);
+    *out = json_is_true(value);
+    return err_ok();
+}
+
+static struct err take_unsigned(const json_t *root, const char **param, const char *name,
+                                unsigned *out, json_int_t min, json_int_t max)
+{
+    const json_t *value = field(root, param, name);
+    if (value == NULL)
+        return err_ok();
+    json_int_t v = json_integer_value(value);
+    if (!json_is_integer(value) || v < min || v > max)
+        return err_set(ERR_USAGE, "'%s' must be a whole number from %lld to %lld.", name,
+                       (long long)min, (long long)max);
+    *out = (unsigned)v;
+    return err_ok();
+}
+
+static struct err take_float(const json_t *root, const char **param, const char *name, float *out,
+                             double min, double max)
+{
+    const json_t *value = field(root, param, name);
+    if (value == NULL)
+        return err_ok();
+    double v = json_number_value(value);
+    if (!json_is_number(value) || !isfinite(v) || v < min || v > max)
+        return err_set(ERR_USAGE, "'%s' must be a number from %g to %g.", name, min, max);
+    *out = (float)v;
+    return err_ok();
+}
+
+/* An open lower end: 0 itself is refused, but so small a number that it becomes 0 is as bad. */
+static struct err take_positive(const json_t *root, const char **param, const char *name,
+                                float *out, double max)
+{
+    TRY(take_float(root, param, name, out, 0, max));
+    if (!(*out > 0))
+        return err_set(ERR_USAGE, "'%s' must be greater than 0.", name);
+    return err_ok();
+}
+
+static struct err take_sampling(struct chat_request *r, const char **param)
+{
+    struct engine_params *p = &r->params;
+    const json_t *root = r->root;
+    TRY(take_float(root, param, "temperature", &p->temperature, 0, 2));
+    TRY(take_positive(root, param, "top_p", &p->top_p, 1));
+    TRY(take_float(root, param, "min_p", &p->min_p, 0, 1));
+    const json_t *top_k = field(root, param, "top_k");
+    if (json_is_integer(top_k) && json_integer_value(top_k) == -1)
+        p->top_k = 0; /* what others call "off" */
+    else
+        TRY(take_unsigned(root, param, "top_k", &p->top_k, 0, 1000000));
+    TRY(take_float(root, param, "presence_penalty", &p->presence_penalty, -2, 2));
+    TRY(take_float(root, param, "frequency_penalty", &p->frequency_penalty, -2, 2));
+    TRY(take_positive(root, param, "repetition_penalty", &p->repetition_penalty, 10));
+    const json_t *seed = field(root, param, "seed");
+    if (seed != NULL && !json_is_integer(seed))
+        return err_set(ERR_USAGE, "'seed' must be a whole number.");
+    if (seed != NULL) {
+        p->has_seed = true;
+        p->seed = (uint64_t)json_integer_value(seed);
+    }
+    return take_bool(root, param, "ignore_eos", &p->ignore_eos);
+}
+
+static struct err take_length(struct chat_request *r, const char **param)
+{
+    TRY(take_unsigned(r->root, param, "max_tokens", &r->params.max_tokens, 1, INT32_MAX));
+    TRY(take_unsigned(r->root, param, "max_completion_tokens", &r->params.max_tokens, 1,
+                      INT32_MAX));
+    r->n_choices = 1;
+    return take_unsigned(r->root, param, "n", &r->n_choices, 1, CHAT_CHOICES_MAX);
+}
+
+static struct err take_logprobs(struct chat_request *r, const char **param)
+{
+    TRY(take_bool(r->root, param, "logprobs", &r->params.logprobs));
+    TRY(take_unsigned(r->root, param, "top_logprobs", &r->params.n_logprobs, 0, 20));
+    if (r->params.n_logprobs > 0 && !r->params.logprobs)
+        return err_set(ERR_USAGE, "'top_logprobs' needs 'logprobs' to be true.");
+    return err_ok();
+}
+
+static struct err take_one_stop(struct chat_request *r, const json_t *value)
+{
+    size_t len = json_string_length(value);
+    if (!json_is_string(value) || len < 1 || len > CHAT_STOP_LEN_MAX)
+        return err_set(ERR_USAGE, "'stop' must hold texts of 1 to %d bytes.", CHAT_STOP_LEN_MAX);
+    r->stops[r->params.n_stop++] = json_string_value(value);
+    return err_ok();
+}
+
+static struct err take_stop(struct chat_request *r, const char **param)
+{
+    r->params.stop = r->stops;
+    r->params.n_stop = 0;
+    const json_t *stop = field(r->root, param, "stop");
+    if (stop == NULL)
+        return err_ok();
+    if (!json_is_array(stop))
+        return take_one_stop(r, stop);
+    if (json_array_size(stop) > CHAT_STOPS_MAX)
+        return err_set(ERR_USAGE, "'stop' may hold at most %d texts.", CHAT_STOPS_MAX);
+    for (size_t i = 0; i < json_array_size(stop); i++)
+        TRY(take_one_stop(r, json_array_get(stop, i)));
+    return err_ok();
+}
+
+static struct err take_stream(struct chat_request *r, const char **param)
+{
+    TRY(take_bool(r->root, param, "stream", &r->stream));
+    const json_t *options = field(r->root, param, "stream_options");
+    if (options == NULL)
+        return err_ok();
+    if (!json_is_object(options) || !r->stream)
+        return err_set(ERR_USAGE, "'stream_options' must be an object, and needs 'stream'.");
+    return take_bool(options, param, "include_usage", &r->include_usage);
+}
+
+static bool is_empty(const json_t *value)
+{
+    return (json_is_array(value) && json_array_size(value) == 0) ||
+           (json_is_object(value) && json_object_size(value) == 0);
+}
+
+static struct err refuse_what_we_lack(const json_t *root, const char **param)
+{
+    static const char *const lacking[] = {"tools", "functions", "logit_bias", "audio"};
+    for (size_t i = 0; i < sizeof lacking / sizeof lacking[0]; i++) {
+        const json_t *value = field(root, param, lacking[i]);
+        if (value != NULL && !is_empty(value))
+            return err_set(ERR_UNSUPPORTED, "'%s' is not supported by this server.", lacking[i]);
+    }
+    const json_t *format = field(root, param, "response_format");
+    const char *type = json_string_value(json_object_get(format, "type"));
+    if (format != NULL && (type == NULL || strcmp(type, "text") != 0))
+        return err_set(ERR_UNSUPPORTED,
+                       "'response_format' other than {\"type\":\"text\"} is not supported.");
+    return err_ok();
+}
+
+static struct err parse(struct chat_request *r, const char **param)
+{
+    *param = NULL;
+    if (!json_is_object(r->root))
+        return err_set(ERR_USAGE, "The body must be a JSON object.");
+    r->messages = field(r->root, param, "messages");
+    if (!json_is_array(r->messages) || json_array_size(r->messages) == 0)
+        return err_set(ERR_USAGE, "'messages' must be an array with at least one message.");
+    const json_t *model = field(r->root, param, "model");
+    if (model != NULL && !json_is_string(model))
+        return err_set(ERR_USAGE, "'model' must be a text.");
+    r->model = json_string_value(model);
+    TRY(take_sampling(r, param));
+    TRY(take_length(r, param));
+    TRY(take_logprobs(r, param));
+    TRY(take_stop(r, param));
+    TRY(take_stream(r, param));
+    return refuse_what_we_lack(r->root, param);
+}
+
+struct err chat_request_parse(struct chat_request *out, const char **param, struct bytes body,
+                              const struct engine_params *defaults)
+{
+    *out = (struct chat_request){.params = *defaults};
+    *param = NULL;
+    json_error_t where;
+    out->root = json_loadb(body.len > 0 ? (const char *)body.data : "", body.len,
+                           JSON_REJECT_DUPLICATES, &where);
+    if (out->root == NULL) /* jansson's own text quotes the body: line and column are enough */
+        return err_set(ERR_MALFORMED, "The body is not JSON (line %d, column %d).", where.line,
+                       where.column);
+    struct err e = parse(out, param);
+    if (is_err(e))
+        chat_request_cleanup(out);
+    return e;
+}
+
+void chat_request_cleanup(struct chat_request *r)
+{
+    json_decref(r->root);
+    r->root = NULL;
+}

@@ -1,0 +1,32 @@
+/*
+ * The body of POST /v1/chat/completions, parsed and checked. Fields that we do not know are passed
+ * over, as other servers do; a known field of a wrong type or range is refused by its name; a known
+ * field that would change the answer and that we do not have (tools, response_format, logit_bias) is
+ * refused too, rather than ignored.
+ */
+#ifndef SERVER_API_CHAT_REQUEST_H
+#define SERVER_API_CHAT_REQUEST_H
+
+#include <jansson.h>
+
+#include "engine/engine.h"
+
+enum { CHAT_CHOICES_MAX = 16, CHAT_STOPS_MAX = 16, CHAT_STOP_LEN_MAX = 256 };
+
+struct chat_request {
+    json_t *root;           /* owns what the rest borrows */
+    const json_t *messages; /* a non-empty array; the engine checks what is in it */
+    const char *model;      /* NULL: none named */
+    struct engine_params params; /* `stop` points to `stops`: do not copy the struct */
+    const char *stops[CHAT_STOPS_MAX];
+    unsigned n_choices;
+    bool stream, include_usage;
+};
+
+/* `defaults` are the model's. ERR_MALFORMED: not JSON. ERR_USAGE, ERR_UNSUPPORTED: *param names the
+ * field at fault (static), or is NULL. */
+struct err chat_request_parse(struct chat_request *out, const char **param, struct bytes body,
+                              const struct engine_params *defaults) MUST_USE;
+void chat_request_cleanup(struct chat_request *r);
+
+#endif

@@ -1,0 +1,112 @@
+/* GET /v1/models, /v1/models/<id>, /health, /metrics. */
+#include <string.h>
+
+#include "server/front_state.h"
+
+static json_t *model_object(const struct front *f)
+{
+    return json_pack("{s:s, s:s, s:I, s:s, s:i}", "id", f->model->model_id, "object", "model",
+                     "created", (json_int_t)f->started_s, "owned_by", "blindllama",
+                     "max_model_len", (int)f->measurement.max_context);
+}
+
+void api_models(struct http_exchange *x, void *front)
+{
+    http_reply_json(x, 200,
+                    json_pack("{s:s, s:[o]}", "object", "list", "data", model_object(front)));
+}
+
+void api_model(struct http_exchange *x, void *context)
+{
+    const struct front *f = context;
+    if (strcmp(http_rest(x), f->model->model_id) == 0)
+        http_reply_json(x, 200, model_object(f));
+    else
+        http_reply_error(x, 404, "model", "model_not_found",
+                         "There is no such model here; this server has `%s`.",
+                         f->model->model_id);
+}
+
+void api_health(struct http_exchange *x, void *context)
+{
+    const struct front *f = context;
+    if (f->stopping)
+        http_reply_error(x, 503, NULL, "stopping", "This server is about to stop.");
+    else
+        http_reply_json(x, 200, json_pack("{s:s}", "status", "ok"));
+}
+
+static void counter(struct buf *out, const char *name, const char *help, uint64_t value)
+{
+    buf_printf(out, "# HELP blindllama_%s %s\n# TYPE blindllama_%s counter\nblindllama_%s %llu\n",
+               name, help, name, name, (unsigned long long)value);
+}
+
+static void gauge(struct buf *out, const char *name, const char *help, uint64_t value)
+{
+    buf_printf(out, "# HELP blindllama_%s %s\n# TYPE blindllama_%s gauge\nblindllama_%s %llu\n",
+               name, help, name, name, (unsigned long long)value);
+}
+
+/* A label's value: backslash, quote and newline are escaped (Prometheus exposition format). */
+static void label(struct buf *out, const char *name, const char *value)
+{
+    buf_printf(out, "%s=\"", name);
+    for (; *value != '\0'; value++) {
+        if (*value == '\\' || *value == '"')
+            buf_append_u8(out, '\\');
+        buf_append_u8(out, *value == '\n' ? ' ' : (uint8_t)*value);
+    }
+    buf_append_str(out, "\"");
+}
+
+static void http_metrics(struct buf *out, const struct http_stats *s)
+{
+    counter(out, "http_requests_total", "HTTP requests.", s->n_requests);
+    buf_append_str(out, "# HELP blindllama_http_responses_total HTTP answers by class; a client "
+                        "that left counts as 4xx.\n"
+                        "# TYPE blindllama_http_responses_total counter\n");
+    for (unsigned i = 2; i < 6; i++)
+        buf_printf(out, "blindllama_http_responses_total{class=\"%uxx\"} %llu\n", i,
+                   (unsigned long long)s->n_by_class[i]);
+    counter(out, "http_clients_left_total", "Clients that left before their answer was whole.",
+            s->n_left);
+    counter(out, "http_clients_stalled_total", "Clients dropped because they did not read.",
+            s->n_stalled);
+    counter(out, "http_clients_timed_out_total", "Clients dropped because they sent too slowly.",
+            s->n_timed_out);
+    gauge(out, "http_connections", "Open connections.", s->n_connections);
+}
+
+static void engine_metrics(struct buf *out, const struct engine_stats *s)
+{
+    counter(out, "engine_steps_total", "Steps of the engine.", s->n_steps);
+    counter(out, "prompt_tokens_total", "Prompt tokens processed.", s->n_prompt_tokens);
+    counter(out, "generation_tokens_total", "Tokens generated.", s->n_generated_tokens);
+    counter(out, "requests_finished_total", "Requests that the engine finished.", s->n_finished);
+    gauge(out, "num_requests_running", "Requests in the batch.", s->n_running);
+    gauge(out, "num_requests_waiting", "Requests that wait.", s->n_waiting);
+    gauge(out, "kv_pages", "Pages of the KV cache.", s->n_pages);
+    gauge(out, "kv_pages_used", "Pages of the KV cache in use.", s->n_pages_used);
+}
+
+void api_metrics(struct http_exchange *x, void *context)
+{
+    struct front *f = context;
+    BUF_AUTO out = BUF_INIT;
+    buf_append_str(&out, "# HELP blindllama_info What serves.\n"
+                         "# TYPE blindllama_info gauge\nblindllama_info{");
+    label(&out, "version", BL_VERSION);
+    buf_append_str(&out, ",");
+    label(&out, "model", f->model->model_id);
+    buf_append_str(&out, ",");
+    label(&out, "numerics", f->model->numerics);
+    buf_append_str(&out, ",");
+    label(&out, "system_fingerprint", f->fingerprint);
+    buf_append_str(&out, "} 1\n");
+    http_metrics(&out, http_server_stats(f->http));
+    struct engine_stats stats;
+    engine_stats(f->engine, &stats);
+    engine_metrics(&out, &stats);
+    http_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", buf_bytes(&out));
+}

@@ -1,0 +1,71 @@
+#include "server/attester_internal.h"
+
+#include "common/file.h"
+
+static void cleanup(struct attester *a)
+{
+    store_close(a->log);
+    tpm_close(a->tpm);
+    note_signer_cleanup(&a->signer);
+    runtime_log_cleanup(&a->runtime);
+    evidence_cleanup(&a->evidence);
+    fd_close(&a->runtime_fd);
+    buf_cleanup(&a->head_note);
+    buf_cleanup(&a->ak_public);
+    buf_cleanup(&a->ek_certificate);
+    for (size_t i = 0; i < EK_CHAIN_MAX; i++)
+        buf_cleanup(&a->chain[i]);
+    for (size_t i = 0; i < STATEMENT_ACTIVATIONS_MAX; i++)
+        buf_cleanup(&a->activations[i]);
+}
+
+#define ATTESTER_AUTO __attribute__((cleanup(cleanup))) struct attester
+
+/* What is cheap to check comes first; the log's lock keeps a second attester from the TPM. */
+static struct err start(struct attester *a)
+{
+    TRY(attester_check_options(a->options));
+    TRY(attester_load_chain(a));
+    TRY(attester_load_key(a));
+    TRY(attester_open_log(a));
+    TRY(attester_open_tpm(a));
+    TRY(attester_open_runtime(a));
+    TRY(attester_read_history(a));
+    return attester_load_activations(a);
+}
+
+struct err attester_run(const struct attester_options *options, int channel_fd)
+{
+    ATTESTER_AUTO a = {.options = options, .channel = channel_fd, .runtime_fd = -1};
+    TRY(start(&a));
+    return attester_serve(&a);
+}
+
+static void append_hash_line(struct buf *out, const char *key, const uint8_t hash[SHA256_LEN])
+{
+    buf_printf(out, "%s ", key);
+    buf_append_hex(out, bytes_of(hash, SHA256_LEN));
+    buf_append_str(out, "\n");
+}
+
+struct err attester_policy_lines(const struct attester_options *options, bool test,
+                                 struct buf *out)
+{
+    ATTESTER_AUTO a = {.options = options, .channel = -1, .runtime_fd = -1};
+    uint8_t root[SHA256_LEN];
+    struct pcr_values pcrs;
+    TRY(attester_check_options(options));
+    TRY(attester_load_chain(&a));
+    TRY(attester_load_key(&a));
+    TRY(tpm_open(&a.tpm, options->tcti));
+    TRY(tpm_pcr_read(a.tpm, &pcrs));
+    sha256(root, buf_bytes(&a.chain[a.n_chain - 1]));
+    buf_printf(out, "log %s\n", a.vkey);
+    append_hash_line(out, test ? "test-tpm-root" : "tpm-root", root);
+    for (unsigned pcr = 0; pcr < PCR_MODEL; pcr++) {
+        BUF_AUTO key = BUF_INIT;
+        buf_printf(&key, "boot-pcr %u", pcr);
+        append_hash_line(out, buf_str(&key), pcrs.values[pcr]);
+    }
+    return err_ok();
+}

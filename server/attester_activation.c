@@ -1,0 +1,170 @@
+/*
+ * Activation (docs/FORMATS.md sections 5 and 6): live answers, at a bounded rate, and the notes of
+ * activators that this host was started with.
+ */
+#include "server/attester_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "attest/credential.h"
+
+enum {
+    ACTIVATIONS_PER_SECOND = 10,
+    ACTIVATION_NOTE_MAX = 8192,
+    CREDENTIAL_MAX = 1024, /* bytes of either TPM2B */
+};
+
+/* A bucket that holds one second's worth. The TPM is slow, and periodic quotes come first. */
+static bool take_token(struct attester *a)
+{
+    uint64_t now = boottime_ms();
+    uint64_t earned = (now - a->activation_ms) * ACTIVATIONS_PER_SECOND / 1000;
+    if (earned > 0) {
+        a->activation_tokens += earned;
+        a->activation_ms = now;
+    }
+    if (a->activation_tokens > ACTIVATIONS_PER_SECOND)
+        a->activation_tokens = ACTIVATIONS_PER_SECOND;
+    if (a->activation_tokens == 0)
+        return false;
+    a->activation_tokens--;
+    return true;
+}
+
+/* Two TPM2Bs, one after the other, each in a u16-prefixed field of its own. */
+static struct err parse_request(struct bytes *credential, struct bytes *secret,
+                                struct bytes payload)
+{
+    struct reader r = reader_of(payload);
+    *credential = read_prefixed_u16be(&r);
+    *secret = read_prefixed_u16be(&r);
+    if (!reader_done(&r) || credential->len > CREDENTIAL_MAX || secret->len > CREDENTIAL_MAX)
+        return err_set(ERR_MALFORMED, "an activation request is a credential and a secret");
+    return err_ok();
+}
+
+struct err attester_activate(struct attester *a, uint64_t id, struct bytes payload)
+{
+    struct bytes credential, secret;
+    struct err e = parse_request(&credential, &secret, payload);
+    if (!is_err(e) && !a->measured)
+        e = err_set(ERR_BUSY, "this host is not measured yet");
+    if (!is_err(e) && !take_token(a))
+        e = err_set(ERR_BUSY, "too many activations: try again in a second");
+    if (is_err(e))
+        return attester_send_error(a, id, e);
+    __attribute__((cleanup(buf_cleanup_secret))) struct buf value = BUF_INIT;
+    e = tpm_activate(a->tpm, &value, credential, secret);
+    if (e.code == ERR_UNTRUE || e.code == ERR_MALFORMED)
+        return attester_send_error(a, id, e);
+    TRY(e);
+    uint8_t answer[SHA256_LEN];
+    activation_answer(answer, buf_bytes(&value), &a->ak_name, a->options->origin,
+                      a->lanes.spki_sha256);
+    return channel_send(a->channel, CHANNEL_ACTIVATED, id, bytes_of(answer, sizeof answer));
+}
+
+/* Which of our activators signed the note, and what it says. ERR_UNTRUE if none did. */
+static struct err read_note(struct activation *out, size_t *activator, const struct attester *a,
+                            struct bytes note_bytes)
+{
+    if (note_bytes.len > ACTIVATION_NOTE_MAX)
+        return err_set(ERR_LIMIT, "an activation note has at most %d bytes", ACTIVATION_NOTE_MAX);
+    struct note *note = calloc(1, sizeof *note);
+    if (!note)
+        return err_set(ERR_MEMORY, "out of memory for a note");
+    struct err e = note_parse(note, note_bytes);
+    if (!is_err(e))
+        e = activation_parse(out, note->text);
+    if (!is_err(e))
+        e = err_set(ERR_UNTRUE, "the note is signed by none of this host's activators");
+    for (size_t i = 0; i < a->options->n_activators && e.code == ERR_UNTRUE; i++) {
+        if (is_err(note_verify(note, &a->options->activators[i])))
+            continue;
+        *activator = i;
+        e = err_ok();
+    }
+    free(note);
+    return e;
+}
+
+static struct err check_activation(const struct attester *a, const struct activation *activation)
+{
+    uint8_t certificate[SHA256_LEN];
+    sha256(certificate, buf_bytes(&a->ek_certificate));
+    if (strcmp(activation->origin, a->options->origin) != 0)
+        return err_set(ERR_UNTRUE, "the activation is for the log %s, this host's is %s",
+                       activation->origin, a->options->origin);
+    if (memcmp(activation->ek_certificate, certificate, SHA256_LEN) != 0)
+        return err_set(ERR_UNTRUE, "the activation is for another EK certificate");
+    if (activation->ak_name.len != a->ak_name.len ||
+        memcmp(activation->ak_name.bytes, a->ak_name.bytes, a->ak_name.len) != 0)
+        return err_set(ERR_UNTRUE, "the activation is for another attestation key");
+    return err_ok();
+}
+
+/* A newer note of the same activator takes the older one's place; the log keeps both. */
+static struct err place_note(struct attester *a, size_t activator, struct bytes note)
+{
+    size_t at = 0;
+    for (; at < a->n_activations; at++) {
+        struct activation other;
+        size_t by;
+        if (!is_err(read_note(&other, &by, a, buf_bytes(&a->activations[at]))) && by == activator)
+            break;
+    }
+    if (at == STATEMENT_ACTIVATIONS_MAX)
+        return err_set(ERR_LIMIT, "this host holds %d activations, and a statement no more", (int)at);
+    if (at == a->n_activations)
+        a->n_activations++;
+    buf_clear(&a->activations[at]);
+    buf_append_bytes(&a->activations[at], note);
+    return err_ok();
+}
+
+static bool holds(const struct attester *a, struct bytes note)
+{
+    for (size_t i = 0; i < a->n_activations; i++)
+        if (bytes_equal(buf_bytes(&a->activations[i]), note))
+            return true;
+    return false;
+}
+
+static struct err send_accepted(struct attester *a, uint64_t id)
+{
+    BUF_AUTO index = BUF_INIT;
+    buf_append_u64be(&index, a->history.host_index);
+    return channel_send(a->channel, CHANNEL_ACCEPTED, id, buf_bytes(&index));
+}
+
+struct err attester_take_activation(struct attester *a, uint64_t id, struct bytes note)
+{
+    struct activation activation;
+    size_t activator = 0;
+    struct err e = err_ok();
+    if (!a->measured)
+        e = err_set(ERR_BUSY, "this host is not measured yet");
+    if (!is_err(e))
+        e = read_note(&activation, &activator, a, note);
+    if (!is_err(e))
+        e = check_activation(a, &activation);
+    if (!is_err(e) && holds(a, note))
+        return send_accepted(a, id);
+    if (!is_err(e))
+        e = place_note(a, activator, note);
+    if (is_err(e))
+        return attester_send_error(a, id, e);
+    TRY(attester_log_host(a));
+    return send_accepted(a, id);
+}
+
+struct err attester_load_activations(struct attester *a)
+{
+    const struct history *h = &a->history;
+    for (size_t i = 0; h->has_host && i < h->host.n_activations; i++) {
+        TRY(store_blob_read(a->log, h->host.activations[i].sha256, &a->activations[i]));
+        a->n_activations = i + 1;
+    }
+    return err_ok();
+}

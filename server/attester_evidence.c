@@ -1,0 +1,135 @@
+/*
+ * Evidence bundles (docs/FORMATS.md section 4). All nonces that wait are leaves of one RFC 6962 tree
+ * under one TPM2_Quote; what does not change from quote to quote is put together once per head.
+ */
+#include "server/attester_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* All complete subtrees over the nonces, for paths: level l has n >> l hashes. */
+struct nonce_tree {
+    struct merkle_hash *levels[16]; /* NONCES_MAX is 2^12 */
+    size_t n;
+};
+
+static void nonce_tree_cleanup(struct nonce_tree *t)
+{
+    for (size_t l = 0; l < sizeof t->levels / sizeof t->levels[0]; l++)
+        free(t->levels[l]);
+}
+
+static struct err nonce_tree_build(struct nonce_tree *t, const struct nonce_request *requests,
+                                   size_t n)
+{
+    t->n = n;
+    for (unsigned l = 0; n >> l > 0; l++) {
+        t->levels[l] = calloc(n >> l, sizeof *t->levels[l]);
+        if (!t->levels[l])
+            return err_set(ERR_MEMORY, "out of memory for %zu nonces", n);
+        for (size_t i = 0; i < n >> l; i++)
+            t->levels[l][i] = l == 0 ? merkle_leaf(bytes_of(requests[i].nonce, NONCE_LEN))
+                                     : merkle_node(&t->levels[l - 1][2 * i],
+                                                   &t->levels[l - 1][2 * i + 1]);
+    }
+    return err_ok();
+}
+
+static struct err nonce_source(void *context, unsigned level, uint64_t index,
+                               struct merkle_hash *out)
+{
+    const struct nonce_tree *t = context;
+    if (level >= sizeof t->levels / sizeof t->levels[0] || index >= t->n >> level)
+        return err_set(ERR_USAGE, "the nonce tree has no such subtree");
+    *out = t->levels[level][index];
+    return err_ok();
+}
+
+static struct err add_statement(struct attester *a, uint64_t index)
+{
+    BUF_AUTO text = BUF_INIT;
+    struct merkle_proof proof;
+    TRY(store_entry_read(a->log, index, &text));
+    TRY(store_prove_inclusion(a->log, &proof, index, a->head.size));
+    evidence_add_statement(&a->evidence, index, buf_bytes(&text), &proof);
+    return err_ok();
+}
+
+static struct err add_head(struct attester *a, uint64_t size)
+{
+    BUF_AUTO note = BUF_INIT;
+    struct merkle_proof proof;
+    TRY(store_checkpoint_at(a->log, size, &note));
+    TRY(store_prove_consistency(a->log, &proof, size, a->head.size));
+    evidence_add_head(&a->evidence, buf_bytes(&note), &proof);
+    return err_ok();
+}
+
+static void add_blobs(struct attester *a)
+{
+    BUF_AUTO runtime = BUF_INIT;
+    attester_runtime_text(&runtime, a, a->lanes.n_identities);
+    evidence_add_blob(&a->evidence, buf_bytes(&a->ak_public));
+    evidence_add_blob(&a->evidence, buf_bytes(&a->ek_certificate));
+    for (size_t i = 0; i < a->n_chain; i++)
+        evidence_add_blob(&a->evidence, buf_bytes(&a->chain[i]));
+    for (size_t i = 0; i < a->n_activations; i++)
+        evidence_add_blob(&a->evidence, buf_bytes(&a->activations[i]));
+    evidence_add_blob(&a->evidence, buf_bytes(&runtime));
+}
+
+/* The newest head is also the one that the live quote names. */
+static struct err build(struct attester *a)
+{
+    const struct history *h = &a->history;
+    evidence_set_checkpoint(&a->evidence, buf_bytes(&a->head_note));
+    TRY(add_statement(a, h->host_index));
+    TRY(add_statement(a, h->boot_index));
+    TRY(add_statement(a, h->identity_index));
+    TRY(add_statement(a, h->quote_index));
+    TRY(add_head(a, h->quote_head_size));
+    TRY(add_head(a, a->head.size));
+    add_blobs(a);
+    return err_ok();
+}
+
+/* The last logged quote must rest on everything that the bundle shows: after a new host or boot
+ * statement, that takes a new one. */
+static struct err refresh(struct attester *a)
+{
+    const struct history *h = &a->history;
+    TRY(attester_ensure_boot(a));
+    if (h->quote_index < h->host_index || h->quote_index < h->boot_index)
+        TRY(attester_log_quote(a));
+    return a->evidence.n_statements > 0 ? err_ok() : build(a);
+}
+
+static struct err send_bundle(struct attester *a, const struct nonce_request *request,
+                              size_t index, struct nonce_tree *tree, struct bytes quote)
+{
+    struct merkle_proof path;
+    BUF_AUTO json = BUF_INIT;
+    TRY(merkle_prove_inclusion(&path, index, tree->n, nonce_source, tree));
+    evidence_set_quote(&a->evidence, quote, index, &path);
+    evidence_format(&json, &a->evidence);
+    if (json.len > EVIDENCE_MAX)
+        return err_set(ERR_LIMIT, "the evidence has %zu bytes, more than verifiers take", json.len);
+    return channel_send(a->channel, CHANNEL_EVIDENCE, request->id, buf_bytes(&json));
+}
+
+struct err attester_answer_nonces(struct attester *a, const struct nonce_request *requests,
+                                  size_t n)
+{
+    __attribute__((cleanup(nonce_tree_cleanup))) struct nonce_tree tree = {0};
+    struct merkle_hash root;
+    struct statement s;
+    BUF_AUTO quote = BUF_INIT;
+    TRY(nonce_tree_build(&tree, requests, n));
+    TRY(merkle_source_root(&root, n, nonce_source, &tree));
+    TRY(refresh(a));
+    TRY(attester_make_quote(a, &s, QUOTE_DEMAND, n, &root));
+    statement_format(&quote, &s);
+    for (size_t i = 0; i < n; i++)
+        TRY(send_bundle(a, &requests[i], i, &tree, buf_bytes(&quote)));
+    return err_ok();
+}

@@ -1,0 +1,160 @@
+/*
+ * The attester's state and its parts, in the order in which they come into play. Only the
+ * attester_*.c files include this.
+ *
+ * What is on disk, and why a kill at any moment leaves a state that the next start continues from:
+ *
+ *   log.key      made before log.db; never made anew while log.db is there
+ *   log.db       an append is one COMMIT; log.head is written after it, and before anybody is told
+ *   log.head     the newest checkpoint that may have been told; log.db must continue it
+ *   runtime.log  a record is on disk before its PCR is extended: so PCRs fit it, or all but its last
+ *
+ * Each statement of a boot is logged if the log lacks it, so a start may stop between any two. An
+ * identity event is extended only after the statements of the one before are in the log.
+ */
+#ifndef SERVER_ATTESTER_INTERNAL_H
+#define SERVER_ATTESTER_INTERNAL_H
+
+#include "attest/ek_cert.h"
+#include "attest/evidence.h"
+#include "attest/statement.h"
+#include "attest/tpm.h"
+#include "server/attester.h"
+#include "server/channel.h"
+#include "server/measurement.h"
+#include "transparency/store.h"
+
+enum {
+    BOOT_COUNTER_INDEX = 0x0180b11a, /* in the owner's range of NV handles (Part 2, 13.1) */
+    VKEY_MAX = 512,
+    QUOTE_INTERVAL_MAX_S = 86400,
+};
+
+/* This host's newest statements, as the log has them. */
+struct history {
+    bool has_host, has_boot, has_identity, has_quote;
+    uint64_t host_index, boot_index, identity_index, quote_index;
+    struct statement_host host;
+    struct statement_boot boot;
+    struct statement_identity identity;
+    struct merkle_hash quote_leaf; /* the last quote or stop */
+    uint64_t quote_period;
+    uint8_t quote_boot_id[BOOT_ID_LEN];
+    uint64_t quote_head_size;
+};
+
+struct attester {
+    const struct attester_options *options;
+    int channel;
+
+    /* the log */
+    struct note_signer signer;
+    char vkey[VKEY_MAX];
+    struct store *log;
+    struct checkpoint head; /* newest */
+    struct buf head_note;
+
+    /* the host */
+    struct tpm *tpm;
+    struct buf ak_public, ek_certificate; /* TPMT_PUBLIC, DER */
+    struct tpm_name ak_name;
+    struct buf chain[EK_CHAIN_MAX]; /* DER */
+    size_t n_chain;
+    struct buf activations[STATEMENT_ACTIVATIONS_MAX]; /* of the newest host statement */
+    size_t n_activations;
+
+    /* the lanes */
+    struct runtime_log runtime;
+    int runtime_fd;
+    struct lanes lanes; /* a prefix of each until measured */
+
+    struct history history;
+    bool measured;
+    uint64_t next_quote_ms; /* CLOCK_BOOTTIME */
+    struct evidence evidence; /* all but quote and nonce; empty after each commit */
+    uint64_t activation_tokens, activation_ms;
+};
+
+/* attester_state.c: the state folder with key and log, the options. */
+struct err attester_check_options(const struct attester_options *o) MUST_USE;
+/* The log's key. It is made where neither it nor a log is there. */
+struct err attester_load_key(struct attester *a) MUST_USE;
+/* Opens or makes log.db; refuses one that lacks what log.head says was there. */
+struct err attester_open_log(struct attester *a) MUST_USE;
+/* The newest checkpoint becomes `head` and is written to log.head. */
+struct err attester_take_head(struct attester *a) MUST_USE;
+
+/* attester_host.c: TPM, keys, certificate and its chain. */
+struct err attester_load_chain(struct attester *a) MUST_USE;
+struct err attester_open_tpm(struct attester *a) MUST_USE;
+
+/* attester_runtime.c: runtime.log against PCRs 13 to 15. */
+/* Loads it; completes a last extend; begins a new file when the TPM was reset. ERR_UNTRUE when the
+ * PCRs do not fit. */
+struct err attester_open_runtime(struct attester *a) MUST_USE;
+/* One record: on disk, then extended. */
+struct err attester_extend(struct attester *a, unsigned pcr, const char *kind,
+                           struct bytes data) MUST_USE;
+/* ERR_UNTRUE unless PCRs 13 to 15 are what the runtime log gives. */
+struct err attester_check_pcrs(const struct attester *a, const struct pcr_values *pcrs) MUST_USE;
+/* The text up to and including the n-th identity event, n from 1. */
+void attester_runtime_text(struct buf *out, const struct attester *a, size_t n_identities);
+
+/* attester_lanes.c: the measurement becomes lanes, once in a boot. */
+/* ERR_UNTRUE, naming the first difference, if what was measured in this boot is another. */
+struct err attester_compare_lanes(struct attester *a, const struct measurement *m) MUST_USE;
+/* Completes the lanes and adds the identity event. After attester_compare_lanes. */
+struct err attester_write_lanes(struct attester *a, const struct measurement *m) MUST_USE;
+
+/* attester_history.c: what the log knows of this host. */
+struct err attester_read_history(struct attester *a) MUST_USE;
+/* ERR_UNTRUE if the log lacks statements that must have been there before the last identity. */
+struct err attester_check_history(const struct attester *a) MUST_USE;
+/* Takes note of a statement that was logged or found at `index`. */
+void history_take(struct history *h, const struct statement *s, uint64_t index,
+                  struct bytes text);
+/* The value that a boot statement certifies. */
+struct err boot_counter_value(uint64_t *out, const struct statement_boot *boot) MUST_USE;
+
+/* attester_statements.c: host, boot and identity, each logged where the log lacks it. */
+/* Logs one statement durably with its blobs; updates head and history. */
+struct err attester_commit(struct attester *a, const struct statement *s, const struct bytes *blobs,
+                           size_t n_blobs) MUST_USE;
+struct err attester_log_host(struct attester *a) MUST_USE; /* unconditionally */
+struct err attester_ensure_host(struct attester *a) MUST_USE;
+struct err attester_ensure_boot(struct attester *a) MUST_USE;
+struct err attester_ensure_identity(struct attester *a) MUST_USE;
+
+/* attester_quote.c */
+/* A quote of the kind over the newest head, as a statement; nonces only for QUOTE_DEMAND. */
+struct err attester_make_quote(struct attester *a, struct statement *out, enum quote_kind kind,
+                               uint64_t n_nonces, const struct merkle_hash *nonce_root) MUST_USE;
+struct err attester_log_quote(struct attester *a) MUST_USE; /* periodic; sets the next one's time */
+struct err attester_log_stop(struct attester *a, uint32_t max_duration_s) MUST_USE;
+
+/* attester_evidence.c */
+struct nonce_request {
+    uint64_t id; /* the frame's */
+    uint8_t nonce[NONCE_LEN];
+};
+/* One demand quote over all nonces; a bundle for each is sent. */
+struct err attester_answer_nonces(struct attester *a, const struct nonce_request *requests,
+                                  size_t n) MUST_USE;
+
+/* attester_activation.c: answers go out as frames; what is returned ends the attester. */
+struct err attester_activate(struct attester *a, uint64_t id, struct bytes payload) MUST_USE;
+struct err attester_take_activation(struct attester *a, uint64_t id, struct bytes note) MUST_USE;
+/* Activations of the newest host statement, from the log's blobs. */
+struct err attester_load_activations(struct attester *a) MUST_USE;
+
+/* attester_measure.c: everything that CHANNEL_MEASURE asks for. */
+struct err attester_measure(struct attester *a, const struct measurement *m) MUST_USE;
+
+/* attester_serve.c */
+uint64_t boottime_ms(void);
+/* Tells the front of an error that does not end the attester. */
+struct err attester_send_error(struct attester *a, uint64_t id, struct err e) MUST_USE;
+/* Until CHANNEL_STOP, the end of the channel, or an error. */
+struct err attester_serve(struct attester *a) MUST_USE;
+
+#endif

@@ -1,0 +1,109 @@
+/*
+ * The state folder: the log's key, the log, and the newest checkpoint that anybody was told of.
+ */
+#include "server/attester_internal.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "common/file.h"
+
+struct err attester_check_options(const struct attester_options *o)
+{
+    if (o->quote_interval_s == 0 || o->quote_interval_s > QUOTE_INTERVAL_MAX_S)
+        return err_set(ERR_USAGE, "a quote interval of %llu seconds: give 1 to %d",
+                       (unsigned long long)o->quote_interval_s, QUOTE_INTERVAL_MAX_S);
+    if (o->n_ek_chain == 0 || o->n_ek_chain > EK_CHAIN_MAX)
+        return err_set(ERR_USAGE,
+                       "%zu issuer certificates: give the files of the EK certificate's issuers, "
+                       "nearest first, root last (1 to %d)",
+                       o->n_ek_chain, EK_CHAIN_MAX);
+    if (o->n_activators > STATEMENT_ACTIVATIONS_MAX)
+        return err_set(ERR_LIMIT, "%zu activators: a host statement has room for %d",
+                       o->n_activators, STATEMENT_ACTIVATIONS_MAX);
+    return err_ok();
+}
+
+static bool exists(const struct attester *a, const char *name)
+{
+    struct stat st;
+    BUF_AUTO path = BUF_INIT;
+    return stat(path_join(&path, a->options->state_dir, name), &st) == 0;
+}
+
+struct err attester_load_key(struct attester *a)
+{
+    const struct attester_options *o = a->options;
+    BUF_AUTO path = BUF_INIT;
+    BUF_AUTO vkey = BUF_INIT;
+    TRY(dir_make(o->state_dir));
+    bool has_log = exists(a, "log.db");
+    struct err e = note_signer_load(&a->signer, path_join(&path, o->state_dir, "log.key"),
+                                    o->origin, !has_log);
+    if (e.code == ERR_NOT_FOUND && has_log)
+        return err_context(e, "the log of %s has lost its key: put log.key back, or begin a new log "
+                              "with an empty state folder",
+                           o->state_dir);
+    TRY(e);
+    note_vkey_format(&vkey, &a->signer.key);
+    int n = snprintf(a->vkey, sizeof a->vkey, "%s", buf_str(&vkey));
+    if (n < 0 || (size_t)n >= sizeof a->vkey)
+        return err_set(ERR_LIMIT, "the origin %s is too long", o->origin);
+    return err_ok();
+}
+
+/* A log that was told of must not be begun again: clients hold heads of it. */
+static struct err make_log(struct attester *a, const char *path)
+{
+    const char *witness = exists(a, "log.head") ? "log.head" : "runtime.log";
+    if (exists(a, witness))
+        return err_set(ERR_UNTRUE,
+                       "%s is gone, but %s says that there was a log: put the file back, or begin a "
+                       "new log with an empty state folder and another origin, after a reboot",
+                       path, witness);
+    return store_create(path, &a->signer);
+}
+
+static struct err check_known_head(struct attester *a)
+{
+    BUF_AUTO path = BUF_INIT;
+    BUF_AUTO note = BUF_INIT;
+    struct checkpoint known;
+    struct err e = file_read(&note, path_join(&path, a->options->state_dir, "log.head"), NOTE_MAX);
+    if (e.code == ERR_NOT_FOUND)
+        return err_ok(); /* killed between making the log and this file */
+    TRY(e);
+    e = checkpoint_verify(&known, buf_bytes(&note), a->options->origin, &a->signer.key);
+    if (!is_err(e))
+        e = store_check_extends(a->log, &known);
+    if (is_err(e))
+        return err_context(e, "log.db lacks entries that this host has told others of (%s): put the "
+                              "newest log.db back",
+                           buf_str(&path));
+    return err_ok();
+}
+
+struct err attester_open_log(struct attester *a)
+{
+    BUF_AUTO path = BUF_INIT;
+    path_join(&path, a->options->state_dir, "log.db");
+    if (!exists(a, "log.db"))
+        TRY(make_log(a, buf_str(&path)));
+    TRY(store_open(&a->log, buf_str(&path), &a->signer));
+    TRY(check_known_head(a));
+    return attester_take_head(a);
+}
+
+struct err attester_take_head(struct attester *a)
+{
+    BUF_AUTO path = BUF_INIT;
+    BUF_AUTO note = BUF_INIT;
+    struct checkpoint head;
+    TRY(store_checkpoint(a->log, &note, &head));
+    TRY(file_write_durable(path_join(&path, a->options->state_dir, "log.head"), buf_bytes(&note),
+                           0600));
+    a->head = head;
+    buf_clear(&a->head_note);
+    buf_append_bytes(&a->head_note, buf_bytes(&note));
+    return err_ok();
+}

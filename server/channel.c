@@ -1,0 +1,137 @@
+#include "server/channel.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "common/file.h"
+
+static bool known_type(uint32_t type)
+{
+    return (type >= CHANNEL_MEASURE && type <= CHANNEL_STOP) ||
+           (type >= CHANNEL_MEASURED && type <= CHANNEL_STOPPED) || type == CHANNEL_ERROR;
+}
+
+static void encode_header(struct buf *out, uint32_t type, uint64_t id, size_t payload_len)
+{
+    buf_append_u32be(out, type);
+    buf_append_u64be(out, id);
+    buf_append_u32be(out, (uint32_t)payload_len);
+}
+
+void channel_encode(struct buf *out, uint32_t type, uint64_t id, struct bytes payload)
+{
+    if (payload.len > CHANNEL_PAYLOAD_MAX || !known_type(type))
+        abort(); /* our own bug: the other side would hang up */
+    encode_header(out, type, id, payload.len);
+    buf_append_bytes(out, payload);
+}
+
+static struct err decode_header(struct channel_frame *out, uint32_t *payload_len,
+                                struct reader *header)
+{
+    out->type = read_u32be(header);
+    out->id = read_u64be(header);
+    *payload_len = read_u32be(header);
+    if (!known_type(out->type))
+        return err_set(ERR_MALFORMED, "channel: frame of unknown type %u", out->type);
+    if (*payload_len > CHANNEL_PAYLOAD_MAX)
+        return err_set(ERR_MALFORMED, "channel: frame of %u bytes, more than %d", *payload_len,
+                       CHANNEL_PAYLOAD_MAX);
+    return err_ok();
+}
+
+struct err channel_decode(struct channel_frame *out, size_t *used, struct bytes data)
+{
+    if (data.len < CHANNEL_HEADER_LEN) {
+        *used = 0;
+        return err_ok();
+    }
+    struct reader r = reader_of(data);
+    struct channel_frame frame;
+    uint32_t len;
+    TRY(decode_header(&frame, &len, &r));
+    if (reader_left(&r) < len) {
+        *used = 0;
+        return err_ok();
+    }
+    frame.payload = read_bytes(&r, len);
+    *out = frame;
+    *used = CHANNEL_HEADER_LEN + len;
+    return err_ok();
+}
+
+/* As fd_write_all, but a closed other side is an error and no signal. */
+static struct err send_all(int fd, struct bytes data)
+{
+    while (data.len > 0) {
+        ssize_t n = send(fd, data.data, data.len, MSG_NOSIGNAL);
+        if (n < 0 && errno == EAGAIN) {
+            struct pollfd writable = {.fd = fd, .events = POLLOUT};
+            poll(&writable, 1, -1);
+            continue;
+        }
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_errno("channel: cannot send");
+        data.data += n;
+        data.len -= (size_t)n;
+    }
+    return err_ok();
+}
+
+struct err channel_send(int fd, uint32_t type, uint64_t id, struct bytes payload)
+{
+    if (payload.len > CHANNEL_PAYLOAD_MAX || !known_type(type))
+        return err_set(ERR_LIMIT, "channel: a frame of type %u with %zu bytes cannot be sent", type,
+                       payload.len);
+    BUF_AUTO header = BUF_INIT;
+    encode_header(&header, type, id, payload.len);
+    TRY(send_all(fd, buf_bytes(&header)));
+    return send_all(fd, payload);
+}
+
+struct err channel_receive(int fd, struct channel_frame *out, struct buf *payload)
+{
+    uint8_t header[CHANNEL_HEADER_LEN];
+    struct err e = fd_read_exact(fd, header, sizeof header);
+    if (is_err(e))
+        return err_context(e, "channel");
+    struct reader r = reader_of(bytes_of(header, sizeof header));
+    struct channel_frame frame;
+    uint32_t len;
+    TRY(decode_header(&frame, &len, &r));
+    uint8_t chunk[65536];
+    buf_clear(payload);
+    for (uint32_t left = len; left > 0;) {
+        uint32_t n = left < sizeof chunk ? left : (uint32_t)sizeof chunk;
+        e = fd_read_exact(fd, chunk, n);
+        if (is_err(e))
+            return err_set(ERR_IO, "channel: the other side closed in the middle of a frame");
+        buf_append(payload, chunk, n);
+        left -= n;
+    }
+    frame.payload = buf_bytes(payload);
+    *out = frame;
+    return err_ok();
+}
+
+void channel_error_payload(struct buf *out, struct err e)
+{
+    buf_append_u32be(out, (uint32_t)e.code);
+    buf_append_str(out, err_message());
+}
+
+struct err channel_error_decode(struct bytes payload)
+{
+    struct reader r = reader_of(payload);
+    uint32_t code = read_u32be(&r);
+    if (r.failed || code < ERR_UNTRUE || code > ERR_USAGE)
+        return err_set(ERR_MALFORMED, "channel: an error without a known code");
+    struct bytes message = read_bytes(&r, reader_left(&r));
+    int len = message.len > 1000 ? 1000 : (int)message.len;
+    /* Precision bounds the read; a NUL in the message ends it early, which is harmless. */
+    return err_set((enum err_code)code, "%.*s", len, (const char *)message.data);
+}

@@ -1,0 +1,231 @@
+#include "server/front.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "common/file.h"
+#include "server/api_chat.h"
+#include "server/front_memory.h"
+#include "server/front_start.h"
+#include "server/http_listen.h"
+#include "server/sandbox.h"
+
+enum {
+    FINISH_S = 10, /* for requests in flight, once asked to stop */
+    CANCEL_S = 3,  /* for the engine to let go of what was cancelled, and for answers to leave */
+    LOGGED_S = 20, /* for the attester to log the stop */
+};
+
+static const struct http_route routes[] = {
+    {"/v1/chat/completions", HTTP_POST, "/v1/chat/completions", api_chat},
+    {"/v1/models", HTTP_GET, "/v1/models", api_models},
+    {"/v1/models/", HTTP_GET, "/v1/models/...", api_model},
+    {"/health", HTTP_GET, "/health", api_health},
+    {"/metrics", HTTP_GET, "/metrics", api_metrics},
+    {"/attestation", HTTP_GET, "/attestation", api_attestation},
+    {"/attestation/activate", HTTP_POST, "/attestation/activate", api_activate},
+    {"/attestation/activation", HTTP_POST, "/attestation/activation", api_activation},
+    {"/log/checkpoint", HTTP_GET, "/log/checkpoint", api_log_checkpoint},
+    {"/log/tile/", HTTP_GET, "/log/tile/...", api_log_tile},
+    {"/log/blob/", HTTP_GET, "/log/blob/...", api_log_blob},
+    {0},
+};
+
+static time_t now_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec;
+}
+
+static void fail(struct front *f, const char *reason)
+{
+    snprintf(f->failure, sizeof f->failure, "%s", reason);
+    event_base_loopbreak(f->base);
+}
+
+static void attester_gone(void *context)
+{
+    struct front *f = context;
+    f->attester_gone = true;
+    if (!f->stopped)
+        fail(f, "the attester ended");
+}
+
+static void stop_answered(void *context, const struct channel_frame *frame)
+{
+    struct front *f = context;
+    if (frame->type != CHANNEL_STOPPED) {
+        struct err e = channel_error_decode(frame->payload);
+        (void)e;
+        fail(f, err_message());
+        return;
+    }
+    f->stopped = true;
+    event_base_loopbreak(f->base);
+}
+
+static void ask_attester_to_stop(struct front *f)
+{
+    BUF_AUTO payload = BUF_INIT;
+    buf_append_u32be(&payload, f->options->max_stop_duration_s);
+    uint64_t id;
+    f->asked_attester = true;
+    f->stop_deadline_s = now_s() + LOGGED_S;
+    if (is_err(front_attester_ask(f->attester, &id, CHANNEL_STOP, buf_bytes(&payload),
+                                  stop_answered, f)))
+        fail(f, err_message());
+}
+
+/* Several times a second while stopping: finish, then cancel, then log the stop. */
+static void stop_tick(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    struct front *f = context;
+    bool late = now_s() >= f->stop_deadline_s;
+    bool idle = f->chats == NULL && !http_server_is_busy(f->http);
+    if (f->asked_attester) {
+        if (late)
+            fail(f, "the attester did not log the stop in time");
+    } else if (idle || (late && f->cancelled)) {
+        ask_attester_to_stop(f);
+    } else if (late) {
+        f->cancelled = true;
+        f->stop_deadline_s = now_s() + CANCEL_S;
+        api_chat_cancel_all(f);
+    }
+}
+
+static void begin_stop(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    struct front *f = context;
+    if (f->stopping)
+        return;
+    f->stopping = true;
+    f->stop_deadline_s = now_s() + FINISH_S;
+    fprintf(stderr, "stopping: requests in flight get %d seconds\n", FINISH_S);
+    http_server_drain(f->http);
+    struct timeval tick = {0, 50 * 1000};
+    event_add(f->stop_tick, &tick);
+    stop_tick(-1, 0, f);
+}
+
+static struct err open_log(struct front *f)
+{
+    BUF_AUTO path = BUF_INIT;
+    struct checkpoint head;
+    TRY(store_open_readonly(&f->log, path_join(&path, f->options->state_dir, "log.db")));
+    /* Reading opens what the sandbox will not let us open later. */
+    TRY(store_checkpoint(f->log, NULL, &head));
+    fprintf(stderr, "log %s: %llu entries, key %s\n", store_origin(f->log),
+            (unsigned long long)head.size, store_vkey(f->log));
+    return err_ok();
+}
+
+static void quiet_libevent(int severity, const char *message)
+{
+    /* Warnings are about clients, and could quote them. */
+    if (severity == EVENT_LOG_ERR)
+        fprintf(stderr, "libevent: %s\n", message);
+}
+
+static struct err build(struct front *f, int *channel)
+{
+    event_set_log_callback(quiet_libevent);
+    f->base = event_base_new();
+    if (f->base == NULL)
+        return err_set(ERR_IO, "cannot make an event loop");
+    TRY(handover_new(&f->handover, f->base));
+    TRY(front_attester_new(&f->attester, f->base, *channel, attester_gone, f));
+    *channel = -1;
+    TRY(http_server_new(&f->http, f->base, f->tls.context, routes, f, HTTP_DEADLINES_DEFAULT));
+    f->stop_signal = evsignal_new(f->base, SIGTERM, begin_stop, f);
+    f->stop_tick = event_new(f->base, -1, EV_PERSIST, stop_tick, f);
+    if (f->stop_signal == NULL || f->stop_tick == NULL || event_add(f->stop_signal, NULL) != 0)
+        return err_set(ERR_IO, "cannot watch for signals");
+    return engine_start(f->engine);
+}
+
+/* From here on clients are let in. */
+static struct err open_door(struct front *f, struct front_fds *fds)
+{
+    BUF_AUTO url = BUF_INIT;
+    TRY(http_listen(fds->listen));
+    http_url(&url, fds->listen);
+    TRY(sandbox_enter(SANDBOX_FRONT));
+    TRY(http_server_accept(f->http, fds->listen));
+    fds->listen = -1;
+    printf("listening on %s\n", buf_str(&url));
+    fflush(stdout);
+    if (write(fds->ready, "!", 1) != 1)
+        return err_errno("cannot tell the supervisor");
+    return err_ok();
+}
+
+static struct err serve(struct front *f)
+{
+    if (event_base_dispatch(f->base) < 0)
+        return err_set(ERR_IO, "the event loop failed");
+    if (f->stopped) {
+        fprintf(stderr, "stopped: the log says so\n");
+        return err_ok();
+    }
+    return err_set(ERR_IO, "%s", f->failure);
+}
+
+static void front_cleanup(struct front *f)
+{
+    http_server_free(f->http);
+    engine_free(f->engine);
+    api_chat_free_all(f);
+    handover_free(f->handover);
+    front_attester_free(f->attester);
+    if (f->stop_signal != NULL)
+        event_free(f->stop_signal);
+    if (f->stop_tick != NULL)
+        event_free(f->stop_tick);
+    if (f->base != NULL)
+        event_base_free(f->base);
+    if (f->log != NULL)
+        store_close(f->log);
+    tls_identity_cleanup(&f->tls);
+    measurement_cleanup(&f->measurement);
+}
+
+static struct err run(struct front *f, struct front_fds *fds)
+{
+    if (!front_memory_lock())
+        fprintf(stderr, "memory is not locked, so it may be swapped: run as root, or raise "
+                        "the limit of locked memory (ulimit -l unlimited)\n");
+    TRY(front_load(f));
+    struct err e = front_measure(f, fds->channel);
+    if (is_err(e)) {
+        f->attester_gone = e.code == ERR_NOT_FOUND;
+        return e;
+    }
+    TRY(open_log(f));
+    TRY(build(f, &fds->channel));
+    TRY(open_door(f, fds));
+    return serve(f);
+}
+
+struct err front_run(const struct front_options *options, struct front_fds fds,
+                     bool *attester_ended)
+{
+    struct front f = {.options = options, .started_s = time(NULL)};
+    struct err e = run(&f, &fds);
+    *attester_ended = f.attester_gone;
+    front_cleanup(&f);
+    fd_close(&fds.listen);
+    fd_close(&fds.channel);
+    fd_close(&fds.ready);
+    return e;
+}

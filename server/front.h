@@ -1,0 +1,37 @@
+/*
+ * The front process: TLS, HTTP, the API and the engine. It sees prompts, and so it has no TPM, makes
+ * no connection, starts no program and opens no file for writing (sandbox.h).
+ */
+#ifndef SERVER_FRONT_H
+#define SERVER_FRONT_H
+
+#include "common/buf.h"
+
+struct front_options {
+    const char *model_dir;
+    const char *state_dir; /* the log is read from here */
+    const char *profile;
+    unsigned n_threads;    /* 0: all CPUs */
+    unsigned max_requests; /* at least 1 */
+    unsigned max_context;  /* 0: the model's own */
+    uint64_t quote_interval_s;
+    uint32_t max_stop_duration_s; /* stated in the log when stopping */
+};
+
+/* What the front inherits; it takes all three. */
+struct front_fds {
+    int listen;  /* bound, not yet listening */
+    int channel; /* to the attester */
+    int ready;   /* one byte is written when clients are served */
+};
+
+/* Reads and measures, then serves until SIGTERM; success is a clean stop that the log knows of.
+ * *attester_ended: the error is only that the attester is gone, whose own reason counts. */
+struct err front_run(const struct front_options *options, struct front_fds fds,
+                     bool *attester_ended) MUST_USE;
+
+/* Reads and hashes model and program as a start would; appends the policy's lines about them, and
+ * remarks on what was read. */
+struct err front_policy_lines(struct buf *out, const struct front_options *options) MUST_USE;
+
+#endif

@@ -1,0 +1,133 @@
+#include "server/front_attester.h"
+
+#include <stdlib.h>
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+
+struct pending {
+    struct pending *next;
+    uint64_t id;
+    front_attester_answered *answered; /* NULL: forgotten */
+    void *context;
+};
+
+struct front_attester {
+    struct bufferevent *bev;
+    struct pending *first;
+    unsigned n_pending;
+    uint64_t next_id;
+    void (*gone)(void *context);
+    void *context;
+    bool is_gone;
+};
+
+static void end(struct front_attester *a)
+{
+    if (a->is_gone)
+        return;
+    a->is_gone = true;
+    bufferevent_disable(a->bev, EV_READ | EV_WRITE);
+    a->gone(a->context);
+}
+
+static void deliver(struct front_attester *a, const struct channel_frame *frame)
+{
+    for (struct pending **at = &a->first; *at != NULL; at = &(*at)->next) {
+        struct pending *p = *at;
+        if (p->id != frame->id)
+            continue;
+        *at = p->next;
+        a->n_pending--;
+        if (p->answered != NULL)
+            p->answered(p->context, frame);
+        free(p);
+        return;
+    }
+}
+
+static void on_read(struct bufferevent *bev, void *context)
+{
+    struct front_attester *a = context;
+    struct evbuffer *input = bufferevent_get_input(bev);
+    while (evbuffer_get_length(input) >= CHANNEL_HEADER_LEN) {
+        size_t len = evbuffer_get_length(input), used = 0;
+        uint8_t *data = evbuffer_pullup(input, -1);
+        struct channel_frame frame;
+        if (data == NULL || is_err(channel_decode(&frame, &used, bytes_of(data, len)))) {
+            end(a);
+            return;
+        }
+        if (used == 0)
+            return;
+        deliver(a, &frame);
+        evbuffer_drain(input, used);
+    }
+}
+
+static void on_event(struct bufferevent *bev, short events, void *context)
+{
+    (void)bev;
+    if (events & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
+        end(context);
+}
+
+struct err front_attester_new(struct front_attester **out, struct event_base *base, int fd,
+                              void (*gone)(void *context), void *context)
+{
+    struct front_attester *a = calloc(1, sizeof *a);
+    if (a == NULL)
+        return err_set(ERR_MEMORY, "no memory for the channel to the attester");
+    *a = (struct front_attester){.next_id = 1, .gone = gone, .context = context};
+    evutil_make_socket_nonblocking(fd);
+    a->bev = bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE);
+    if (a->bev == NULL) {
+        free(a);
+        return err_set(ERR_MEMORY, "no memory for the channel to the attester");
+    }
+    bufferevent_setcb(a->bev, on_read, NULL, on_event, a);
+    bufferevent_enable(a->bev, EV_READ | EV_WRITE);
+    *out = a;
+    return err_ok();
+}
+
+void front_attester_free(struct front_attester *a)
+{
+    if (a == NULL)
+        return;
+    bufferevent_free(a->bev);
+    while (a->first != NULL) {
+        struct pending *p = a->first;
+        a->first = p->next;
+        free(p);
+    }
+    free(a);
+}
+
+struct err front_attester_ask(struct front_attester *a, uint64_t *id, uint32_t type,
+                              struct bytes payload, front_attester_answered *answered,
+                              void *context)
+{
+    if (a->n_pending >= FRONT_ATTESTER_PENDING_MAX)
+        return err_set(ERR_BUSY, "Too many requests wait for the TPM: try again in a second.");
+    struct pending *p = malloc(sizeof *p);
+    if (p == NULL)
+        abort();
+    *p = (struct pending){a->first, a->next_id++, answered, context};
+    a->first = p;
+    a->n_pending++;
+    BUF_AUTO frame = BUF_INIT;
+    channel_encode(&frame, type, p->id, payload);
+    if (bufferevent_write(a->bev, frame.data, frame.len) != 0)
+        abort();
+    *id = p->id;
+    return err_ok();
+}
+
+void front_attester_forget(struct front_attester *a, uint64_t id)
+{
+    for (struct pending *p = a->first; p != NULL; p = p->next) {
+        if (p->id == id)
+            p->answered = NULL;
+    }
+}

@@ -1,0 +1,31 @@
+/*
+ * The front's end of the channel once it serves: requests go out without waiting, each answer finds
+ * who asked. The attester closing its end is the end of the front.
+ */
+#ifndef SERVER_FRONT_ATTESTER_H
+#define SERVER_FRONT_ATTESTER_H
+
+#include <event2/event.h>
+
+#include "server/channel.h"
+
+enum { FRONT_ATTESTER_PENDING_MAX = 1024 };
+
+struct front_attester;
+
+/* `answer` is CHANNEL_ERROR or what the request's type is answered with. */
+typedef void front_attester_answered(void *context, const struct channel_frame *answer);
+
+/* Takes `fd`. `gone` is called once when the other side closed or broke the protocol. */
+struct err front_attester_new(struct front_attester **out, struct event_base *base, int fd,
+                              void (*gone)(void *context), void *context) MUST_USE;
+void front_attester_free(struct front_attester *a);
+
+/* ERR_BUSY when too many requests wait. */
+struct err front_attester_ask(struct front_attester *a, uint64_t *id, uint32_t type,
+                              struct bytes payload, front_attester_answered *answered,
+                              void *context) MUST_USE;
+/* Whoever asked has gone: the answer will be dropped. */
+void front_attester_forget(struct front_attester *a, uint64_t id);
+
+#endif

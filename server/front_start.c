@@ -1,0 +1,176 @@
+#include "server/front_start.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "attest/evidence.h"
+#include "common/file.h"
+#include "server/sandbox.h"
+
+static struct err hash_program(uint8_t out[SHA256_LEN])
+{
+    FD_AUTO fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_errno("cannot open this program by /proc/self/exe (is /proc mounted?)");
+    struct sha256_stream *stream = sha256_new();
+    uint8_t chunk[65536];
+    ssize_t n;
+    while ((n = read(fd, chunk, sizeof chunk)) > 0)
+        sha256_update(stream, bytes_of(chunk, (size_t)n));
+    struct err e = n < 0 ? err_errno("cannot read /proc/self/exe") : err_ok();
+    if (!is_err(e))
+        sha256_final(stream, out);
+    sha256_free(stream);
+    return e;
+}
+
+static void measure_files(struct measurement *m, const struct engine_info *model)
+{
+    m->files = calloc(model->n_files, sizeof *m->files);
+    if (m->files == NULL)
+        abort();
+    m->n_files = model->n_files;
+    for (size_t i = 0; i < m->n_files; i++) {
+        snprintf(m->files[i].name, sizeof m->files[i].name, "%s", model->files[i].name);
+        m->files[i].size = model->files[i].size;
+        memcpy(m->files[i].sha256, model->files[i].sha256, SHA256_LEN);
+    }
+}
+
+static struct err fill_measurement(struct front *f)
+{
+    struct measurement *m = &f->measurement;
+    snprintf(m->model_id, sizeof m->model_id, "%s", f->model->model_id);
+    measure_files(m, f->model);
+    TRY(hash_program(m->server_binary));
+    snprintf(m->numerics, sizeof m->numerics, "%s", f->model->numerics);
+    BUF_AUTO sandbox = BUF_INIT;
+    sandbox_text(&sandbox);
+    sha256(m->sandbox, buf_bytes(&sandbox));
+    snprintf(m->profile, sizeof m->profile, "%s", f->options->profile);
+    m->quote_interval_s = f->options->quote_interval_s;
+    m->max_context = f->model->max_context;
+    m->max_requests = f->options->max_requests;
+    return err_ok();
+}
+
+/* Short, for clients that compare answers: the measured model and code. */
+static struct err fill_fingerprint(struct front *f)
+{
+    BUF_AUTO lines = BUF_INIT, hex = BUF_INIT;
+    TRY(measurement_policy_lines(&lines, &f->measurement));
+    uint8_t hash[SHA256_LEN];
+    sha256(hash, buf_bytes(&lines));
+    buf_append_hex(&hex, bytes_of(hash, 6));
+    snprintf(f->fingerprint, sizeof f->fingerprint, "fp_%s", buf_str(&hex));
+    return err_ok();
+}
+
+static void log_model(const struct front *f)
+{
+    const struct engine_info *model = f->model;
+    uint64_t size = 0;
+    for (size_t i = 0; i < model->n_files; i++)
+        size += model->files[i].size;
+    fprintf(stderr, "backend cpu, numerics %s\n", model->numerics);
+    fprintf(stderr,
+            "model %s: %s, %llu parameters, %zu files, %llu bytes, at most %u tokens of context\n",
+            model->model_id, model->architecture, (unsigned long long)model->n_parameters,
+            model->n_files, (unsigned long long)size, model->max_context);
+}
+
+struct err front_load(struct front *f)
+{
+    const struct front_options *o = f->options;
+    struct engine_options options = {.n_threads = o->n_threads,
+                                     .max_requests = o->max_requests,
+                                     .max_context = o->max_context};
+    TRY(engine_open(&f->engine, o->model_dir, &options));
+    f->model = engine_info(f->engine);
+    log_model(f);
+    TRY(fill_measurement(f));
+    return fill_fingerprint(f);
+}
+
+/* Sends one request and waits for its answer, which must be of type `expected`. */
+static struct err ask(int channel, uint32_t type, struct bytes payload, uint32_t expected,
+                      struct buf *answer)
+{
+    TRY(channel_send(channel, type, 0, payload));
+    struct channel_frame frame;
+    TRY(channel_receive(channel, &frame, answer));
+    if (frame.type == CHANNEL_ERROR)
+        return channel_error_decode(frame.payload);
+    if (frame.type != expected)
+        return err_set(ERR_MALFORMED, "the attester answered with a frame of type %u", frame.type);
+    return err_ok();
+}
+
+static void evidence_auto(struct evidence *e)
+{
+    evidence_cleanup(e);
+}
+
+static struct err log_quote(struct bytes json)
+{
+    __attribute__((cleanup(evidence_auto))) struct evidence evidence = EVIDENCE_INIT;
+    TRY(err_context(evidence_parse(&evidence, json), "the attester's own evidence"));
+    struct statement *quote = malloc(sizeof *quote);
+    if (quote == NULL)
+        abort();
+    struct err e = statement_parse(quote, buf_bytes(&evidence.quote));
+    if (!is_err(e)) {
+        BUF_AUTO name = BUF_INIT;
+        buf_append_hex(&name, bytes_of(quote->ak_name.bytes, quote->ak_name.len));
+        fprintf(stderr, "attestation key %s, quotes answer\n", buf_str(&name));
+    }
+    free(quote);
+    return e;
+}
+
+struct err front_measure(struct front *f, int channel)
+{
+    TRY(tls_identity_init(&f->tls));
+    memcpy(f->measurement.spki_sha256, f->tls.spki_sha256, SHA256_LEN);
+    BUF_AUTO spki = BUF_INIT, measurement = BUF_INIT, answer = BUF_INIT, evidence = BUF_INIT;
+    buf_append_hex(&spki, bytes_of(f->tls.spki_sha256, SHA256_LEN));
+    fprintf(stderr, "TLS key SPKI sha256 %s, in memory only\n", buf_str(&spki));
+    measurement_encode(&measurement, &f->measurement);
+    TRY(ask(channel, CHANNEL_MEASURE, buf_bytes(&measurement), CHANNEL_MEASURED, &answer));
+    uint8_t nonce[32];
+    random_bytes(nonce, sizeof nonce);
+    TRY(ask(channel, CHANNEL_QUOTE, bytes_of(nonce, sizeof nonce), CHANNEL_EVIDENCE, &evidence));
+    return log_quote(buf_bytes(&evidence));
+}
+
+static void append_remarks(struct buf *out, const struct measurement *m)
+{
+    buf_append_str(out, "# The model, as its files were read:\n");
+    for (size_t i = 0; i < m->n_files; i++) {
+        buf_append_str(out, "#   ");
+        buf_append_hex(out, bytes_of(m->files[i].sha256, SHA256_LEN));
+        buf_printf(out, " %llu %s\n", (unsigned long long)m->files[i].size, m->files[i].name);
+    }
+    buf_append_str(out, "# The code: server binary ");
+    buf_append_hex(out, bytes_of(m->server_binary, SHA256_LEN));
+    buf_printf(out, ", kernels %s, sandbox ", m->numerics);
+    buf_append_hex(out, bytes_of(m->sandbox, SHA256_LEN));
+    buf_append_str(out, "\n# Compare both with what you built and downloaded yourself.\n");
+}
+
+struct err front_policy_lines(struct buf *out, const struct front_options *options)
+{
+    struct front f = {.options = options};
+    struct err e = front_load(&f);
+    if (!is_err(e)) {
+        append_remarks(out, &f.measurement);
+        e = measurement_policy_lines(out, &f.measurement);
+    }
+    measurement_cleanup(&f.measurement);
+    engine_free(f.engine);
+    return e;
+}

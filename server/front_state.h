@@ -1,0 +1,64 @@
+/*
+ * What the handlers of the API share while the front serves. All of it belongs to the event loop's
+ * thread; the engine's thread reaches in only through front_handover.h.
+ */
+#ifndef SERVER_FRONT_STATE_H
+#define SERVER_FRONT_STATE_H
+
+#include <time.h>
+
+#include "engine/engine.h"
+#include "server/front.h"
+#include "server/front_attester.h"
+#include "server/front_handover.h"
+#include "server/http.h"
+#include "server/measurement.h"
+#include "server/tls.h"
+#include "transparency/store.h"
+
+struct chat; /* api_chat.h */
+
+struct front {
+    const struct front_options *options;
+    struct engine *engine;
+    const struct engine_info *model; /* the engine's */
+    struct measurement measurement;
+    struct tls_identity tls;
+    char fingerprint[24]; /* "fp_" and 12 hex digits of the measured model and code */
+    time_t started_s;
+
+    struct event_base *base;
+    struct http_server *http;
+    struct handover *handover;
+    struct front_attester *attester;
+    struct store *log; /* read-only */
+    struct event *stop_signal, *stop_tick;
+    struct chat *chats;
+
+    bool stopping; /* asked to stop: no new chats */
+    bool cancelled, asked_attester;
+    time_t stop_deadline_s; /* monotonic */
+    bool stopped;  /* the attester has logged the stop */
+    bool attester_gone;
+    char failure[256]; /* why the loop ended, if it should not have */
+};
+
+/* api_*.c; each answers its exchange, at once or later. */
+void api_chat(struct http_exchange *x, void *front);
+void api_models(struct http_exchange *x, void *front);
+void api_model(struct http_exchange *x, void *front);
+void api_health(struct http_exchange *x, void *front);
+void api_metrics(struct http_exchange *x, void *front);
+void api_attestation(struct http_exchange *x, void *front);
+void api_activate(struct http_exchange *x, void *front);
+void api_activation(struct http_exchange *x, void *front);
+void api_log_checkpoint(struct http_exchange *x, void *front);
+void api_log_tile(struct http_exchange *x, void *front);
+void api_log_blob(struct http_exchange *x, void *front);
+
+/* Ends all requests in the engine at their next step; clients are told. */
+void api_chat_cancel_all(struct front *f);
+/* Once the engine is gone: what it will no longer finish. */
+void api_chat_free_all(struct front *f);
+
+#endif

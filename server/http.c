@@ -1,0 +1,389 @@
+#include "server/http.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <event2/buffer.h>
+#include <event2/http.h>
+#include <event2/keyvalq_struct.h>
+#include <event2/listener.h>
+
+#include "server/http_connection.h"
+
+struct http_server {
+    struct event_base *base;
+    struct evhttp *http;
+    struct evconnlistener *listener; /* evhttp's */
+    struct evhttp_bound_socket *socket;
+    struct http_connections *connections;
+    SSL_CTX *tls;
+    const struct http_route *routes;
+    void *context;
+    struct http_stats stats;
+    bool draining;
+};
+
+struct http_exchange {
+    struct http_server *server;
+    struct evhttp_request *request;
+    struct evhttp_connection *connection;
+    struct bufferevent *bev;
+    const char *label;
+    char *rest; /* libevent's memory */
+    struct timespec start;
+    int status; /* of a stream that has begun */
+    void (*left)(void *context);
+    void *left_context;
+};
+
+static const char *method_name(struct evhttp_request *request)
+{
+    switch (evhttp_request_get_command(request)) {
+    case EVHTTP_REQ_GET:
+        return "GET";
+    case EVHTTP_REQ_HEAD:
+        return "HEAD";
+    case EVHTTP_REQ_POST:
+        return "POST";
+    default:
+        return "other";
+    }
+}
+
+static void log_exchange(struct http_exchange *x, int status, const char *how)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    double seconds = (double)(now.tv_sec - x->start.tv_sec) +
+                     (double)(now.tv_nsec - x->start.tv_nsec) * 1e-9;
+    x->server->stats.n_by_class[status / 100 % 6]++;
+    fprintf(stderr, "%s %s %d %.3f s%s\n", method_name(x->request), x->label, status, seconds, how);
+}
+
+static void exchange_free(struct http_exchange *x)
+{
+    free(x->rest);
+    free(x);
+}
+
+/* libevent frees the connection: the client left, was dropped, or the server ends. */
+static void connection_closed(struct evhttp_connection *connection, void *context)
+{
+    (void)connection;
+    struct http_exchange *x = context;
+    x->server->stats.n_left++;
+    log_exchange(x, 499, ", client left");
+    if (x->left != NULL)
+        x->left(x->left_context);
+    /* After a failure evhttp has cut the request off and leaves it to us. */
+    if (evhttp_request_get_connection(x->request) == NULL)
+        evhttp_request_free(x->request);
+    exchange_free(x);
+}
+
+static void answer_has_left(struct evhttp_request *request, void *context)
+{
+    (void)request;
+    http_connection_finish(context);
+}
+
+static void take_rest(struct http_exchange *x, const char *behind)
+{
+    x->rest = evhttp_uridecode(behind, 0, NULL);
+}
+
+static bool route_matches(const struct http_route *route, const char *path)
+{
+    size_t len = strlen(route->path);
+    if (route->path[len - 1] == '/' && len > 1)
+        return strncmp(path, route->path, len) == 0;
+    return strcmp(path, route->path) == 0;
+}
+
+static void dispatch(struct http_exchange *x)
+{
+    const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(x->request));
+    enum evhttp_cmd_type command = evhttp_request_get_command(x->request);
+    unsigned method = command == EVHTTP_REQ_POST  ? HTTP_POST
+                      : command == EVHTTP_REQ_GET  ? HTTP_GET
+                      : command == EVHTTP_REQ_HEAD ? HTTP_GET
+                                                   : 0;
+    unsigned allowed = 0;
+    for (const struct http_route *route = x->server->routes; route->path != NULL; route++) {
+        if (path == NULL || !route_matches(route, path))
+            continue;
+        x->label = route->label;
+        allowed |= route->method;
+        if (route->method != method)
+            continue;
+        take_rest(x, path + strlen(route->path));
+        route->handle(x, x->server->context);
+        return;
+    }
+    if (allowed == 0) {
+        http_reply_error(x, 404, NULL, "unknown_url", "There is nothing at this path. "
+                         "Try /v1/models, /v1/chat/completions, /attestation or /log/checkpoint.");
+        return;
+    }
+    http_header(x, "Allow", allowed == HTTP_POST  ? "POST"
+                            : allowed == HTTP_GET ? "GET, HEAD"
+                                                  : "GET, HEAD, POST");
+    http_reply_error(x, 405, NULL, "method_not_allowed", "This path does not take this method.");
+}
+
+static void on_request(struct evhttp_request *request, void *context)
+{
+    struct http_server *s = context;
+    struct http_exchange *x = calloc(1, sizeof *x);
+    if (x == NULL)
+        abort();
+    x->server = s;
+    x->request = request;
+    x->connection = evhttp_request_get_connection(request);
+    x->bev = evhttp_connection_get_bufferevent(x->connection);
+    x->label = "(unknown path)"; /* a path can hold what somebody typed */
+    clock_gettime(CLOCK_MONOTONIC, &x->start);
+    s->stats.n_requests++;
+    http_connection_begin(x->bev);
+    evhttp_connection_set_closecb(x->connection, connection_closed, x);
+    evhttp_request_set_on_complete_cb(request, answer_has_left, x->bev);
+    dispatch(x);
+}
+
+static struct bufferevent *new_connection(struct event_base *base, void *context)
+{
+    (void)base;
+    struct http_server *s = context;
+    return http_connection_new(s->connections, s->tls);
+}
+
+/* At the limit, further clients wait in the kernel's backlog. */
+static void connections_changed(void *context)
+{
+    struct http_server *s = context;
+    if (s->listener == NULL)
+        return;
+    if (s->stats.n_connections >= HTTP_CONNECTIONS_MAX)
+        evconnlistener_disable(s->listener);
+    else
+        evconnlistener_enable(s->listener);
+}
+
+struct err http_server_new(struct http_server **out, struct event_base *base, SSL_CTX *tls,
+                           const struct http_route *routes, void *context,
+                           struct http_deadlines deadlines)
+{
+    struct http_server *s = calloc(1, sizeof *s);
+    struct evhttp *http = evhttp_new(base);
+    if (s == NULL || http == NULL) {
+        free(s);
+        return err_set(ERR_MEMORY, "no memory for the HTTP server");
+    }
+    *s = (struct http_server){
+        .base = base, .http = http, .tls = tls, .routes = routes, .context = context};
+    s->connections = http_connections_new(base, deadlines, &s->stats);
+    http_connections_on_change(s->connections, connections_changed, s);
+    evhttp_set_bevcb(http, new_connection, s);
+    evhttp_set_gencb(http, on_request, s);
+    evhttp_set_max_headers_size(http, HTTP_HEADERS_MAX);
+    evhttp_set_max_body_size(http, HTTP_BODY_MAX);
+    /* What is too long is read to its end and thrown away, so that the client sees the answer. */
+    evhttp_set_flags(http, EVHTTP_SERVER_LINGERING_CLOSE);
+    evhttp_set_default_content_type(http, NULL);
+    evhttp_set_allowed_methods(http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST |
+                                         EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE |
+                                         EVHTTP_REQ_OPTIONS | EVHTTP_REQ_PATCH);
+    *out = s;
+    return err_ok();
+}
+
+struct err http_server_accept(struct http_server *s, int fd)
+{
+    evutil_make_socket_nonblocking(fd);
+    s->socket = evhttp_accept_socket_with_handle(s->http, fd);
+    if (s->socket == NULL)
+        return err_set(ERR_IO, "cannot accept connections");
+    s->listener = evhttp_bound_socket_get_listener(s->socket);
+    return err_ok();
+}
+
+void http_server_drain(struct http_server *s)
+{
+    s->draining = true;
+    if (s->socket != NULL)
+        evhttp_del_accept_socket(s->http, s->socket);
+    s->socket = NULL;
+    s->listener = NULL;
+}
+
+bool http_server_is_busy(const struct http_server *s)
+{
+    return http_connections_are_writing(s->connections);
+}
+
+void http_server_free(struct http_server *s)
+{
+    if (s == NULL)
+        return;
+    s->listener = NULL;
+    evhttp_free(s->http);
+    event_base_loop(s->base, EVLOOP_NONBLOCK); /* libevent frees connections from its loop */
+    http_connections_free(s->connections);
+    free(s);
+}
+
+const struct http_stats *http_server_stats(const struct http_server *s)
+{
+    return &s->stats;
+}
+
+const char *http_rest(const struct http_exchange *x)
+{
+    return x->rest != NULL ? x->rest : "";
+}
+
+const char *http_query(const struct http_exchange *x, struct buf *out, const char *key)
+{
+    const char *query = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(x->request));
+    struct evkeyvalq pairs;
+    if (query == NULL || evhttp_parse_query_str(query, &pairs) != 0)
+        return NULL;
+    const char *value = evhttp_find_header(&pairs, key);
+    if (value != NULL)
+        buf_append_str(out, value);
+    evhttp_clear_headers(&pairs);
+    return value != NULL ? buf_str(out) : NULL;
+}
+
+void http_body(const struct http_exchange *x, struct buf *out)
+{
+    struct evbuffer *body = evhttp_request_get_input_buffer(x->request);
+    uint8_t chunk[4096];
+    int n;
+    while ((n = evbuffer_remove(body, chunk, sizeof chunk)) > 0)
+        buf_append(out, chunk, (size_t)n);
+    explicit_bzero(chunk, sizeof chunk);
+}
+
+void http_on_leave(struct http_exchange *x, void (*left)(void *context), void *context)
+{
+    x->left = left;
+    x->left_context = context;
+}
+
+void http_header(struct http_exchange *x, const char *name, const char *value)
+{
+    evhttp_add_header(evhttp_request_get_output_headers(x->request), name, value);
+}
+
+static void common_headers(struct http_exchange *x, const char *content_type)
+{
+    struct evkeyvalq *headers = evhttp_request_get_output_headers(x->request);
+    evhttp_add_header(headers, "Content-Type", content_type);
+    if (evhttp_find_header(headers, "Cache-Control") == NULL)
+        evhttp_add_header(headers, "Cache-Control", "no-store");
+    if (x->server->draining)
+        evhttp_add_header(headers, "Connection", "close");
+}
+
+/* From here on the exchange is evhttp's, which frees the request when the answer has left. */
+static void let_go(struct http_exchange *x)
+{
+    evhttp_connection_set_closecb(x->connection, NULL, NULL);
+    exchange_free(x);
+}
+
+static void reply(struct http_exchange *x, int status, const char *content_type,
+                  struct evbuffer *body)
+{
+    common_headers(x, content_type);
+    if (evhttp_request_get_command(x->request) == EVHTTP_REQ_HEAD) {
+        char length[32];
+        snprintf(length, sizeof length, "%zu", evbuffer_get_length(body));
+        http_header(x, "Content-Length", length);
+        evbuffer_drain(body, evbuffer_get_length(body));
+    }
+    log_exchange(x, status, "");
+    struct evhttp_request *request = x->request;
+    let_go(x);
+    evhttp_send_reply(request, status, NULL, body);
+}
+
+void http_reply(struct http_exchange *x, int status, const char *content_type, struct bytes body)
+{
+    struct evbuffer *b = evbuffer_new();
+    if (b == NULL || evbuffer_add(b, body.data, body.len) != 0)
+        abort();
+    reply(x, status, content_type, b);
+    evbuffer_free(b);
+}
+
+static int add_to_evbuffer(const char *data, size_t len, void *context)
+{
+    return evbuffer_add(context, data, len);
+}
+
+void http_reply_json(struct http_exchange *x, int status, json_t *takes)
+{
+    struct evbuffer *b = evbuffer_new();
+    if (b == NULL || json_dump_callback(takes, add_to_evbuffer, b, JSON_COMPACT) != 0)
+        abort();
+    json_decref(takes);
+    reply(x, status, "application/json", b);
+    evbuffer_free(b);
+}
+
+json_t *http_error_object(int status, const char *param, const char *code, const char *message)
+{
+    const char *type = status == 429   ? "rate_limit_error"
+                       : status >= 500 ? "server_error"
+                                       : "invalid_request_error";
+    json_t *object = json_pack("{s:{s:s, s:s, s:s?, s:s?}}", "error", "message", message, "type",
+                               type, "param", param, "code", code);
+    return object != NULL ? object
+                          : json_pack("{s:{s:s, s:s, s:n, s:n}}", "error", "message",
+                                      "The request is not valid UTF-8.", "type", type, "param",
+                                      "code");
+}
+
+void http_reply_error(struct http_exchange *x, int status, const char *param, const char *code,
+                      const char *format, ...)
+{
+    char message[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    http_reply_json(x, status, http_error_object(status, param, code, message));
+}
+
+void http_stream_begin(struct http_exchange *x, const char *content_type)
+{
+    common_headers(x, content_type);
+    x->status = 200;
+    evhttp_send_reply_start(x->request, 200, "OK");
+}
+
+void http_stream_send(struct http_exchange *x, struct bytes data)
+{
+    struct evbuffer *b = evbuffer_new();
+    if (b == NULL || evbuffer_add(b, data.data, data.len) != 0)
+        abort();
+    evhttp_send_reply_chunk(x->request, b);
+    evbuffer_free(b);
+    if (evbuffer_get_length(bufferevent_get_output(x->bev)) > HTTP_PENDING_MAX) {
+        x->server->stats.n_stalled++;
+        http_connection_drop(x->bev);
+    }
+}
+
+void http_stream_end(struct http_exchange *x)
+{
+    log_exchange(x, x->status, "");
+    struct evhttp_request *request = x->request;
+    let_go(x);
+    evhttp_send_reply_end(request);
+}

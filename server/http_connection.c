@@ -1,0 +1,256 @@
+#include "server/http_connection.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <event2/buffer.h>
+#include <event2/bufferevent_ssl.h>
+#include <event2/event.h>
+
+struct connection {
+    struct http_connections *all;
+    struct connection *next, **previous;
+    struct bufferevent *bev;
+    struct event *rewrite;  /* runs before the loop writes */
+    bool in_exchange;       /* a handler's, not evhttp's own answer */
+    bool rewritten;         /* evhttp closes the connection after its own answer */
+    time_t deadline;        /* while no exchange is open */
+    time_t last_progress;   /* the client took bytes */
+};
+
+struct http_connections {
+    struct event_base *base;
+    struct event *sweep;
+    struct connection *first;
+    struct http_deadlines deadlines;
+    struct http_stats *stats;
+    void (*changed)(void *context);
+    void *context;
+};
+
+static time_t now_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec;
+}
+
+/* bufferevent_free takes the callbacks away at once and the rest later. */
+static bool is_dying(struct bufferevent *bev)
+{
+    bufferevent_event_cb on_event = NULL;
+    bufferevent_getcb(bev, NULL, NULL, &on_event, NULL);
+    return on_event == NULL;
+}
+
+static void drop(struct connection *c, short why)
+{
+    if (!is_dying(c->bev))
+        bufferevent_trigger_event(c->bev, (short)(BEV_EVENT_READING | why),
+                                  BEV_TRIG_DEFER_CALLBACKS);
+}
+
+static void sweep(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    struct http_connections *all = context;
+    time_t now = now_s();
+    for (struct connection *c = all->first; c != NULL; c = c->next) {
+        bool unread = evbuffer_get_length(bufferevent_get_output(c->bev)) > 0;
+        if (unread && now - c->last_progress > (time_t)all->deadlines.stall) {
+            all->stats->n_stalled++;
+            drop(c, BEV_EVENT_TIMEOUT);
+        } else if (!c->in_exchange && now > c->deadline) {
+            all->stats->n_timed_out++;
+            drop(c, BEV_EVENT_TIMEOUT);
+        }
+    }
+}
+
+struct http_connections *http_connections_new(struct event_base *base,
+                                              struct http_deadlines deadlines,
+                                              struct http_stats *stats)
+{
+    struct http_connections *all = calloc(1, sizeof *all);
+    if (all == NULL)
+        abort();
+    *all = (struct http_connections){.base = base, .deadlines = deadlines, .stats = stats};
+    struct timeval second = {1, 0};
+    all->sweep = event_new(base, -1, EV_PERSIST, sweep, all);
+    if (all->sweep == NULL || event_add(all->sweep, &second) != 0)
+        abort();
+    return all;
+}
+
+void http_connections_free(struct http_connections *all)
+{
+    if (all == NULL)
+        return;
+    event_free(all->sweep);
+    /* Records of connections that libevent frees later must not reach back. */
+    for (struct connection *c = all->first; c != NULL; c = c->next)
+        c->all = NULL;
+    free(all);
+}
+
+void http_connections_on_change(struct http_connections *all, void (*changed)(void *context),
+                                void *context)
+{
+    all->changed = changed;
+    all->context = context;
+}
+
+static void count_changed(struct http_connections *all, int by)
+{
+    all->stats->n_connections += (unsigned)by;
+    if (all->changed != NULL)
+        all->changed(all->context);
+}
+
+/* OpenSSL calls this when the SSL is freed, which is when the connection is really gone. */
+static void forget(void *parent, void *record, CRYPTO_EX_DATA *data, int index, long argl,
+                   void *argp)
+{
+    (void)parent;
+    (void)data;
+    (void)index;
+    (void)argl;
+    (void)argp;
+    struct connection *c = record;
+    if (c == NULL)
+        return;
+    if (c->all != NULL) {
+        *c->previous = c->next;
+        if (c->next != NULL)
+            c->next->previous = c->previous;
+        count_changed(c->all, -1);
+    }
+    event_free(c->rewrite);
+    free(c);
+}
+
+static int record_index(void)
+{
+    static int index = -1;
+    if (index < 0)
+        index = SSL_get_ex_new_index(0, NULL, NULL, NULL, forget);
+    if (index < 0)
+        abort();
+    return index;
+}
+
+static struct connection *connection_of(struct bufferevent *bev)
+{
+    return SSL_get_ex_data(bufferevent_openssl_get_ssl(bev), record_index());
+}
+
+/* evhttp answers what it refuses (a body over the limit, a request line that is none) with a page of
+ * HTML of its own. Status line and headers say what they must; only the page is replaced. */
+static void rewrite_page(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    struct connection *c = context;
+    struct evbuffer *output = bufferevent_get_output(c->bev);
+    char head[16] = {0};
+    if (evbuffer_copyout(output, head, sizeof head - 1) < 13 ||
+        strncmp(head, "HTTP/1.", 7) != 0)
+        return;
+    int status = atoi(head + 9);
+    if (status < 400 || status > 599 || c->in_exchange)
+        return;
+    c->rewritten = true;
+    const char *message = status == 413
+                              ? "The request is larger than this server takes (4 MiB of body)."
+                              : "This is not an HTTP request that this server understands.";
+    json_t *error = http_error_object(status, NULL, NULL, message);
+    char *text = json_dumps(error, JSON_COMPACT);
+    json_decref(error);
+    if (text == NULL)
+        return;
+    evbuffer_drain(output, evbuffer_get_length(output));
+    evbuffer_add_printf(output,
+                        "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\n"
+                        "Content-Length: %zu\r\nConnection: close\r\n\r\n%s",
+                        status, status == 413 ? "Payload Too Large" : "Refused", strlen(text),
+                        text);
+    free(text);
+    c->all->stats->n_requests++;
+    c->all->stats->n_by_class[status / 100]++;
+    fprintf(stderr, "- - %d\n", status);
+}
+
+static void watch_output(struct evbuffer *buffer, const struct evbuffer_cb_info *info,
+                         void *context)
+{
+    (void)buffer;
+    struct connection *c = context;
+    if (info->n_deleted > 0 || info->orig_size == 0)
+        c->last_progress = now_s();
+    if (info->n_added > 0 && info->orig_size == 0 && !c->in_exchange && !c->rewritten)
+        event_active(c->rewrite, EV_TIMEOUT, 0);
+}
+
+struct bufferevent *http_connection_new(struct http_connections *all, SSL_CTX *tls)
+{
+    SSL *ssl = SSL_new(tls);
+    struct connection *c = calloc(1, sizeof *c);
+    if (ssl == NULL || c == NULL || SSL_set_ex_data(ssl, record_index(), c) != 1)
+        abort();
+    struct bufferevent *bev = bufferevent_openssl_socket_new(
+        all->base, -1, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE);
+    if (bev == NULL)
+        abort();
+    *c = (struct connection){
+        .all = all, .next = all->first, .previous = &all->first, .bev = bev,
+        .rewrite = event_new(all->base, -1, 0, rewrite_page, c),
+        .deadline = now_s() + (time_t)all->deadlines.request, .last_progress = now_s()};
+    if (c->next != NULL)
+        c->next->previous = &c->next;
+    all->first = c;
+    if (c->rewrite == NULL ||
+        evbuffer_add_cb(bufferevent_get_output(bev), watch_output, c) == NULL)
+        abort();
+    bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
+    bufferevent_setwatermark(bev, EV_READ, 0, HTTP_INPUT_MAX);
+    count_changed(all, 1);
+    return bev;
+}
+
+void http_connection_begin(struct bufferevent *bev)
+{
+    connection_of(bev)->in_exchange = true;
+    /* evhttp stops reading here and so would not see the client leave. With the read callback taken
+     * away reading goes on into the bounded buffer; evhttp puts the callback back for the next
+     * request. */
+    bufferevent_data_cb on_write = NULL;
+    bufferevent_event_cb on_event = NULL;
+    void *context = NULL;
+    bufferevent_getcb(bev, NULL, &on_write, &on_event, &context);
+    bufferevent_setcb(bev, NULL, on_write, on_event, context);
+    bufferevent_enable(bev, EV_READ);
+}
+
+void http_connection_finish(struct bufferevent *bev)
+{
+    struct connection *c = connection_of(bev);
+    c->in_exchange = false;
+    c->deadline = now_s() + (time_t)c->all->deadlines.idle;
+}
+
+void http_connection_drop(struct bufferevent *bev)
+{
+    drop(connection_of(bev), BEV_EVENT_EOF);
+}
+
+bool http_connections_are_writing(const struct http_connections *all)
+{
+    for (const struct connection *c = all->first; c != NULL; c = c->next) {
+        if (c->in_exchange || evbuffer_get_length(bufferevent_get_output(c->bev)) > 0)
+            return true;
+    }
+    return false;
+}

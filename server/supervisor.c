@@ -1,0 +1,300 @@
+#include "server/supervisor.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <fcntl.h>
+
+#include "common/file.h"
+#include "server/front_memory.h"
+#include "server/http_listen.h"
+#include "server/sandbox.h"
+
+enum {
+    STOP_S = 45,      /* for a clean stop: finish, cancel, log it */
+    FOLLOW_S = 10,    /* for the other one, when one has ended */
+    EXIT_PEER_GONE = 3, /* of a child: only because the other one ended */
+};
+
+struct child {
+    const char *name;
+    pid_t pid; /* 0: not running */
+    int status;
+};
+
+struct supervisor {
+    const struct server_options *options;
+    struct child attester, front;
+    struct front_fds fds;   /* until the front has them */
+    int attester_channel;   /* until the attester has it */
+    int ready;              /* the front's byte */
+    unsigned n_asked;       /* to stop */
+    bool failed, killed;
+    time_t deadline_s;      /* monotonic; 0: none */
+};
+
+static void say(const char *format, ...) PRINTF_LIKE(1, 2);
+static void say(const char *format, ...)
+{
+    char text[1200];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    fprintf(stderr, "blindllama-server: %s\n", text);
+}
+
+static time_t now_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec;
+}
+
+static void watched_signals(sigset_t *out)
+{
+    sigemptyset(out);
+    sigaddset(out, SIGCHLD);
+    sigaddset(out, SIGTERM);
+    sigaddset(out, SIGINT);
+}
+
+static struct err make_channels(struct supervisor *s)
+{
+    int channel[2], ready[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) != 0)
+        return err_errno("cannot make the channel between front and attester");
+    s->fds.channel = channel[0];
+    s->attester_channel = channel[1];
+    if (pipe2(ready, O_CLOEXEC) != 0)
+        return err_errno("cannot make a pipe");
+    s->ready = ready[0];
+    s->fds.ready = ready[1];
+    return err_ok();
+}
+
+/* In the child: it dies with the supervisor, and hears Ctrl-C only from it. */
+static struct err become_child(const char *name, pid_t supervisor)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != supervisor)
+        return err_set(ERR_IO, "the supervisor ended");
+    prctl(PR_SET_NAME, name);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    sigset_t signals;
+    watched_signals(&signals);
+    sigprocmask(SIG_UNBLOCK, &signals, NULL);
+    return front_memory_private();
+}
+
+static struct err attester_body(struct supervisor *s)
+{
+    const struct attester_options *o = &s->options->attester;
+    fd_close(&s->fds.listen);
+    fd_close(&s->fds.channel);
+    fd_close(&s->fds.ready);
+    fd_close(&s->ready);
+    signal(SIGTERM, SIG_IGN); /* it ends when the front has said so, or is gone */
+    bool device = strncmp(o->tcti, "device", strlen("device")) == 0;
+    TRY(sandbox_enter(device ? SANDBOX_ATTESTER_DEVICE : SANDBOX_ATTESTER));
+    return attester_run(o, s->attester_channel);
+}
+
+static int run_attester(struct supervisor *s, pid_t supervisor)
+{
+    struct err e = become_child("bl-attester", supervisor);
+    if (!is_err(e))
+        e = attester_body(s);
+    if (is_err(e))
+        say("attester: %s", err_message());
+    return is_err(e) ? EXIT_FAILED : EXIT_CLEAN;
+}
+
+static int run_front(struct supervisor *s, pid_t supervisor)
+{
+    bool attester_ended = false;
+    struct err e = become_child("bl-front", supervisor);
+    fd_close(&s->attester_channel);
+    fd_close(&s->ready);
+    if (!is_err(e))
+        e = front_run(&s->options->front, s->fds, &attester_ended);
+    if (!is_err(e))
+        return EXIT_CLEAN;
+    if (attester_ended)
+        return EXIT_PEER_GONE;
+    say("%s", err_message());
+    return EXIT_FAILED;
+}
+
+/* True in the child, whose exit code is then in *code. */
+static bool start_child(struct supervisor *s, struct child *child,
+                        int (*run)(struct supervisor *s, pid_t supervisor), int *code)
+{
+    pid_t self = getpid();
+    pid_t pid = fork();
+    if (pid == 0) {
+        *code = run(s, self);
+        return true;
+    }
+    if (pid < 0) {
+        say("cannot fork: %s", strerror(errno));
+        s->failed = true;
+        return false;
+    }
+    child->pid = pid;
+    return false;
+}
+
+static void signal_child(const struct child *child, int number)
+{
+    if (child->pid > 0)
+        kill(child->pid, number);
+}
+
+static void kill_both(struct supervisor *s)
+{
+    s->killed = true;
+    signal_child(&s->front, SIGKILL);
+    signal_child(&s->attester, SIGKILL);
+}
+
+static void on_asked(struct supervisor *s)
+{
+    if (++s->n_asked > 1) {
+        say("stopping at once: the log does not know of this stop");
+        kill_both(s);
+        return;
+    }
+    s->deadline_s = now_s() + STOP_S;
+    signal_child(&s->front, SIGTERM);
+}
+
+/* The front may be ended by our own SIGTERM while it is still loading. */
+static bool ended_as_asked(const struct supervisor *s, const struct child *child)
+{
+    if (s->killed || (s->n_asked > 0 && child == &s->front && WIFSIGNALED(child->status) &&
+                      WTERMSIG(child->status) == SIGTERM))
+        return true;
+    if (WIFEXITED(child->status) && WEXITSTATUS(child->status) == EXIT_CLEAN)
+        return s->n_asked > 0 || s->failed;
+    return false;
+}
+
+static void on_end(struct supervisor *s, struct child *child)
+{
+    struct child *other = child == &s->front ? &s->attester : &s->front;
+    child->pid = 0;
+    if (!ended_as_asked(s, child)) {
+        s->failed = true;
+        if (WIFSIGNALED(child->status))
+            say("the %s was ended by signal %d (%s)", child->name, WTERMSIG(child->status),
+                strsignal(WTERMSIG(child->status)));
+    }
+    if (other->pid == 0)
+        return;
+    s->deadline_s = now_s() + FOLLOW_S;
+    if (other == &s->front) /* the attester sees its channel close */
+        signal_child(other, SIGTERM);
+}
+
+static void reap(struct supervisor *s)
+{
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        struct child *child = pid == s->front.pid      ? &s->front
+                              : pid == s->attester.pid ? &s->attester
+                                                       : NULL;
+        if (child == NULL)
+            continue;
+        child->status = status;
+        on_end(s, child);
+    }
+}
+
+static void watch(struct supervisor *s)
+{
+    sigset_t signals;
+    watched_signals(&signals);
+    while (s->front.pid > 0 || s->attester.pid > 0) {
+        struct timespec second = {1, 0};
+        int number = sigtimedwait(&signals, NULL, &second);
+        if (number == SIGCHLD)
+            reap(s);
+        else if (number > 0)
+            on_asked(s);
+        if (s->deadline_s != 0 && now_s() > s->deadline_s && !s->killed) {
+            say("a process did not end in time and is killed");
+            s->failed = true;
+            kill_both(s);
+        }
+    }
+}
+
+static bool was_ready(const struct supervisor *s)
+{
+    char byte;
+    return read(s->ready, &byte, 1) == 1;
+}
+
+static int exit_code(const struct supervisor *s)
+{
+    bool ready = was_ready(s);
+    if (s->failed)
+        return ready ? EXIT_FAILED : EXIT_NOT_STARTED;
+    return s->killed ? EXIT_FAILED : EXIT_CLEAN;
+}
+
+static void close_all(struct supervisor *s)
+{
+    fd_close(&s->fds.listen);
+    fd_close(&s->fds.channel);
+    fd_close(&s->fds.ready);
+    fd_close(&s->attester_channel);
+}
+
+int supervisor_run(const struct server_options *options)
+{
+    struct supervisor s = {.options = options,
+                           .attester = {.name = "attester"},
+                           .front = {.name = "front"},
+                           .fds = {-1, -1, -1},
+                           .attester_channel = -1,
+                           .ready = -1};
+    struct err e = http_bind(&s.fds.listen, options->listen);
+    if (!is_err(e))
+        e = make_channels(&s);
+    if (is_err(e)) {
+        say("%s", err_message());
+        close_all(&s);
+        return EXIT_NOT_STARTED;
+    }
+    sigset_t signals;
+    watched_signals(&signals);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    int code;
+    if (start_child(&s, &s.attester, run_attester, &code) ||
+        start_child(&s, &s.front, run_front, &code))
+        return code;
+    close_all(&s); /* each end now has one owner: a child that ends is seen by the other */
+    e = sandbox_enter(SANDBOX_SUPERVISOR);
+    if (is_err(e) || s.failed) {
+        if (is_err(e))
+            say("%s", err_message());
+        s.failed = true;
+        kill_both(&s);
+    }
+    watch(&s);
+    code = exit_code(&s);
+    fd_close(&s.ready);
+    return code;
+}

@@ -1,0 +1,24 @@
+/*
+ * The parent of front and attester: binds the address, forks both, and keeps them one thing. Either
+ * one ending without being asked ends the other and the program.
+ */
+#ifndef SERVER_SUPERVISOR_H
+#define SERVER_SUPERVISOR_H
+
+#include "server/attester.h"
+#include "server/front.h"
+
+struct server_options {
+    const char *listen;
+    struct front_options front;
+    struct attester_options attester;
+};
+
+/* Exit codes of the program. */
+enum { EXIT_CLEAN = 0, EXIT_FAILED = 1, EXIT_NOT_STARTED = 2 };
+
+/* The program's exit code. SIGTERM or SIGINT: a clean stop; the second one: at once. Messages go to
+ * stderr. Returns in the children too, with theirs. */
+int supervisor_run(const struct server_options *options);
+
+#endif

@@ -1,0 +1,77 @@
+#include "auditor/audit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "attest/report.h"
+#include "transparency/store.h"
+
+static void store_release(struct store **s)
+{
+    store_close(*s);
+}
+#define STORE_AUTO __attribute__((cleanup(store_release))) struct store
+
+void audit_cleanup(struct audit *a)
+{
+    replay_free(a->replay); /* before the policy, which it borrows */
+    policy_cleanup(&a->policy);
+    *a = AUDIT_INIT;
+}
+
+/* Whether an error says that the file is wrong, not that it could not be read. */
+static bool is_fault(struct err e)
+{
+    return is_err(e) && e.code != ERR_MEMORY && e.code != ERR_IO && e.code != ERR_BUSY &&
+           e.code != ERR_USAGE;
+}
+
+static struct err read_blob(void *store, const uint8_t sha256[SHA256_LEN], struct buf *out)
+{
+    return store_blob_read(store, sha256, out);
+}
+
+static struct err survey(void *replay, uint64_t index, struct bytes entry,
+                         const struct merkle_hash *leaf)
+{
+    (void)index;
+    (void)leaf;
+    return replay_survey(replay, entry);
+}
+
+static struct err replay_all(struct audit *a, struct store *s, audit_entry *entry, void *context)
+{
+    BUF_AUTO note = BUF_INIT;
+    struct checkpoint newest;
+    TRY(store_checkpoint(s, &note, &newest));
+    a->size = newest.size;
+    for (uint64_t i = 0; i < newest.size; i++) {
+        BUF_AUTO bytes = BUF_INIT;
+        struct replay_line line;
+        TRY(store_entry_read(s, i, &bytes));
+        TRY(replay_entry(a->replay, &line, i, buf_bytes(&bytes)));
+        entry(context, &line);
+    }
+    return replay_finish(a->replay, &a->summary, buf_bytes(&note));
+}
+
+struct err audit_run(struct audit *a, const char *log_path, const char *policy_path,
+                     audit_entry *entry, void *context)
+{
+    TRY(policy_load(&a->policy, policy_path));
+    STORE_AUTO *s = NULL;
+    TRY(err_context(store_open_readonly(&s, log_path), "%s", log_path));
+    TRY(replay_new(&a->replay, &a->policy, read_blob, s));
+    struct err e = store_fsck(s, &a->policy.log, survey, a->replay);
+    if (!is_err(e))
+        e = replay_all(a, s, entry, context);
+    if (!is_fault(e))
+        return err_context(e, "%s", log_path);
+    report_clean(a->fault, sizeof a->fault, err_message());
+    return err_ok();
+}
+
+enum outcome audit_outcome(const struct audit *a)
+{
+    return a->fault[0] != '\0' ? OUTCOME_FALSE : a->summary.outcome;
+}

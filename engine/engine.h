@@ -17,6 +17,13 @@
 
 struct engine;
 
+enum {
+    ENGINE_LOGPROBS_MAX = 20, /* alternatives that one token can report */
+    ENGINE_STOP_MAX = 16,     /* stop strings of one request */
+    ENGINE_STOP_LEN_MAX = 256,
+    ENGINE_WAITING_MAX = 1024, /* requests that may wait */
+};
+
 struct engine_options {
     unsigned n_threads;    /* 0: one per CPU that this process may use */
     unsigned max_requests; /* rows that decode together; 0: 16 */
@@ -134,6 +141,7 @@ struct engine_stats {
     uint64_t n_steps, n_prompt_tokens, n_generated_tokens, n_finished;
     unsigned n_running, n_waiting;
     unsigned n_pages, n_pages_used;
+    uint64_t n_preempted; /* times that a request gave up its pages and was recomputed */
 };
 void engine_stats(struct engine *e, struct engine_stats *out);
 

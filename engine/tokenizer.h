@@ -2,16 +2,32 @@
  * Tokenizers from Hugging Face's tokenizer.json: byte-level BPE with regex pre-tokenizers (PCRE2).
  * encode and decode agree with the `tokenizers` library on what is supported; anything else in the
  * file is refused at load, by name.
+ *
+ * What is supported: normalizer null or NFC; pre-tokenizer ByteLevel, or a Sequence of Split
+ * (Isolated, or Removed with or without invert) and Digits that ends in ByteLevel; model BPE without
+ * dropout, byte fallback, prefixes or suffixes; post-processor null, ByteLevel, TemplateProcessing
+ * (its `single`) or a Sequence of these; decoder ByteLevel.
+ *
+ * Three deliberate differences from the library. The model's own merges never yield a special
+ * token: only added-token matching does, so text that is not trusted can never become one. An added
+ * token always decodes to its content. A special token that may not be recognised does not hide
+ * another added token that overlaps it.
  */
 #ifndef ENGINE_TOKENIZER_H
 #define ENGINE_TOKENIZER_H
 
 #include "common/buf.h"
 
+enum {
+    TOKENIZER_JSON_MAX = 64 << 20,  /* bytes of tokenizer.json */
+    TOKENIZER_TEXT_MAX = 16 << 20,  /* bytes of one text to encode */
+    TOKENIZER_ID_MAX = (1 << 22) - 1,
+};
+
 struct tokenizer;
 
 /* `json` is the file's contents. ERR_MALFORMED, ERR_UNSUPPORTED (names the key and value),
- * ERR_LIMIT. */
+ * ERR_LIMIT. Ids need not be dense; an id without a token is never produced. */
 struct err tokenizer_new(struct tokenizer **out, struct bytes json) MUST_USE;
 void tokenizer_free(struct tokenizer *t);
 
@@ -19,22 +35,37 @@ void tokenizer_free(struct tokenizer *t);
 unsigned tokenizer_n_tokens(const struct tokenizer *t);
 
 /* Appends u32 ids (native order) to `out`. With `specials`, added special tokens in the text are
- * recognised (for rendered templates); without, they are plain text (for users' words). The
- * post-processor's BOS and EOS are added only with `post_process`. `text` must be UTF-8. Safe to
- * call from several threads. */
+ * recognised (for rendered templates); without, they are plain text (for users' words). Added
+ * tokens that are not special are ordinary vocabulary and recognised in both cases. The
+ * post-processor's BOS and EOS are added only with `post_process`. `text` must be UTF-8
+ * (ERR_MALFORMED), at most TOKENIZER_TEXT_MAX bytes (ERR_LIMIT). `out` is untouched on failure.
+ * Safe to call from several threads. As in the library, a byte for which the vocabulary has neither
+ * a token nor an unknown token yields nothing. */
 struct err tokenizer_encode(const struct tokenizer *t, struct buf *out, struct bytes text,
                             bool specials, bool post_process) MUST_USE;
 
-/* The id of a token by its exact content; ERR_NOT_FOUND. */
+struct text_span {
+    size_t offset, len;
+};
+
+/* As tokenizer_encode without post-processing: the text is tokenised as one, and added special
+ * tokens are recognised only where they lie wholly inside one of the trusted spans. Spans ascend
+ * and don't overlap (ERR_USAGE). So a rendered chat gets the ids that the `tokenizers` library
+ * gives, whenever no untrusted part holds a special token's content. */
+struct err tokenizer_encode_spans(const struct tokenizer *t, struct buf *out, struct bytes text,
+                                  const struct text_span *trusted, size_t n_trusted) MUST_USE;
+
+/* The id of a token by its exact content in tokenizer.json; ERR_NOT_FOUND. */
 struct err tokenizer_id(const struct tokenizer *t, const char *content, uint32_t *id) MUST_USE;
 bool tokenizer_is_special(const struct tokenizer *t, uint32_t id);
 
-/* The bytes of one token (the decoder applied to it alone); special tokens give their content.
- * ERR_USAGE for an id out of range. */
+/* The bytes of one token (the decoder applied to it alone); added tokens give their content.
+ * ERR_USAGE for an id out of range or without a token. */
 struct err tokenizer_token_bytes(const struct tokenizer *t, uint32_t id, struct buf *out) MUST_USE;
 
 /* Streaming decode: bytes go in token by token, whole UTF-8 characters come out. Special tokens
- * are skipped. Bytes that can never become a character come out as U+FFFD. */
+ * are skipped. Bytes that can never become a character come out as U+FFFD, one for each maximal
+ * part of a sequence (Unicode 3.9, as the library does). Zero-initialise. */
 struct detokenizer {
     uint8_t pending[4];
     size_t n_pending;

@@ -1,0 +1,202 @@
+/* From messages to tokens: the model's template over checked messages, then one tokenization of the
+ * whole text in which special tokens count only where the template wrote them. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/text.h"
+#include "engine/engine_internal.h"
+#include "engine/json_fields.h"
+#include "engine/tokenizer.h"
+
+#define SETTINGS_NAME "tokenizer_config.json"
+#define TEMPLATE_NAME "chat_template.jinja"
+
+enum { SETTINGS_MAX = 16 << 20, TEMPLATE_MAX = 256 << 10 };
+
+/* A token's text: a string, or an object with "content". Absent or null: NULL. */
+static struct err read_token(const json_t *root, const char *key, char **out)
+{
+    const json_t *value = json_object_get(root, key);
+    if (value == NULL || json_is_null(value))
+        return err_ok();
+    const char *text =
+        json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
+    if (text == NULL)
+        return field_refused(key, value, "it must be a string or an object with \"content\"");
+    *out = strdup(text);
+    return *out != NULL ? err_ok() : err_set(ERR_MEMORY, "no memory for \"%s\"", key);
+}
+
+/* "chat_template": a string, or a list of named ones, of which "default" is taken. */
+static struct err find_template(const json_t *root, const char **out)
+{
+    const json_t *value = json_object_get(root, "chat_template");
+    *out = json_string_value(value);
+    if (value == NULL || json_is_null(value) || *out != NULL)
+        return err_ok();
+    for (size_t i = 0; i < json_array_size(value); i++) {
+        const json_t *item = json_array_get(value, i);
+        const char *name = json_string_value(json_object_get(item, "name"));
+        if (name != NULL && strcmp(name, "default") == 0)
+            *out = json_string_value(json_object_get(item, "template"));
+    }
+    if (*out == NULL)
+        return field_refused("chat_template", value,
+                             "it must be a string or a list with one named \"default\"");
+    return err_ok();
+}
+
+/* Works on the parsed settings; a template in a file of its own goes before theirs. */
+static struct err apply_settings(struct engine *e, const json_t *root, struct bytes own_template)
+{
+    const char *source = NULL;
+    TRY(read_token(root, "bos_token", &e->bos_token));
+    TRY(read_token(root, "eos_token", &e->eos_token));
+    TRY(find_template(root, &source));
+    if (own_template.data != NULL || source == NULL)
+        return err_ok();
+    struct err err = chat_template_new(&e->template, bytes_of_str(source));
+    return is_err(err) ? err_context(err, "chat_template") : err;
+}
+
+struct err engine_load_chat(struct engine *e)
+{
+    struct bytes settings, own_template;
+    TRY(model_files_read_optional(&e->files, SETTINGS_NAME, SETTINGS_MAX, &settings));
+    TRY(model_files_read_optional(&e->files, TEMPLATE_NAME, TEMPLATE_MAX, &own_template));
+    if (settings.data != NULL) {
+        json_t *root = NULL;
+        struct err err = fields_parse(&root, settings);
+        if (!is_err(err))
+            err = apply_settings(e, root, own_template);
+        json_decref(root);
+        if (is_err(err))
+            return err_context(err, "%s/" SETTINGS_NAME, e->files.dir);
+    }
+    if (own_template.data == NULL)
+        return err_ok();
+    struct err err = chat_template_new(&e->template, own_template);
+    return is_err(err) ? err_context(err, "%s/" TEMPLATE_NAME, e->files.dir) : err;
+}
+
+/* The text of an array of text parts, one a line. */
+static struct err join_parts(const json_t *parts, size_t message, json_t **out)
+{
+    struct buf text __attribute__((cleanup(buf_cleanup_secret))) = BUF_INIT;
+    for (size_t i = 0; i < json_array_size(parts); i++) {
+        const json_t *part = json_array_get(parts, i);
+        const char *type = json_string_value(json_object_get(part, "type"));
+        const json_t *value = json_object_get(part, "text");
+        char shown[84];
+        if (type == NULL || strcmp(type, "text") != 0)
+            return err_set(ERR_USAGE,
+                           "messages[%zu].content[%zu] is of type \"%s\"; only \"text\" is "
+                           "supported",
+                           message, i, printable(shown, bytes_of_str(type != NULL ? type : "")));
+        if (!json_is_string(value))
+            return err_set(ERR_USAGE, "messages[%zu].content[%zu].text is not a string", message,
+                           i);
+        if (i > 0)
+            buf_append_str(&text, "\n");
+        buf_append(&text, json_string_value(value), json_string_length(value));
+    }
+    *out = json_stringn(text.data != NULL ? (const char *)text.data : "", text.len);
+    return *out != NULL ? err_ok() : err_set(ERR_USAGE, "messages[%zu] is not UTF-8", message);
+}
+
+static struct err copy_message(const json_t *message, size_t i, json_t **out)
+{
+    const json_t *content = json_object_get(message, "content");
+    bool calls_tools = json_array_size(json_object_get(message, "tool_calls")) > 0;
+    if (!json_is_object(message))
+        return err_set(ERR_USAGE, "messages[%zu] is not an object", i);
+    if (json_string_length(json_object_get(message, "role")) == 0)
+        return err_set(ERR_USAGE, "messages[%zu].role is not a string", i);
+    bool absent = content == NULL || json_is_null(content);
+    if (!json_is_string(content) && !json_is_array(content) && !(absent && calls_tools))
+        return err_set(ERR_USAGE,
+                       "messages[%zu].content is neither a string nor an array of text parts", i);
+    json_t *joined = NULL;
+    if (json_is_array(content))
+        TRY(join_parts(content, i, &joined));
+    *out = json_copy((json_t *)(uintptr_t)message);
+    if (*out == NULL || (joined != NULL && json_object_set_new(*out, "content", joined) != 0))
+        return err_set(ERR_MEMORY, "no memory for messages[%zu]", i);
+    return err_ok();
+}
+
+static struct err copy_messages(const json_t *messages, json_t *out)
+{
+    if (!json_is_array(messages) || json_array_size(messages) == 0)
+        return err_set(ERR_USAGE, "messages is not an array with at least one message");
+    for (size_t i = 0; i < json_array_size(messages); i++) {
+        json_t *copy = NULL;
+        struct err err = copy_message(json_array_get(messages, i), i, &copy);
+        if (is_err(err)) {
+            json_decref(copy);
+            return err;
+        }
+        json_array_append_new(out, copy);
+    }
+    return err_ok();
+}
+
+static struct err encode_rendered(const struct engine *e, const struct rendered *r,
+                                  struct buf *out)
+{
+    struct text_span *spans = calloc(r->n_segments + 1, sizeof *spans);
+    if (spans == NULL)
+        return err_set(ERR_MEMORY, "no memory for %zu segments", r->n_segments);
+    size_t n = 0;
+    for (size_t i = 0; i < r->n_segments; i++) {
+        const struct template_segment *s = &r->segments[i];
+        if (!s->trusted)
+            continue;
+        if (n > 0 && spans[n - 1].offset + spans[n - 1].len == s->offset)
+            spans[n - 1].len += s->len; /* one text to the template's author */
+        else
+            spans[n++] = (struct text_span){s->offset, s->len};
+    }
+    struct err err = tokenizer_encode_spans(e->tokenizer, out, buf_bytes(&r->text), spans, n);
+    free(spans);
+    return err;
+}
+
+static struct err render_and_encode(const struct engine *e, const json_t *variables,
+                                    struct buf *out)
+{
+    struct rendered r __attribute__((cleanup(rendered_cleanup))) = {0};
+    TRY(chat_template_render(e->template, &r, variables, (int64_t)time(NULL)));
+    return encode_rendered(e, &r, out);
+}
+
+struct err engine_chat_tokens(const struct engine *e, const json_t *messages, struct buf *out)
+{
+    if (e->template == NULL)
+        return err_set(ERR_UNSUPPORTED,
+                       "the model has no chat template (neither " TEMPLATE_NAME
+                       " nor \"chat_template\" in " SETTINGS_NAME "); send a plain prompt");
+    json_t *copies = json_array(), *variables = json_object();
+    struct err err = copy_messages(messages, copies);
+    json_object_set_new(variables, "messages", copies);
+    json_object_set_new(variables, "add_generation_prompt", json_true());
+    if (e->bos_token != NULL)
+        json_object_set_new(variables, "bos_token", json_string(e->bos_token));
+    if (e->eos_token != NULL)
+        json_object_set_new(variables, "eos_token", json_string(e->eos_token));
+    if (!is_err(err))
+        err = render_and_encode(e, variables, out);
+    json_decref(variables);
+    return err;
+}
+
+struct err engine_text_tokens(const struct engine *e, struct bytes text, struct buf *out)
+{
+    return tokenizer_encode(e->tokenizer, out, text, false, true);
+}
+
+struct err engine_token_bytes(const struct engine *e, uint32_t id, struct buf *out)
+{
+    return tokenizer_token_bytes(e->tokenizer, id, out);
+}

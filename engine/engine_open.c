@@ -1,0 +1,197 @@
+/* Opening a model folder: settings first, then sizes, then the weights, then the memory to work in. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/engine_internal.h"
+#include "engine/tokenizer.h"
+
+#define DEFAULT_REQUESTS 16
+#define DEFAULT_BUDGET 512
+
+/* The folder's last component, also for "." and "models/". */
+static struct err name_model(struct engine *e, const char *dir)
+{
+    char *resolved = realpath(dir, NULL);
+    if (resolved == NULL)
+        return err_errno("cannot resolve the model folder %s", dir);
+    const char *slash = strrchr(resolved, '/');
+    e->model_id = strdup(slash[1] != 0 ? slash + 1 : "model");
+    free(resolved);
+    return e->model_id != NULL ? err_ok() : err_set(ERR_MEMORY, "no memory for a name");
+}
+
+static struct err in_file(const struct engine *e, struct err err, const char *name)
+{
+    return is_err(err) ? err_context(err, "%s/%s", e->files.dir, name) : err;
+}
+
+/* Everything but the weights. */
+static struct err load_settings(struct engine *e)
+{
+    struct bytes text;
+    TRY(model_files_read(&e->files, "config.json", CONFIG_LEN_MAX, &text));
+    TRY(in_file(e, config_parse(&e->config, text), "config.json"));
+    TRY(model_files_read_optional(&e->files, "generation_config.json", CONFIG_LEN_MAX, &text));
+    e->generation = generation_default;
+    if (text.data != NULL)
+        TRY(in_file(e, generation_parse(&e->generation, text), "generation_config.json"));
+    TRY(model_files_read(&e->files, "tokenizer.json", TOKENIZER_JSON_MAX, &text));
+    TRY(in_file(e, tokenizer_new(&e->tokenizer, text), "tokenizer.json"));
+    size_t n_tokens = tokenizer_n_tokens(e->tokenizer);
+    if (n_tokens == 0 || n_tokens > e->config.vocab_size)
+        return err_set(ERR_MALFORMED,
+                       "%s: tokenizer.json has ids up to %zu, but \"vocab_size\" in config.json is "
+                       "%u; they are not of one model",
+                       e->files.dir, n_tokens, e->config.vocab_size);
+    e->n_sampled_vocab = n_tokens;
+    return engine_load_chat(e);
+}
+
+/* Fills in the defaults that depend on the model; the KV cache's pages. */
+static struct err choose_options(struct engine *e, size_t *n_pages)
+{
+    struct engine_options *o = &e->options;
+    if (o->n_threads == 0)
+        o->n_threads = pool_cpus();
+    if (o->max_requests == 0)
+        o->max_requests = DEFAULT_REQUESTS;
+    if (o->token_budget == 0)
+        o->token_budget = DEFAULT_BUDGET;
+    if (o->n_threads > 1024 || o->max_requests > 65536 || o->token_budget > 1 << 20)
+        return err_set(ERR_USAGE, "at most 1024 threads, 65536 requests and a token budget of "
+                                  "1048576 are possible");
+    if (o->max_context == 0 || o->max_context > e->config.max_positions)
+        o->max_context = e->config.max_positions;
+    uint64_t page = kv_page_size(&e->config);
+    if (o->kv_bytes == 0) {
+        uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+        o->kv_bytes = page * kv_pages_for(o->max_context) * o->max_requests;
+        if (o->kv_bytes > machine / 4)
+            o->kv_bytes = machine / 4;
+    }
+    *n_pages = o->kv_bytes / page;
+    if (*n_pages == 0)
+        return err_set(ERR_LIMIT,
+                       "a KV cache of %" PRIu64 " bytes holds not even one page of %d tokens "
+                       "(%" PRIu64 " bytes); allow more",
+                       o->kv_bytes, KV_PAGE_TOKENS, page);
+    if (*n_pages > (size_t)1 << 31)
+        *n_pages = (size_t)1 << 31;
+    if (o->max_context > *n_pages * KV_PAGE_TOKENS)
+        o->max_context = (unsigned)(*n_pages * KV_PAGE_TOKENS);
+    return err_ok();
+}
+
+uint64_t engine_logits_size(const struct engine *e)
+{
+    return (uint64_t)e->options.max_requests * e->config.vocab_size * sizeof(float);
+}
+
+/* Before anything large is read: does it all fit? */
+static struct err check_memory(const struct engine *e, size_t n_pages)
+{
+    const struct engine_options *o = &e->options;
+    uint64_t kv = kv_page_size(&e->config) * n_pages;
+    uint64_t work =
+        model_memory_size(&e->config, o->n_threads, o->token_budget, o->max_context) +
+        engine_logits_size(e);
+    uint64_t have = memory_available(), need = 0;
+    bool overflow = __builtin_add_overflow(e->shards.total_size, kv, &need) ||
+                    __builtin_add_overflow(need, work, &need);
+    if (overflow || need > have)
+        return err_set(ERR_MEMORY,
+                       "the model does not fit: %" PRIu64 " MiB of weights, %" PRIu64
+                       " MiB of KV cache and %" PRIu64 " MiB of activations are needed, %" PRIu64
+                       " MiB are available; ask for a smaller KV cache or context, or use a "
+                       "larger machine",
+                       e->shards.total_size >> 20, kv >> 20, work >> 20, have >> 20);
+    return err_ok();
+}
+
+static struct err allocate_batch(struct engine *e)
+{
+    const struct engine_options *o = &e->options;
+    e->batch_tokens = calloc(o->token_budget, sizeof *e->batch_tokens);
+    e->batch_rows = calloc(o->token_budget, sizeof *e->batch_rows);
+    e->batch_logit_rows = calloc(o->token_budget, sizeof *e->batch_logit_rows);
+    e->logits = calloc(1, engine_logits_size(e));
+    if (e->batch_tokens == NULL || e->batch_rows == NULL || e->batch_logit_rows == NULL ||
+        e->logits == NULL)
+        return err_set(ERR_MEMORY, "no memory for batches of %u tokens", o->token_budget);
+    return err_ok();
+}
+
+static struct err prepare(struct engine *e, size_t n_pages)
+{
+    const struct backend *backend = NULL;
+    TRY(backend_get(&backend, NULL));
+    TRY(pool_new(&e->pool, e->options.n_threads));
+    TRY(model_init(&e->model, backend, e->pool, &e->config, &e->weights, e->options.token_budget,
+                   e->options.max_context));
+    TRY(kv_init(&e->kv, &e->config, n_pages));
+    TRY(sampler_new(&e->sampler, e->n_sampled_vocab));
+    TRY(sched_init(&e->sched, &e->kv, e->options.max_requests));
+    return allocate_batch(e);
+}
+
+static struct err describe(struct engine *e)
+{
+    model_files_sort(&e->files);
+    e->file_list = calloc(e->files.n, sizeof *e->file_list);
+    if (e->file_list == NULL)
+        return err_set(ERR_MEMORY, "no memory for the list of files");
+    for (size_t i = 0; i < e->files.n; i++)
+        e->file_list[i] = e->files.items[i].info;
+    e->info = (struct engine_info){.model_id = e->model_id,
+                                   .architecture = e->config.architecture,
+                                   .numerics = e->model.backend->numerics,
+                                   .vocab_size = e->config.vocab_size,
+                                   .n_layers = e->config.n_layers,
+                                   .max_context = e->options.max_context,
+                                   .n_parameters = e->weights.n_parameters,
+                                   .files = e->file_list,
+                                   .n_files = e->files.n};
+    e->progress.n_pages = e->stats.n_pages = (unsigned)e->kv.cache.n_pages;
+    return err_ok();
+}
+
+static struct err load(struct engine *e, const char *model_dir)
+{
+    size_t n_pages = 0;
+    TRY(model_files_init(&e->files, model_dir));
+    TRY(name_model(e, model_dir));
+    TRY(load_settings(e));
+    TRY(choose_options(e, &n_pages));
+    TRY(shards_find(&e->shards, &e->files));
+    TRY(check_memory(e, n_pages));
+    TRY(shards_read(&e->shards, &e->files));
+    struct err err = weights_bind(&e->weights, &e->config, &e->shards);
+    if (is_err(err))
+        return err_context(err, "%s", e->files.dir);
+    TRY(prepare(e, n_pages));
+    return describe(e);
+}
+
+struct err engine_open(struct engine **out, const char *model_dir,
+                       const struct engine_options *options)
+{
+    struct engine *e = calloc(1, sizeof *e);
+    if (e == NULL)
+        return err_set(ERR_MEMORY, "no memory for an engine");
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_cond_init(&e->wake, NULL);
+    if (options != NULL)
+        e->options = *options;
+    fenv_t saved;
+    engine_enter_numerics(&saved);
+    struct err err = load(e, model_dir);
+    engine_leave_numerics(&saved);
+    if (is_err(err)) {
+        engine_free(e);
+        return err;
+    }
+    *out = e;
+    return err_ok();
+}

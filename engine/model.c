@@ -1,0 +1,159 @@
+#include "engine/model.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "engine/rope.h"
+
+struct sizes {
+    size_t table, hidden, q, kv, inner, scores; /* floats */
+};
+
+static struct sizes sizes_of(const struct model_config *c, unsigned n_threads, size_t rows,
+                             size_t context)
+{
+    size_t group = c->n_heads / c->n_kv_heads;
+    return (struct sizes){
+        .table = context * c->head_dim,
+        .hidden = rows * c->hidden_size,
+        .q = rows * c->n_heads * c->head_dim,
+        .kv = rows * c->n_kv_heads * c->head_dim,
+        .inner = rows * c->intermediate_size,
+        .scores = (size_t)n_threads * group * context,
+    };
+}
+
+static size_t total_floats(const struct sizes *s)
+{
+    return s->table + 2 * s->hidden + 2 * s->q + 2 * s->kv + 2 * s->inner + s->scores;
+}
+
+uint64_t model_memory_size(const struct model_config *config, unsigned n_threads, size_t max_rows,
+                           size_t max_context)
+{
+    struct sizes s = sizes_of(config, n_threads, max_rows, max_context);
+    return (uint64_t)total_floats(&s) * sizeof(float);
+}
+
+static float *carve(float **at, size_t n)
+{
+    float *part = *at;
+    *at += n;
+    return part;
+}
+
+struct err model_init(struct model *m, const struct backend *backend, struct pool *pool,
+                      const struct model_config *config, const struct weights *weights,
+                      size_t max_rows, size_t max_context)
+{
+    struct sizes s = sizes_of(config, pool_n_threads(pool), max_rows, max_context);
+    size_t len = total_floats(&s) * sizeof(float);
+    void *memory = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return err_set(ERR_MEMORY, "no memory for %zu bytes of activations; ask for a smaller "
+                                   "token budget or context",
+                       len);
+    madvise(memory, len, MADV_DONTDUMP);
+    float *at = memory;
+    *m = (struct model){.backend = backend, .pool = pool, .config = config, .weights = weights,
+                        .max_rows = max_rows, .max_context = max_context, .memory = memory,
+                        .memory_len = len};
+    m->cos_sin = carve(&at, s.table);
+    m->x = carve(&at, s.hidden);
+    m->h = carve(&at, s.hidden);
+    m->q = carve(&at, s.q);
+    m->attended = carve(&at, s.q);
+    m->k = carve(&at, s.kv);
+    m->v = carve(&at, s.kv);
+    m->gate = carve(&at, s.inner);
+    m->up = carve(&at, s.inner);
+    m->scores = carve(&at, s.scores);
+    m->scores_len = s.scores / pool_n_threads(pool);
+    rope_table(m->cos_sin, &config->rope, config->head_dim, (unsigned)max_context);
+    return err_ok();
+}
+
+void model_wipe(struct model *m)
+{
+    size_t table_len = m->max_context * m->config->head_dim * sizeof(float);
+    explicit_bzero(m->x, m->memory_len - table_len); /* all that follows the table */
+}
+
+void model_cleanup(struct model *m)
+{
+    if (m->memory != NULL) {
+        model_wipe(m);
+        munmap(m->memory, m->memory_len);
+    }
+    *m = (struct model){0};
+}
+
+static void attention_block(struct model *m, const struct kv_cache *cache, const struct batch *b,
+                            size_t layer)
+{
+    const struct backend *op = m->backend;
+    const struct model_config *c = m->config;
+    const struct layer_weights *w = &m->weights->layers[layer];
+    op->rmsnorm(m->pool, m->h, m->x, w->attention_norm, b->n_rows, c->hidden_size,
+                c->rms_norm_eps);
+    op->matmul(m->pool, m->q, m->h, &w->q, b->n_rows);
+    op->matmul(m->pool, m->k, m->h, &w->k, b->n_rows);
+    op->matmul(m->pool, m->v, m->h, &w->v, b->n_rows);
+    op->rope(m->pool, m->q, m->cos_sin, b->rows, b->n_rows, c->n_heads, c->head_dim);
+    op->rope(m->pool, m->k, m->cos_sin, b->rows, b->n_rows, c->n_kv_heads, c->head_dim);
+    /* All of the batch's keys are in the cache before any row attends. */
+    op->kv_write(m->pool, cache, layer, m->k, m->v, b->rows, b->n_rows);
+    struct attention_args args = {.out = m->attended,
+                                  .q = m->q,
+                                  .cache = cache,
+                                  .layer = layer,
+                                  .rows = b->rows,
+                                  .n_rows = b->n_rows,
+                                  .n_heads = c->n_heads,
+                                  .scale = 1.0f / sqrtf((float)c->head_dim),
+                                  .scratch = m->scores,
+                                  .scratch_len = m->scores_len};
+    op->attention(m->pool, &args);
+    op->matmul(m->pool, m->h, m->attended, &w->o, b->n_rows);
+    op->add(m->pool, m->x, m->h, b->n_rows * c->hidden_size);
+}
+
+static void mlp_block(struct model *m, size_t n_rows, size_t layer)
+{
+    const struct backend *op = m->backend;
+    const struct model_config *c = m->config;
+    const struct layer_weights *w = &m->weights->layers[layer];
+    op->rmsnorm(m->pool, m->h, m->x, w->mlp_norm, n_rows, c->hidden_size, c->rms_norm_eps);
+    op->matmul(m->pool, m->gate, m->h, &w->gate, n_rows);
+    op->matmul(m->pool, m->up, m->h, &w->up, n_rows);
+    op->silu_mul(m->pool, m->gate, m->up, n_rows * c->intermediate_size);
+    op->matmul(m->pool, m->h, m->gate, &w->down, n_rows);
+    op->add(m->pool, m->x, m->h, n_rows * c->hidden_size);
+}
+
+/* The wanted rows of x are gathered at the front of h, so the output matrix sees only them. */
+static void output_block(struct model *m, const struct batch *b)
+{
+    const struct model_config *c = m->config;
+    if (b->n_logits == 0)
+        return;
+    for (size_t i = 0; i < b->n_logits; i++)
+        memcpy(m->h + i * c->hidden_size, m->x + (size_t)b->logit_rows[i] * c->hidden_size,
+               c->hidden_size * sizeof *m->h);
+    m->backend->rmsnorm(m->pool, m->h, m->h, m->weights->norm, b->n_logits, c->hidden_size,
+                        c->rms_norm_eps);
+    m->backend->matmul(m->pool, b->logits, m->h, &m->weights->output, b->n_logits);
+}
+
+void model_forward(struct model *m, const struct kv_cache *cache, const struct batch *batch)
+{
+    m->backend->embed(m->pool, m->x, &m->weights->embed, batch->tokens, batch->n_rows);
+    for (size_t layer = 0; layer < m->config->n_layers; layer++) {
+        attention_block(m, cache, batch, layer);
+        mlp_block(m, batch->n_rows, layer);
+    }
+    output_block(m, batch);
+}

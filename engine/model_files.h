@@ -1,0 +1,49 @@
+/*
+ * The files of a model folder, each read once: the bytes that are hashed are the bytes that are
+ * used. A file is read with read(2) into anonymous memory, hashed there, and the memory is made
+ * read-only; nothing looks at the file again.
+ */
+#ifndef ENGINE_MODEL_FILES_H
+#define ENGINE_MODEL_FILES_H
+
+#include "engine/engine.h"
+
+struct model_file {
+    struct engine_file info;
+    struct bytes data; /* its own read-only mapping; data is NULL when the file is empty */
+};
+
+struct model_files {
+    char *dir;
+    struct model_file *items;
+    size_t n;
+};
+
+enum { MODEL_FILES_MAX = 1024 };
+
+struct err model_files_init(struct model_files *f, const char *dir) MUST_USE;
+void model_files_cleanup(struct model_files *f);
+
+/* The size of a regular file in the folder; ERR_NOT_FOUND, ERR_UNSUPPORTED (not a regular file). */
+struct err model_files_size(const struct model_files *f, const char *name, uint64_t *size) MUST_USE;
+
+/* Reads and hashes `name`, which must hold at most `max` bytes, and appends it. `out` is valid until
+ * cleanup, its address until the next read. ERR_NOT_FOUND, ERR_LIMIT, ERR_MEMORY, ERR_IO (also when
+ * the file shrinks or grows while it is read). */
+struct err model_files_read(struct model_files *f, const char *name, uint64_t max,
+                            struct bytes *out) MUST_USE;
+/* As above; a file that is not there gives an empty view with NULL data, and no error. */
+struct err model_files_read_optional(struct model_files *f, const char *name, uint64_t max,
+                                     struct bytes *out) MUST_USE;
+
+/* Sorts bytewise by name. */
+void model_files_sort(struct model_files *f);
+
+/* A name that stays inside the folder: 1 to 255 bytes, no '/', no leading '.', no control bytes. */
+bool model_file_name_valid(const char *name);
+
+/* Bytes that this process can still use: the least of what the machine says is available and what
+ * its control groups and limits allow. */
+uint64_t memory_available(void);
+
+#endif

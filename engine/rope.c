@@ -1,0 +1,42 @@
+#include "engine/rope.h"
+
+#include "kernels/det.h"
+
+#define TWO_PI 6.28318530717958647693
+
+/* "llama3" scaling: long waves are stretched by `factor`, short ones are left alone, those between
+ * are mixed linearly in original_max_positions / wavelength. */
+static double scale_llama3(const struct rope_config *r, double frequency)
+{
+    double original = (double)r->original_max_positions;
+    double wavelength = TWO_PI / frequency;
+    if (wavelength < original / r->high_freq_factor)
+        return frequency;
+    if (wavelength > original / r->low_freq_factor)
+        return frequency / r->factor;
+    double smooth = (original / wavelength - r->low_freq_factor) /
+                    (r->high_freq_factor - r->low_freq_factor);
+    return (1.0 - smooth) * frequency / r->factor + smooth * frequency;
+}
+
+double rope_frequency(const struct rope_config *r, unsigned head_dim, unsigned i)
+{
+    double exponent = (double)(2 * i) / (double)head_dim;
+    double frequency = det_exp64(-exponent * det_log64(r->theta));
+    return r->kind == ROPE_LLAMA3 ? scale_llama3(r, frequency) : frequency;
+}
+
+void rope_table(float *out, const struct rope_config *r, unsigned head_dim, unsigned n_positions)
+{
+    unsigned half = head_dim / 2;
+    for (unsigned i = 0; i < half; i++) {
+        double frequency = rope_frequency(r, head_dim, i);
+        for (unsigned p = 0; p < n_positions; p++) {
+            double sine, cosine;
+            det_sincos64((double)p * frequency, &sine, &cosine);
+            float *row = out + (size_t)p * 2 * half;
+            row[i] = (float)cosine;
+            row[half + i] = (float)sine;
+        }
+    }
+}

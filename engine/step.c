@@ -1,0 +1,211 @@
+/* One step of the engine: take what came in, plan, compute, sample, deliver. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/engine_internal.h"
+
+void engine_enter_numerics(fenv_t *saved)
+{
+    fegetenv(saved);
+    fesetenv(FE_DFL_ENV);
+}
+
+void engine_leave_numerics(const fenv_t *saved)
+{
+    fesetenv(saved);
+}
+
+static void send_event(struct engine *e, struct request *r, struct engine_event *event)
+{
+    event->n_prompt = (unsigned)r->n_prompt;
+    event->n_generated = (unsigned)(r->n_tokens - r->n_prompt);
+    event->seed = r->seed;
+    if (event->finish != ENGINE_UNFINISHED)
+        e->progress.n_finished++;
+    r->sink(r->context, event);
+}
+
+/* The last event of a request that ends without a token. */
+static void end_request(struct engine *e, uint64_t id, enum engine_finish finish,
+                        const char *error)
+{
+    struct request *r = sched_remove(&e->sched, id);
+    if (r == NULL)
+        return; /* finished before, or never there */
+    struct engine_event event = {.finish = finish, .error = error};
+    send_event(e, r, &event);
+    request_free(r);
+}
+
+static bool take_incoming(struct engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    queue_append(&e->sched.waiting, &e->incoming);
+    BUF_AUTO cancelled = e->cancelled;
+    e->cancelled = BUF_INIT;
+    pthread_mutex_unlock(&e->lock);
+    for (size_t at = 0; at < cancelled.len; at += sizeof(uint64_t)) {
+        uint64_t id;
+        memcpy(&id, cancelled.data + at, sizeof id);
+        end_request(e, id, ENGINE_CANCELLED, NULL);
+    }
+    return cancelled.len > 0;
+}
+
+static struct batch build_batch(struct engine *e)
+{
+    struct batch b = {.tokens = e->batch_tokens,
+                      .rows = e->batch_rows,
+                      .logit_rows = e->batch_logit_rows,
+                      .logits = e->logits};
+    for (size_t i = 0; i < e->sched.n_items; i++) {
+        const struct request *r = e->sched.items[i].request;
+        size_t n = e->sched.items[i].n_rows;
+        for (size_t j = 0; j < n; j++, b.n_rows++) {
+            e->batch_tokens[b.n_rows] = r->tokens[r->n_computed + j];
+            e->batch_rows[b.n_rows] =
+                (struct kv_row){(uint32_t)(r->n_computed + j), r->pages.pages};
+        }
+        if (r->n_computed + n == r->n_tokens)
+            e->batch_logit_rows[b.n_logits++] = (uint32_t)(b.n_rows - 1);
+    }
+    return b;
+}
+
+static bool is_eos(const struct engine *e, uint32_t id)
+{
+    const uint32_t *ids = e->generation.n_eos > 0 ? e->generation.eos_ids : e->config.eos_ids;
+    size_t n = e->generation.n_eos > 0 ? e->generation.n_eos : e->config.n_eos;
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] == id)
+            return true;
+    return false;
+}
+
+/* Appends to `text` what the newest token lets the sink see, and says whether the answer ends. */
+static struct err advance_text(const struct engine *e, struct request *r, struct buf *text,
+                               enum engine_finish *finish)
+{
+    uint32_t id = r->tokens[r->n_tokens - 1];
+    struct buf piece __attribute__((cleanup(buf_cleanup_secret))) = BUF_INIT;
+    if (is_eos(e, id) && !r->params.ignore_eos)
+        *finish = ENGINE_STOP;
+    else
+        TRY(detokenizer_next(&r->detokenizer, e->tokenizer, id, &piece));
+    if (*finish == ENGINE_UNFINISHED && r->n_tokens == r->n_max)
+        *finish = ENGINE_LENGTH;
+    if (*finish != ENGINE_UNFINISHED)
+        detokenizer_finish(&r->detokenizer, &piece);
+    if (output_push(&r->output, buf_bytes(&piece), text))
+        *finish = ENGINE_STOP;
+    else if (*finish != ENGINE_UNFINISHED)
+        output_finish(&r->output, text);
+    return err_ok();
+}
+
+static struct err sample_next(struct engine *e, struct request *r, const float *logits,
+                              struct engine_event *event, struct engine_logprob *top)
+{
+    struct sample_request s = {.logits = logits,
+                               .params = &r->params,
+                               .seed = r->seed,
+                               .tokens = r->tokens,
+                               .n_prompt = r->n_prompt,
+                               .n_tokens = r->n_tokens};
+    uint32_t id = 0;
+    TRY(sample_token(e->sampler, &s, &id));
+    r->tokens[r->n_tokens++] = id;
+    event->has_token = true;
+    event->token.id = id;
+    if (r->params.logprobs) {
+        sample_logprobs(e->sampler, logits, id, r->params.n_logprobs, &event->token, top);
+        event->top = top;
+        event->n_top = r->params.n_logprobs;
+    }
+    return err_ok();
+}
+
+/* One token of one request: sampled, turned to text, given to the sink. */
+static void deliver(struct engine *e, struct request *r, const float *logits)
+{
+    struct engine_logprob top[ENGINE_LOGPROBS_MAX];
+    struct engine_event event = {.finish = ENGINE_UNFINISHED};
+    struct buf text __attribute__((cleanup(buf_cleanup_secret))) = BUF_INIT;
+    struct err err = sample_next(e, r, logits, &event, top);
+    if (!is_err(err))
+        err = advance_text(e, r, &text, &event.finish);
+    if (is_err(err)) {
+        end_request(e, r->id, ENGINE_FAILED, err_message());
+        return;
+    }
+    e->progress.n_generated_tokens++;
+    event.text = buf_bytes(&text);
+    if (event.finish == ENGINE_UNFINISHED) {
+        send_event(e, r, &event);
+        return;
+    }
+    /* Its pages are free again before its sink hears of the end. */
+    (void)sched_remove(&e->sched, r->id);
+    send_event(e, r, &event);
+    request_free(r);
+}
+
+static void run_plan(struct engine *e)
+{
+    struct batch b = build_batch(e);
+    e->activations_dirty = true;
+    model_forward(&e->model, &e->kv.cache, &b);
+    size_t next = 0;
+    for (size_t i = 0; i < e->sched.n_items; i++) {
+        struct request *r = e->sched.items[i].request;
+        size_t n = e->sched.items[i].n_rows;
+        if (r->n_computed < r->n_prompt)
+            e->progress.n_prompt_tokens +=
+                n < r->n_prompt - r->n_computed ? n : r->n_prompt - r->n_computed;
+        r->n_computed += n;
+        if (r->n_computed == r->n_tokens)
+            deliver(e, r, e->logits + next++ * e->config.vocab_size);
+    }
+    e->progress.n_steps++;
+}
+
+static void wipe_when_idle(struct engine *e)
+{
+    if (!e->activations_dirty)
+        return;
+    model_wipe(&e->model);
+    sampler_wipe(e->sampler);
+    explicit_bzero(e->logits, engine_logits_size(e));
+    explicit_bzero(e->batch_tokens, e->options.token_budget * sizeof *e->batch_tokens);
+    e->activations_dirty = false;
+}
+
+static void publish_stats(struct engine *e)
+{
+    struct engine_stats *s = &e->progress;
+    s->n_running = (unsigned)e->sched.n_running;
+    s->n_waiting = (unsigned)e->sched.waiting.n;
+    s->n_pages = (unsigned)e->kv.cache.n_pages;
+    s->n_pages_used = (unsigned)(e->kv.cache.n_pages - e->kv.n_free);
+    s->n_preempted = e->sched.n_preempted;
+    pthread_mutex_lock(&e->lock);
+    e->stats = *s;
+    pthread_mutex_unlock(&e->lock);
+}
+
+bool engine_step(struct engine *e)
+{
+    fenv_t saved;
+    engine_enter_numerics(&saved);
+    bool busy = take_incoming(e);
+    sched_plan(&e->sched, e->options.token_budget);
+    if (e->sched.n_items > 0) {
+        run_plan(e);
+        busy = true;
+    } else {
+        wipe_when_idle(e);
+    }
+    publish_stats(e);
+    engine_leave_numerics(&saved);
+    return busy;
+}

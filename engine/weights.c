@@ -1,0 +1,202 @@
+#include "engine/weights.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct binding {
+    const struct model_config *config;
+    const struct shards *shards;
+    size_t n_used;
+    uint64_t n_parameters;
+    size_t layer; /* of the names below "model.layers." */
+};
+
+static struct err find(struct binding *b, const char *name, const struct tensor **out)
+{
+    *out = shards_tensor(b->shards, name);
+    if (*out == NULL)
+        return err_set(ERR_MALFORMED,
+                       "the weights hold no tensor \"%s\"; the files and config.json are not of "
+                       "one model",
+                       name);
+    b->n_used++;
+    return err_ok();
+}
+
+static struct err weight_type_of(const struct tensor *t, enum weight_type *out)
+{
+    if (strcmp(t->dtype, "BF16") == 0)
+        *out = WEIGHT_BF16;
+    else if (strcmp(t->dtype, "F16") == 0)
+        *out = WEIGHT_F16;
+    else if (strcmp(t->dtype, "F32") == 0)
+        *out = WEIGHT_F32;
+    else
+        return err_set(ERR_UNSUPPORTED,
+                       "tensor \"%s\" is of type %s; only BF16, F16 and F32 are supported", t->name,
+                       t->dtype);
+    return err_ok();
+}
+
+static struct err bind_matrix(struct binding *b, const char *name, struct weight *out,
+                              size_t n_rows, size_t n_cols)
+{
+    const struct tensor *t = NULL;
+    TRY(find(b, name, &t));
+    if (t->n_dims != 2 || t->shape[0] != n_rows || t->shape[1] != n_cols)
+        return err_set(ERR_MALFORMED,
+                       "tensor \"%s\" has %zu dimensions (%" PRIu64 ", %" PRIu64
+                       "); config.json needs (%zu, %zu)",
+                       name, t->n_dims, t->shape[0], t->shape[1], n_rows, n_cols);
+    TRY(weight_type_of(t, &out->type));
+    out->data = t->data.data;
+    out->n_rows = n_rows;
+    out->n_cols = n_cols;
+    b->n_parameters += (uint64_t)n_rows * n_cols;
+    return err_ok();
+}
+
+static struct err bind_norm(struct binding *b, const char *name, float **out)
+{
+    const struct tensor *t = NULL;
+    enum weight_type type;
+    size_t n = b->config->hidden_size;
+    TRY(find(b, name, &t));
+    if (t->n_dims != 1 || t->shape[0] != n)
+        return err_set(ERR_MALFORMED,
+                       "tensor \"%s\" has %zu dimensions (%" PRIu64 "); config.json needs (%zu)",
+                       name, t->n_dims, t->shape[0], n);
+    TRY(weight_type_of(t, &type));
+    *out = calloc(n, sizeof **out);
+    if (*out == NULL)
+        return err_set(ERR_MEMORY, "no memory for tensor \"%s\"", name);
+    weight_widen(*out, t->data.data, type, n);
+    b->n_parameters += n;
+    return err_ok();
+}
+
+static const char *layer_name(const struct binding *b, char out[96], const char *rest)
+{
+    snprintf(out, 96, "model.layers.%zu.%s.weight", b->layer, rest);
+    return out;
+}
+
+static struct err bind_layer(struct binding *b, struct layer_weights *l)
+{
+    const struct model_config *c = b->config;
+    size_t hidden = c->hidden_size, inner = c->intermediate_size;
+    size_t q_len = (size_t)c->n_heads * c->head_dim, kv_len = (size_t)c->n_kv_heads * c->head_dim;
+    char name[96];
+    TRY(bind_norm(b, layer_name(b, name, "input_layernorm"), &l->attention_norm));
+    TRY(bind_matrix(b, layer_name(b, name, "self_attn.q_proj"), &l->q, q_len, hidden));
+    TRY(bind_matrix(b, layer_name(b, name, "self_attn.k_proj"), &l->k, kv_len, hidden));
+    TRY(bind_matrix(b, layer_name(b, name, "self_attn.v_proj"), &l->v, kv_len, hidden));
+    TRY(bind_matrix(b, layer_name(b, name, "self_attn.o_proj"), &l->o, hidden, q_len));
+    TRY(bind_norm(b, layer_name(b, name, "post_attention_layernorm"), &l->mlp_norm));
+    TRY(bind_matrix(b, layer_name(b, name, "mlp.gate_proj"), &l->gate, inner, hidden));
+    TRY(bind_matrix(b, layer_name(b, name, "mlp.up_proj"), &l->up, inner, hidden));
+    TRY(bind_matrix(b, layer_name(b, name, "mlp.down_proj"), &l->down, hidden, inner));
+    /* Old checkpoints store the rotary frequencies; they follow from the config and are not read. */
+    snprintf(name, sizeof name, "model.layers.%zu.self_attn.rotary_emb.inv_freq", b->layer);
+    b->n_used += shards_tensor(b->shards, name) != NULL;
+    return err_ok();
+}
+
+/* A tied model may store its output matrix too, if it is the same. */
+static struct err bind_output(struct binding *b, struct weights *w)
+{
+    const struct model_config *c = b->config;
+    if (!c->tied)
+        return bind_matrix(b, "lm_head.weight", &w->output, c->vocab_size, c->hidden_size);
+    w->output = w->embed;
+    const struct tensor *stored = shards_tensor(b->shards, "lm_head.weight");
+    const struct tensor *embed = shards_tensor(b->shards, "model.embed_tokens.weight");
+    if (stored == NULL)
+        return err_ok();
+    if (strcmp(stored->dtype, embed->dtype) != 0 || !bytes_equal(stored->data, embed->data))
+        return err_set(ERR_UNSUPPORTED,
+                       "\"tie_word_embeddings\" is true, but \"lm_head.weight\" differs from "
+                       "\"model.embed_tokens.weight\"");
+    b->n_used++;
+    return err_ok();
+}
+
+static bool name_expected(const struct model_config *c, const char *name)
+{
+    static const char *const rests[] = {
+        "input_layernorm.weight",  "self_attn.q_proj.weight",         "self_attn.k_proj.weight",
+        "self_attn.v_proj.weight", "self_attn.o_proj.weight",         "mlp.gate_proj.weight",
+        "mlp.up_proj.weight",      "post_attention_layernorm.weight", "mlp.down_proj.weight",
+        "self_attn.rotary_emb.inv_freq"};
+    if (strcmp(name, "model.embed_tokens.weight") == 0 || strcmp(name, "model.norm.weight") == 0 ||
+        strcmp(name, "lm_head.weight") == 0)
+        return true;
+    unsigned layer = 0;
+    int len = 0;
+    if (sscanf(name, "model.layers.%u.%n", &layer, &len) != 1 || len == 0 || layer >= c->n_layers)
+        return false;
+    for (size_t i = 0; i < sizeof rests / sizeof rests[0]; i++)
+        if (strcmp(name + len, rests[i]) == 0)
+            return true;
+    return false;
+}
+
+/* A tensor that nothing uses belongs to a model that is not this one. */
+static struct err check_left_over(const struct binding *b)
+{
+    size_t total = shards_n_tensors(b->shards);
+    if (b->n_used == total)
+        return err_ok();
+    for (size_t i = 0; i < b->shards->n; i++)
+        for (size_t t = 0; t < b->shards->headers[i].n; t++)
+            if (!name_expected(b->config, b->shards->headers[i].tensors[t].name))
+                return err_set(ERR_UNSUPPORTED,
+                               "the weights hold tensor \"%s\", which a %s of %u layers has no "
+                               "place for",
+                               b->shards->headers[i].tensors[t].name, b->config->architecture,
+                               b->config->n_layers);
+    return err_set(ERR_MALFORMED, "the weights hold %zu tensors; %zu have a place", total,
+                   b->n_used);
+}
+
+static struct err bind_all(struct binding *b, struct weights *w)
+{
+    const struct model_config *c = b->config;
+    TRY(bind_matrix(b, "model.embed_tokens.weight", &w->embed, c->vocab_size, c->hidden_size));
+    for (b->layer = 0; b->layer < c->n_layers; b->layer++)
+        TRY(bind_layer(b, &w->layers[b->layer]));
+    TRY(bind_norm(b, "model.norm.weight", &w->norm));
+    TRY(bind_output(b, w));
+    TRY(check_left_over(b));
+    w->n_parameters = b->n_parameters;
+    return err_ok();
+}
+
+struct err weights_bind(struct weights *out, const struct model_config *config,
+                        const struct shards *shards)
+{
+    struct weights w = {.layers = calloc(config->n_layers, sizeof *w.layers)};
+    struct binding b = {.config = config, .shards = shards};
+    if (w.layers == NULL)
+        return err_set(ERR_MEMORY, "no memory for %u layers", config->n_layers);
+    struct err e = bind_all(&b, &w);
+    if (is_err(e)) {
+        weights_cleanup(&w, config);
+        return e;
+    }
+    *out = w;
+    return err_ok();
+}
+
+void weights_cleanup(struct weights *w, const struct model_config *config)
+{
+    for (size_t i = 0; w->layers != NULL && i < config->n_layers; i++) {
+        free(w->layers[i].attention_norm);
+        free(w->layers[i].mlp_norm);
+    }
+    free(w->layers);
+    free(w->norm);
+    *w = (struct weights){0};
+}

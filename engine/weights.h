@@ -1,0 +1,35 @@
+/*
+ * A model's matrices by their place in the forward pass, checked against the config: each is there,
+ * has its shape and a type we compute with, and no tensor is left over. Matrices stay where they
+ * were read; norms are widened to float.
+ */
+#ifndef ENGINE_WEIGHTS_H
+#define ENGINE_WEIGHTS_H
+
+#include "engine/config.h"
+#include "engine/shards.h"
+#include "kernels/backend.h"
+
+struct layer_weights {
+    float *attention_norm, *mlp_norm; /* (hidden_size) */
+    struct weight q;                  /* (n_heads * head_dim, hidden_size) */
+    struct weight k, v;               /* (n_kv_heads * head_dim, hidden_size) */
+    struct weight o;                  /* (hidden_size, n_heads * head_dim) */
+    struct weight gate, up;           /* (intermediate_size, hidden_size) */
+    struct weight down;               /* (hidden_size, intermediate_size) */
+};
+
+struct weights {
+    struct weight embed, output; /* (vocab_size, hidden_size); the same when tied */
+    float *norm;                 /* (hidden_size) */
+    struct layer_weights *layers;
+    uint64_t n_parameters;
+};
+
+/* ERR_MALFORMED (missing, or the wrong shape), ERR_UNSUPPORTED (a type, a tensor that is left
+ * over), each with the tensor's name. The shards must outlive `out`. */
+struct err weights_bind(struct weights *out, const struct model_config *config,
+                        const struct shards *shards) MUST_USE;
+void weights_cleanup(struct weights *w, const struct model_config *config);
+
+#endif

@@ -1,0 +1,107 @@
+/*
+ * The operations of a Llama forward pass: every one with its shapes, types and order. A backend is a
+ * table of them, chosen by name at run time; `ref` is plain C and the meaning of all others.
+ *
+ * What every backend promises: a row of an output depends on that row's inputs alone, bit for bit,
+ * never on n_rows, on the other rows, on the page numbers or on the number of threads. The exact
+ * orders belong to the backend's numerics name (docs/NUMERICS.md).
+ *
+ * All matrices are row-major. Activations are float. Operations never allocate and cannot fail:
+ * shapes were checked when the model was loaded.
+ */
+#ifndef KERNELS_BACKEND_H
+#define KERNELS_BACKEND_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "kernels/pool.h"
+
+enum { KV_PAGE_TOKENS = 64 };
+
+enum weight_type { WEIGHT_F32, WEIGHT_F16, WEIGHT_BF16 };
+
+size_t weight_type_size(enum weight_type type); /* bytes of one element */
+
+/* out[i] = the i-th of n weights, widened to float (exact). */
+void weight_widen(float *out, const void *data, enum weight_type type, size_t n);
+
+/* A matrix as it lies in the model file; need not be aligned. */
+struct weight {
+    const void *data; /* (n_rows, n_cols), little endian */
+    enum weight_type type;
+    size_t n_rows, n_cols;
+};
+
+/* The cache of keys and values, float: page p, layer l holds keys and values, each
+ * (n_kv_heads, KV_PAGE_TOKENS, head_dim). */
+struct kv_cache {
+    float *data;
+    size_t n_pages, n_layers, n_kv_heads, head_dim;
+};
+
+size_t kv_cache_page_len(const struct kv_cache *c); /* floats of one page, all layers */
+float *kv_cache_keys(const struct kv_cache *c, size_t page, size_t layer);
+float *kv_cache_values(const struct kv_cache *c, size_t page, size_t layer);
+
+/* Where a row stands: its position in its sequence and its sequence's pages; page_table[i] holds
+ * positions 64 i to 64 i + 63. */
+struct kv_row {
+    uint32_t position;
+    const uint32_t *page_table; /* at least position / 64 + 1 entries */
+};
+
+struct attention_args {
+    float *out;                  /* (n_rows, n_heads * head_dim) */
+    const float *q;              /* (n_rows, n_heads * head_dim) */
+    const struct kv_cache *cache;
+    size_t layer;
+    const struct kv_row *rows;   /* n_rows */
+    size_t n_rows, n_heads;      /* n_heads: a multiple of the cache's n_kv_heads */
+    float scale;                 /* of the scores: 1 / sqrt(head_dim) */
+    float *scratch;              /* pool_n_threads * scratch_len floats */
+    size_t scratch_len;          /* at least n_heads / n_kv_heads * (highest position + 1) */
+};
+
+struct backend {
+    const char *name;     /* "ref" */
+    const char *numerics; /* "ref-1" */
+
+    /* out (n_rows, w->n_cols): row w[tokens[i]], widened to float. Every token < w->n_rows. */
+    void (*embed)(struct pool *pool, float *out, const struct weight *w, const uint32_t *tokens,
+                  size_t n_rows);
+
+    /* out[r][i] = (x[r][i] / sqrt(mean_i(x[r][i]^2) + eps)) * weight[i]; out may be x.
+     * x, out: (n_rows, n_cols); weight: (n_cols). */
+    void (*rmsnorm)(struct pool *pool, float *out, const float *x, const float *weight,
+                    size_t n_rows, size_t n_cols, float eps);
+
+    /* y (n_rows, w->n_rows) = x (n_rows, w->n_cols) times w transposed. y must not overlap x. */
+    void (*matmul)(struct pool *pool, float *y, const float *x, const struct weight *w,
+                   size_t n_rows);
+
+    /* In place on x (n_rows, n_heads, head_dim): pairs (i, i + head_dim / 2) turned by the angle
+     * whose cosine and sine are at cos_sin[position][0 or 1][i]: (positions, 2, head_dim / 2). */
+    void (*rope)(struct pool *pool, float *x, const float *cos_sin, const struct kv_row *rows,
+                 size_t n_rows, size_t n_heads, size_t head_dim);
+
+    /* Stores k and v, each (n_rows, n_kv_heads * head_dim), at each row's position. */
+    void (*kv_write)(struct pool *pool, const struct kv_cache *cache, size_t layer, const float *k,
+                     const float *v, const struct kv_row *rows, size_t n_rows);
+
+    /* Causal attention of each row over positions 0 to its own, all of them already written. Query
+     * head h reads key head h / (n_heads / n_kv_heads). */
+    void (*attention)(struct pool *pool, const struct attention_args *args);
+
+    /* gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i], n elements. */
+    void (*silu_mul)(struct pool *pool, float *gate, const float *up, size_t n);
+
+    /* x[i] += y[i], n elements. */
+    void (*add)(struct pool *pool, float *x, const float *y, size_t n);
+};
+
+/* The backend of that name; NULL name: the best one here. ERR_NOT_FOUND lists the names. */
+struct err backend_get(const struct backend **out, const char *name) MUST_USE;
+
+#endif

@@ -1,1 +1,22 @@
-# formats
+# Formats and parsers of the attest room.
+unit_test(tpm_public LIBS attest)
+unit_test(tpm_signature LIBS attest)
+unit_test(attested LIBS attest)
+unit_test(ek_cert LIBS attest)
+unit_test(kdf LIBS attest)
+unit_test(credential LIBS attest)
+unit_test(context LIBS attest)
+unit_test(statement LIBS attest)
+unit_test(runtime_log LIBS attest)
+# Against swtpm by tpm2-tools, where they are installed.
+unit_test(credential_live LIBS attest)
+set_tests_properties(unit.credential_live PROPERTIES LABELS tpm)
+
+fuzz_target(tpm_public LIBS attest)
+fuzz_target(tpm_signature LIBS attest)
+fuzz_target(attested LIBS attest)
+fuzz_target(ek_cert LIBS attest)
+fuzz_target(runtime_log LIBS attest)
+fuzz_target(context LIBS attest)
+fuzz_target(statement LIBS attest)
+fuzz_target(activation LIBS attest)

@@ -1,1 +1,9 @@
-# attester
+# Needs swtpm, swtpm-tools and tpm2-tools; skipped where they are absent.
+foreach(module attester attester_refusal attester_crash)
+  unit_test(${module} LIBS attester)
+  set_tests_properties(unit.${module} PROPERTIES LABELS "unit;tpm")
+endforeach()
+# The calls before and after which the crash test kills the attester.
+foreach(call fsync rename fd_write_all store_create store_append tpm_pcr_extend tpm_counter_increment)
+  target_link_options(attester_crash_test PRIVATE -Wl,--wrap=${call})
+endforeach()

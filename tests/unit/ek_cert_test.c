@@ -1,0 +1,418 @@
+/* EK certificates: a chain to a root that the policy will judge, refused for one flaw at a time. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <openssl/x509v3.h>
+
+#include "attest/ek_cert.h"
+#include "tests/unit/tpm_make.h"
+
+static EVP_PKEY *root_key, *issuer_key, *ek_rsa, *ek_p384, *other_key;
+
+static int make_keys(void **state)
+{
+    (void)state;
+    root_key = EVP_EC_gen("secp384r1");
+    issuer_key = EVP_EC_gen("prime256v1");
+    ek_rsa = EVP_RSA_gen(2048);
+    ek_p384 = EVP_EC_gen("secp384r1");
+    other_key = EVP_EC_gen("prime256v1");
+    return ek_rsa != NULL ? 0 : -1;
+}
+
+static int free_keys(void **state)
+{
+    (void)state;
+    EVP_PKEY *keys[] = {root_key, issuer_key, ek_rsa, ek_p384, other_key};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        EVP_PKEY_free(keys[i]);
+    return 0;
+}
+
+/* What a certificate says; a text that is NULL leaves its extension out. */
+struct shape {
+    const char *subject, *issuer; /* common names; "" is an empty name */
+    EVP_PKEY *key, *signer;
+    const char *constraints, *usage, *extended_usage;
+    const EVP_MD *md;
+    bool unknown_critical; /* carries a critical extension that nobody knows */
+    bool ran_out;
+};
+
+static struct shape root_shape(void)
+{
+    return (struct shape){
+        "root", "root",       root_key, root_key, "critical,CA:TRUE", "critical,keyCertSign",
+        NULL,   EVP_sha384(), false,    false};
+}
+
+static struct shape issuer_shape(void)
+{
+    return (struct shape){"issuer",
+                          "root",
+                          issuer_key,
+                          root_key,
+                          "critical,CA:TRUE,pathlen:0",
+                          "critical,keyCertSign,cRLSign",
+                          NULL,
+                          EVP_sha256(),
+                          false,
+                          false};
+}
+
+static struct shape leaf_shape(void)
+{
+    return (struct shape){"",
+                          "issuer",
+                          ek_rsa,
+                          issuer_key,
+                          "critical,CA:FALSE",
+                          "critical,keyEncipherment",
+                          "2.23.133.8.1",
+                          EVP_sha256(),
+                          false,
+                          false};
+}
+
+static void set_name(X509_NAME *name, const char *text)
+{
+    if (text[0] != 0)
+        X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)text, -1, -1,
+                                   0);
+}
+
+static void add_extension(X509 *cert, int nid, const char *value)
+{
+    if (value == NULL)
+        return;
+    X509_EXTENSION *ext = X509V3_EXT_conf_nid(NULL, NULL, nid, value);
+    assert_non_null(ext);
+    assert_int_equal(X509_add_ext(cert, ext, -1), 1);
+    X509_EXTENSION_free(ext);
+}
+
+/* The TPM's names in a critical subjectAltName, as the profile wants it with an empty subject. */
+static void add_tpm_names(X509 *cert)
+{
+    static const char *const oids[] = {"2.23.133.2.1", "2.23.133.2.2", "2.23.133.2.3"};
+    static const char *const values[] = {"id:54455354", "Model\n7", "id:00010002"};
+    X509_NAME *names = X509_NAME_new();
+    for (size_t i = 0; i < 3; i++) {
+        ASN1_OBJECT *oid = OBJ_txt2obj(oids[i], 1);
+        X509_NAME_add_entry_by_OBJ(names, oid, MBSTRING_UTF8, (const unsigned char *)values[i], -1,
+                                   -1, 0);
+        ASN1_OBJECT_free(oid);
+    }
+    GENERAL_NAME *general = GENERAL_NAME_new();
+    GENERAL_NAME_set0_value(general, GEN_DIRNAME, names);
+    GENERAL_NAMES *all = sk_GENERAL_NAME_new_null();
+    sk_GENERAL_NAME_push(all, general);
+    assert_int_equal(X509_add1_ext_i2d(cert, NID_subject_alt_name, all, 1, 0), 1);
+    GENERAL_NAMES_free(all);
+}
+
+static void add_unknown_critical(X509 *cert)
+{
+    ASN1_OBJECT *oid = OBJ_txt2obj("1.3.6.1.4.1.99999.1", 1);
+    ASN1_OCTET_STRING *data = ASN1_OCTET_STRING_new();
+    ASN1_OCTET_STRING_set(data, (const unsigned char *)"\x05\x00", 2);
+    X509_EXTENSION *ext = X509_EXTENSION_create_by_OBJ(NULL, oid, 1, data);
+    X509_add_ext(cert, ext, -1);
+    X509_EXTENSION_free(ext);
+    ASN1_OCTET_STRING_free(data);
+    ASN1_OBJECT_free(oid);
+}
+
+static void make_cert(struct buf *der, const struct shape *s)
+{
+    X509 *cert = X509_new();
+    X509_set_version(cert, X509_VERSION_3);
+    ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
+    X509_gmtime_adj(X509_getm_notBefore(cert), s->ran_out ? -7200 : -60);
+    X509_gmtime_adj(X509_getm_notAfter(cert), s->ran_out ? -3600 : 3600);
+    set_name(X509_get_subject_name(cert), s->subject);
+    set_name(X509_get_issuer_name(cert), s->issuer);
+    X509_set_pubkey(cert, s->key);
+    add_extension(cert, NID_basic_constraints, s->constraints);
+    add_extension(cert, NID_key_usage, s->usage);
+    add_extension(cert, NID_ext_key_usage, s->extended_usage);
+    if (s->subject[0] == 0)
+        add_tpm_names(cert);
+    if (s->unknown_critical)
+        add_unknown_critical(cert);
+    assert_true(X509_sign(cert, s->signer, s->md) > 0);
+    uint8_t *bytes = NULL;
+    int len = i2d_X509(cert, &bytes);
+    buf_append(der, bytes, (size_t)len);
+    OPENSSL_free(bytes);
+    X509_free(cert);
+}
+
+/* Leaf, issuer and root of these shapes. */
+static struct err verify(struct ek_cert *ek, uint8_t root_sha256[SHA256_LEN], struct shape leaf,
+                         struct shape issuer, struct shape root)
+{
+    BUF_AUTO leaf_der = BUF_INIT, issuer_der = BUF_INIT, root_der = BUF_INIT;
+    make_cert(&leaf_der, &leaf);
+    make_cert(&issuer_der, &issuer);
+    make_cert(&root_der, &root);
+    struct bytes chain[] = {buf_bytes(&issuer_der), buf_bytes(&root_der)};
+    return ek_cert_verify(ek, root_sha256, buf_bytes(&leaf_der), chain, 2);
+}
+
+static void assert_accepted(struct shape leaf, struct shape issuer, struct shape root)
+{
+    struct ek_cert ek;
+    uint8_t root_sha256[SHA256_LEN];
+    if (is_err(verify(&ek, root_sha256, leaf, issuer, root)))
+        fail_msg("%s", err_message());
+    assert_int_equal(EVP_PKEY_eq(ek.key, leaf.key), 1);
+    ek_cert_cleanup(&ek);
+}
+
+static void assert_refused(struct shape leaf, struct shape issuer, struct shape root,
+                           const char *reason)
+{
+    struct ek_cert ek;
+    uint8_t root_sha256[SHA256_LEN];
+    struct err e = verify(&ek, root_sha256, leaf, issuer, root);
+    if (e.code != ERR_UNTRUE || strstr(err_message(), reason) == NULL)
+        fail_msg("%s, '%s', not for '%s'", err_code_name(e.code), is_err(e) ? err_message() : "",
+                 reason);
+}
+
+static void accepts_a_chain_and_names_its_root_and_tpm(void **state)
+{
+    (void)state;
+    BUF_AUTO leaf = BUF_INIT, issuer = BUF_INIT, root = BUF_INIT;
+    struct shape l = leaf_shape(), i = issuer_shape(), r = root_shape();
+    make_cert(&leaf, &l);
+    make_cert(&issuer, &i);
+    make_cert(&root, &r);
+    struct bytes chain[] = {buf_bytes(&issuer), buf_bytes(&root)};
+    struct ek_cert ek;
+    uint8_t root_sha256[SHA256_LEN], wanted[SHA256_LEN];
+    if (is_err(ek_cert_verify(&ek, root_sha256, buf_bytes(&leaf), chain, 2)))
+        fail_msg("%s", err_message());
+    sha256(wanted, buf_bytes(&root));
+    assert_memory_equal(root_sha256, wanted, SHA256_LEN);
+    sha256(wanted, buf_bytes(&leaf));
+    assert_memory_equal(ek.sha256, wanted, SHA256_LEN);
+    assert_string_equal(ek.subject, "id:54455354 Model?7 id:00010002");
+    ek_cert_cleanup(&ek);
+}
+
+static void accepts_other_good_shapes(void **state)
+{
+    (void)state;
+    struct shape leaf = leaf_shape(), root = root_shape();
+    leaf.key = ek_p384;
+    leaf.usage = "critical,keyAgreement";
+    assert_accepted(leaf, issuer_shape(), root);
+    leaf = leaf_shape();
+    leaf.extended_usage = NULL;
+    leaf.ran_out = true;
+    root.md = EVP_sha1(); /* what a root signs of itself proves nothing */
+    assert_accepted(leaf, issuer_shape(), root);
+    leaf.subject = "a TPM";
+    leaf.extended_usage = "serverAuth,2.23.133.8.1";
+    assert_accepted(leaf, issuer_shape(), root_shape());
+}
+
+static void accepts_a_leaf_that_the_root_signed_itself(void **state)
+{
+    (void)state;
+    BUF_AUTO leaf = BUF_INIT, root = BUF_INIT;
+    struct shape l = leaf_shape(), r = root_shape();
+    l.issuer = "root";
+    l.signer = root_key;
+    make_cert(&leaf, &l);
+    make_cert(&root, &r);
+    struct bytes chain[] = {buf_bytes(&root)};
+    struct ek_cert ek;
+    uint8_t root_sha256[SHA256_LEN];
+    assert_false(is_err(ek_cert_verify(&ek, root_sha256, buf_bytes(&leaf), chain, 1)));
+    ek_cert_cleanup(&ek);
+}
+
+static void refuses_a_leaf_with_one_flaw(void **state)
+{
+    (void)state;
+    struct shape flawed = leaf_shape();
+    flawed.signer = other_key;
+    assert_refused(flawed, issuer_shape(), root_shape(), "signature failure");
+    flawed = leaf_shape();
+    flawed.issuer = "somebody";
+    assert_refused(flawed, issuer_shape(), root_shape(), "unable to get local issuer");
+    flawed = leaf_shape();
+    flawed.constraints = "critical,CA:TRUE";
+    assert_refused(flawed, issuer_shape(), root_shape(), "it is a CA's");
+    flawed = leaf_shape();
+    flawed.usage = "critical,digitalSignature";
+    assert_refused(flawed, issuer_shape(), root_shape(), "key usage is not keyEncipherment");
+    flawed = leaf_shape();
+    flawed.usage = NULL;
+    assert_refused(flawed, issuer_shape(), root_shape(), "key usage is not keyEncipherment");
+    flawed = leaf_shape();
+    flawed.usage = "critical,keyEncipherment,keyCertSign";
+    assert_refused(flawed, issuer_shape(), root_shape(), "EK certificate");
+    flawed = leaf_shape();
+    flawed.key = ek_p384;
+    assert_refused(flawed, issuer_shape(), root_shape(), "key usage is not keyAgreement");
+    flawed = leaf_shape();
+    flawed.extended_usage = "serverAuth";
+    assert_refused(flawed, issuer_shape(), root_shape(), "2.23.133.8.1");
+    flawed = leaf_shape();
+    flawed.extended_usage = "2.23.133.8.3"; /* an attestation key's, not an EK's */
+    assert_refused(flawed, issuer_shape(), root_shape(), "2.23.133.8.1");
+    flawed = leaf_shape();
+    flawed.md = EVP_sha1();
+    assert_refused(flawed, issuer_shape(), root_shape(), "depth 0 uses sha1");
+    flawed = leaf_shape();
+    flawed.unknown_critical = true;
+    assert_refused(flawed, issuer_shape(), root_shape(), "unhandled critical extension");
+    EVP_PKEY *small = EVP_RSA_gen(1024);
+    flawed = leaf_shape();
+    flawed.key = small;
+    assert_refused(flawed, issuer_shape(), root_shape(), "not RSA 2048");
+    EVP_PKEY_free(small);
+}
+
+static void refuses_an_issuer_or_root_with_one_flaw(void **state)
+{
+    (void)state;
+    struct shape flawed = issuer_shape();
+    flawed.constraints = "critical,CA:FALSE";
+    assert_refused(leaf_shape(), flawed, root_shape(), "depth 1 is not a CA");
+    flawed = issuer_shape();
+    flawed.constraints = NULL;
+    assert_refused(leaf_shape(), flawed, root_shape(), "depth 1 is not a CA");
+    flawed = issuer_shape();
+    flawed.usage = "critical,digitalSignature";
+    assert_refused(leaf_shape(), flawed, root_shape(), "depth 1");
+    flawed = issuer_shape();
+    flawed.md = EVP_sha1();
+    assert_refused(leaf_shape(), flawed, root_shape(), "depth 1 uses sha1");
+    flawed = issuer_shape();
+    flawed.signer = other_key;
+    assert_refused(leaf_shape(), flawed, root_shape(), "signature failure");
+    flawed = issuer_shape();
+    flawed.unknown_critical = true;
+    assert_refused(leaf_shape(), flawed, root_shape(), "unhandled critical extension");
+    flawed = root_shape();
+    flawed.constraints = NULL;
+    assert_refused(leaf_shape(), issuer_shape(), flawed, "depth 2 is not a CA");
+    flawed = root_shape();
+    flawed.constraints = "critical,CA:TRUE,pathlen:0"; /* but there is an issuer between */
+    assert_refused(leaf_shape(), issuer_shape(), flawed, "path length");
+    /* The same name, another key: the genuine issuer's certificate does not lead there. */
+    flawed = root_shape();
+    flawed.key = other_key;
+    flawed.signer = other_key;
+    assert_refused(leaf_shape(), issuer_shape(), flawed, "EK certificate");
+    /* A chain that ends below its root proves nothing. */
+    flawed = issuer_shape();
+    flawed.subject = "below";
+    flawed.key = root_key;
+    struct shape issuer = issuer_shape();
+    issuer.issuer = "below";
+    assert_refused(leaf_shape(), issuer, flawed, "EK certificate");
+}
+
+static void the_chain_is_exact_and_whole_der(void **state)
+{
+    (void)state;
+    BUF_AUTO leaf = BUF_INIT, issuer = BUF_INIT, root = BUF_INIT, more = BUF_INIT;
+    struct shape l = leaf_shape(), i = issuer_shape(), r = root_shape();
+    make_cert(&leaf, &l);
+    make_cert(&issuer, &i);
+    make_cert(&root, &r);
+    struct bytes a = buf_bytes(&leaf), b = buf_bytes(&issuer), c = buf_bytes(&root);
+    struct ek_cert ek;
+    uint8_t hash[SHA256_LEN];
+    struct bytes swapped[] = {c, b}, doubled[] = {b, b, c}, good[] = {b, c};
+    assert_int_equal(ek_cert_verify(&ek, hash, a, swapped, 2).code, ERR_UNTRUE);
+    assert_int_equal(ek_cert_verify(&ek, hash, a, doubled, 3).code, ERR_UNTRUE);
+    assert_int_equal(ek_cert_verify(&ek, hash, a, good, 1).code, ERR_UNTRUE);
+    assert_int_equal(ek_cert_verify(&ek, hash, a, good, 0).code, ERR_UNTRUE);
+    struct bytes many[EK_CHAIN_MAX + 1];
+    for (size_t k = 0; k <= EK_CHAIN_MAX; k++)
+        many[k] = b;
+    assert_int_equal(ek_cert_verify(&ek, hash, a, many, EK_CHAIN_MAX + 1).code, ERR_UNTRUE);
+    buf_append_bytes(&more, a);
+    buf_append_u8(&more, 0xff); /* the padding of an NV index */
+    assert_int_equal(ek_cert_verify(&ek, hash, buf_bytes(&more), good, 2).code, ERR_MALFORMED);
+    for (size_t len = 0; len < a.len; len += 7)
+        assert_int_equal(ek_cert_verify(&ek, hash, bytes_of(a.data, len), good, 2).code,
+                         ERR_MALFORMED);
+    static const uint8_t large[EK_CERT_MAX + 1];
+    struct bytes too_large = bytes_of(large, sizeof large);
+    assert_int_equal(ek_cert_verify(&ek, hash, too_large, good, 2).code, ERR_MALFORMED);
+}
+
+static bool shared_certificate(struct buf *der, const char *path)
+{
+    BUF_AUTO pem = BUF_INIT;
+    if (is_err(shared_file(&pem, path)))
+        return false;
+    BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
+    X509 *cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    uint8_t *bytes = NULL;
+    int len = i2d_X509(cert, &bytes);
+    buf_append(der, bytes, (size_t)len);
+    OPENSSL_free(bytes);
+    X509_free(cert);
+    BIO_free(bio);
+    return true;
+}
+
+/* Google's virtual TPMs, whose issuers are not here: the encryption keys' certificates pass as
+ * leaves and fail for want of their issuer; the signing keys' are no endorsement keys'. */
+static void judges_certificates_of_a_cloud_as_leaves(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *reason;
+    } cases[] = {
+        {"tpmdata/ekcerts/gce/uca_tpm_rsa_enc_cert.pem", "unable to get local issuer"},
+        {"tpmdata/ekcerts/gce/uca_tpm_ecc_enc_cert.pem", "unable to get local issuer"},
+        {"tpmdata/ekcerts/gce/pca_tpm_rsa_enc_cert.pem", "unable to get local issuer"},
+        {"tpmdata/ekcerts/gce/pca_tpm_ecc_enc_cert.pem", "unable to get local issuer"},
+        {"tpmdata/ekcerts/gce/uca_tpm_rsa_sign_cert.pem", "key usage is not keyEncipherment"},
+        {"tpmdata/ekcerts/gce/uca_tpm_ecc_sign_cert.pem", "key usage is not keyAgreement"},
+        {"tpmdata/ekcerts/gce/pca_tpm_rsa_sign_cert.pem", "key usage is not keyEncipherment"},
+        {"tpmdata/ekcerts/gce/pca_tpm_ecc_sign_cert.pem", "key usage is not keyAgreement"},
+    };
+    BUF_AUTO root = BUF_INIT;
+    struct shape r = root_shape();
+    make_cert(&root, &r);
+    struct bytes chain[] = {buf_bytes(&root)};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        BUF_AUTO leaf = BUF_INIT;
+        if (!shared_certificate(&leaf, cases[i].path))
+            skip();
+        struct ek_cert ek;
+        uint8_t hash[SHA256_LEN];
+        struct err e = ek_cert_verify(&ek, hash, buf_bytes(&leaf), chain, 1);
+        if (e.code != ERR_UNTRUE || strstr(err_message(), cases[i].reason) == NULL)
+            fail_msg("%s: %s", cases[i].path, is_err(e) ? err_message() : "accepted");
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(accepts_a_chain_and_names_its_root_and_tpm),
+        cmocka_unit_test(accepts_other_good_shapes),
+        cmocka_unit_test(accepts_a_leaf_that_the_root_signed_itself),
+        cmocka_unit_test(refuses_a_leaf_with_one_flaw),
+        cmocka_unit_test(refuses_an_issuer_or_root_with_one_flaw),
+        cmocka_unit_test(the_chain_is_exact_and_whole_der),
+        cmocka_unit_test(judges_certificates_of_a_cloud_as_leaves),
+    };
+    return cmocka_run_group_tests(tests, make_keys, free_keys);
+}

@@ -1,0 +1,127 @@
+/*
+ * A whole world in memory for tests of the rules: hosts with software TPMs that sign as a chip would
+ * (TPMS_ATTEST, TPMT_SIGNATURE, NV counter, EK certificate under a root), a log with proofs, an
+ * activator, a policy that fits. A hook sees each thing before it is signed, hashed or logged, and
+ * may spoil it: so a test makes one flaw and everything around it stays right.
+ */
+#ifndef TESTS_UNIT_FAKE_HOST_H
+#define TESTS_UNIT_FAKE_HOST_H
+
+#include "attest/credential.h"
+#include "attest/evidence.h"
+#include "attest/policy.h"
+#include "attest/runtime_log.h"
+#include "attest/verify.h"
+#include "transparency/checkpoint.h"
+
+enum { FAKE_HOSTS = 2 };
+
+/* Where in a TPMS_ATTEST by fake_attest fields begin. */
+enum {
+    AT_MAGIC = 0,
+    AT_TYPE = 4,
+    AT_EXTRA = 44,
+    AT_CLOCK = 76,
+    AT_RESET = 84,
+    AT_RESTART = 88,
+    AT_SAFE = 92,
+    AT_FIRMWARE = 93,
+    AT_BANK = 105,
+    AT_SELECT = 108,
+    AT_DIGEST = 113,
+    AT_NV_NAME = 103,
+    AT_NV_OFFSET = 137,
+    AT_NV_CONTENTS = 141,
+};
+
+enum fake_stage {
+    FAKE_AK_PUBLIC,  /* struct buf: TPMT_PUBLIC */
+    FAKE_ACTIVATION, /* struct activation */
+    FAKE_CONTEXT,    /* struct quote_context */
+    FAKE_ATTEST,     /* struct buf: TPMS_ATTEST, before it is signed */
+    FAKE_SIGNATURE,  /* struct buf: TPMT_SIGNATURE */
+    FAKE_STATEMENT,  /* struct statement */
+    FAKE_TEXT,       /* struct buf: a statement's text, before it is logged or shown */
+    FAKE_EVIDENCE,   /* struct evidence */
+    FAKE_POLICY,     /* struct buf: the policy's text */
+};
+
+/* What a thing is for: of FAKE_CONTEXT to FAKE_TEXT. */
+enum fake_what { FAKE_HOST, FAKE_BOOT, FAKE_IDENTITY, FAKE_PERIODIC, FAKE_DEMAND, FAKE_STOP };
+
+struct fake_world;
+typedef void fake_hook(struct fake_world *w, enum fake_stage stage, enum fake_what what,
+                       void *thing);
+
+struct fake_host {
+    EVP_PKEY *ak, *ek;
+    struct buf ak_public, ek_certificate;
+    struct tpm_name ak_name;
+    /* the TPM */
+    uint64_t clock_ms, counter;
+    uint32_t reset_count, restart_count, counter_index, counter_attributes;
+    uint8_t safe;
+    struct pcr_values pcrs;
+    /* the attester */
+    uint8_t boot_id[BOOT_ID_LEN];
+    struct runtime_log runtime_log;
+    uint8_t spki_sha256[SHA256_LEN];
+    bool has_previous;
+    uint64_t previous_index, period;
+    struct merkle_hash previous_leaf;
+    bool host_logged;
+    uint64_t first_host_index; /* host_index: the last */
+    uint64_t host_index, boot_index, identity_index, quote_index;
+};
+
+struct fake_world {
+    fake_hook *hook; /* may be NULL */
+    int hook_data;   /* for hooks: which of several things they have seen */
+    EVP_PKEY *root;
+    struct buf root_certificate;
+    struct note_signer log, activator;
+    struct buf *entries;
+    struct merkle_hash *leaves;
+    size_t n_entries;
+    struct buf *blobs;
+    size_t n_blobs;
+    struct fake_host hosts[FAKE_HOSTS];
+    /* what is measured; change them before fake_boot */
+    const char *model_id, *kernels, *log_vkey; /* log_vkey NULL: the log's own */
+    uint64_t quote_interval_s;
+};
+
+/* Keys and certificates are made once a process and shared by all worlds. */
+void fake_world_init(struct fake_world *w, fake_hook *hook);
+void fake_world_cleanup(struct fake_world *w);
+
+/* TPM reset: PCRs as a boot leaves them, counts and counter go up, a fresh boot id, no lanes. */
+void fake_reset(struct fake_world *w, unsigned host);
+/* Records of the three lanes up to `config`, extended. */
+void fake_measure(struct fake_world *w, unsigned host);
+/* A TLS key of its own, measured. */
+void fake_new_key(struct fake_world *w, unsigned host);
+void fake_extend(struct fake_host *h, unsigned pcr, const char *kind, struct bytes data);
+
+/* Each appends one entry and gives its index. */
+uint64_t fake_log_host(struct fake_world *w, unsigned host, bool activated);
+uint64_t fake_log_boot(struct fake_world *w, unsigned host);
+uint64_t fake_log_identity(struct fake_world *w, unsigned host);
+uint64_t fake_log_quote(struct fake_world *w, unsigned host); /* an interval after the last */
+uint64_t fake_log_stop(struct fake_world *w, unsigned host, uint64_t max_duration_s);
+uint64_t fake_append(struct fake_world *w, struct bytes entry);
+/* All of the above for one boot: reset, measure, key, host (activated), boot, identity, quote. */
+void fake_start(struct fake_world *w, unsigned host);
+
+void fake_add_blob(struct fake_world *w, struct bytes blob);
+struct err fake_blob(void *world, const uint8_t sha256[SHA256_LEN], struct buf *out);
+void fake_checkpoint(struct fake_world *w, struct buf *note, uint64_t size);
+void fake_inclusion(struct fake_world *w, struct merkle_proof *out, uint64_t index, uint64_t size);
+void fake_consistency(struct fake_world *w, struct merkle_proof *out, uint64_t old_size);
+
+/* The evidence of a host for a nonce, which is leaf 1 of 3. */
+void fake_evidence(struct fake_world *w, unsigned host, struct evidence *out,
+                   const uint8_t nonce[NONCE_LEN]);
+void fake_policy_text(struct fake_world *w, struct buf *out);
+
+#endif

@@ -72,8 +72,7 @@ struct err fd_read_exact(int fd, void *out, size_t len)
     return err_ok();
 }
 
-/* fsyncs the folder that holds `path`, so that a rename or creation in it is durable. */
-static struct err sync_folder(const char *path)
+struct err dir_sync(const char *path)
 {
     BUF_AUTO copy = BUF_INIT;
     buf_append_str(&copy, path);
@@ -105,7 +104,7 @@ struct err file_write_durable(const char *path, struct bytes data, unsigned mode
         unlink(temp_path);
         return e;
     }
-    return sync_folder(path);
+    return dir_sync(path);
 }
 
 struct err dir_make(const char *path)

@@ -21,6 +21,9 @@ struct err fd_read_exact(int fd, void *out, size_t len) MUST_USE;
 /* Like mkdir -p, mode 0700. */
 struct err dir_make(const char *path) MUST_USE;
 
+/* fsyncs the folder that holds `path`, so that a file made or renamed there is durable. */
+struct err dir_sync(const char *path) MUST_USE;
+
 /* "<dir>/<name>", appended to `out` as a C string. */
 const char *path_join(struct buf *out, const char *dir, const char *name);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <threads.h>
 
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -35,13 +36,24 @@ void sha256(uint8_t out[SHA256_LEN], struct bytes data)
     sha256_3(out, data, (struct bytes){0}, (struct bytes){0});
 }
 
+/* Fetched once: looking the algorithm up costs more than hashing a short entry. */
+static EVP_MD *algorithm;
+
+static void fetch_algorithm(void)
+{
+    algorithm = EVP_MD_fetch(NULL, "SHA2-256", NULL);
+    must(algorithm != NULL, "EVP_MD_fetch");
+}
+
 struct sha256_stream *sha256_new(void)
 {
+    static once_flag once = ONCE_FLAG_INIT;
+    call_once(&once, fetch_algorithm);
     struct sha256_stream *s = malloc(sizeof *s);
     must(s != NULL, "malloc");
     s->ctx = EVP_MD_CTX_new();
     must(s->ctx != NULL, "EVP_MD_CTX_new");
-    must(EVP_DigestInit_ex(s->ctx, EVP_sha256(), NULL), "EVP_DigestInit_ex");
+    must(EVP_DigestInit_ex(s->ctx, algorithm, NULL), "EVP_DigestInit_ex");
     return s;
 }
 

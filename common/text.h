@@ -18,7 +18,7 @@ struct err base64_decode(struct buf *out, struct bytes text, size_t max) MUST_US
 /* As above where the decoded length must be exactly `len`. */
 struct err base64_decode_exact(uint8_t *out, size_t len, struct bytes text) MUST_USE;
 
-/* Decimal, no sign, no leading zero unless "0", at most `max`. */
+/* Decimal, no sign, no leading zero unless "0". ERR_MALFORMED; ERR_LIMIT over `max`. */
 struct err decimal_decode(uint64_t *out, struct bytes text, uint64_t max) MUST_USE;
 
 /* Valid UTF-8 (RFC 3629: no surrogates, nothing over U+10FFFF, shortest forms only). */

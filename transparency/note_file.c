@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -58,18 +57,6 @@ static struct err read_key_file(struct note_signer *out, int fd, const char *pat
     return is_err(e) ? err_context(e, "%s", path) : e;
 }
 
-static struct err sync_folder_of(const char *path)
-{
-    BUF_AUTO copy = BUF_INIT;
-    buf_append_str(&copy, path);
-    buf_str(&copy);
-    const char *folder = dirname((char *)copy.data);
-    FD_AUTO fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) != 0)
-        return err_errno("cannot fsync folder %s", folder);
-    return err_ok();
-}
-
 /* Makes the file unless another process was faster; either way a key is there afterwards. */
 static struct err make_key_file(const char *path, const char *name)
 {
@@ -92,7 +79,7 @@ static struct err make_key_file(const char *path, const char *name)
     e = linked != 0 && errno != EEXIST ? err_errno("cannot make %s", path) : err_ok();
     unlink(buf_str(&temp));
     TRY(e);
-    return sync_folder_of(path);
+    return dir_sync(path);
 }
 
 struct err note_signer_load(struct note_signer *out, const char *path, const char *name,

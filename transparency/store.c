@@ -21,6 +21,7 @@ void store_close(struct store *s)
      * that the one file is the log even where a reader still keeps the -wal from being removed;
      * that this fails is no loss, the -wal is read again. */
     if (s->started && s->failed[0] == 0) {
+        sqlite3_busy_timeout(s->db, 0); /* waits for no reader */
         sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
         sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     }
@@ -277,6 +278,7 @@ struct err store_open(struct store **out, const char *path, const struct note_si
     TRY(check_is_file(path));
     FD_AUTO lock = -1;
     TRY(store_lock(&lock, path, true));
+    store_remove_leftover(path);
     struct store *s;
     TRY(store_db_open(&s, path, STORE_WRITE));
     s->lock_fd = lock;
@@ -340,6 +342,10 @@ struct err store_open_readonly(struct store **out, const char *path)
     lock = -1;
     struct err e = start_reading(s);
     if (is_err(e)) {
+        if (e.code == ERR_IO && mode == STORE_READ)
+            e = err_context(e,
+                            "reading beside a -wal needs the right to write beside it; else copy "
+                            "log and -wal elsewhere, or take a snapshot");
         store_close(s);
         return e;
     }

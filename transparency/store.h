@@ -9,7 +9,8 @@
  *
  * The entry bytes are read back from the database and hashed again before the head is signed.
  * Entries are bytes here; what they mean is for `attest`. A store is used by one thread at a time,
- * and not across fork.
+ * and not across fork (a child would share the writer's lock). A process that has a store open must
+ * not open its file by other means: closing that would drop SQLite's locks (POSIX).
  */
 #ifndef TRANSPARENCY_STORE_H
 #define TRANSPARENCY_STORE_H

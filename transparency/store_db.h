@@ -111,6 +111,7 @@ struct err store_check_note(struct store *s, struct checkpoint *out, uint64_t si
 /* The lock file "<path>.lock". Exclusive for a writer (ERR_BUSY if another has it); shared for a
  * reader without SQLite's own locks. ERR_NOT_FOUND where a reader finds none. */
 struct err store_lock(int *fd, const char *path, bool exclusive) MUST_USE;
-struct err store_sync_folder_of(const char *path) MUST_USE;
+/* What a crash in store_create may have left beside the log; for the holder of the lock. */
+void store_remove_leftover(const char *path);
 
 #endif

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -34,18 +33,6 @@ struct err store_lock(int *out, const char *path, bool exclusive)
     return err_ok();
 }
 
-struct err store_sync_folder_of(const char *path)
-{
-    BUF_AUTO copy = BUF_INIT;
-    buf_append_str(&copy, path);
-    buf_str(&copy);
-    const char *folder = dirname((char *)copy.data);
-    FD_AUTO fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) != 0)
-        return err_errno("cannot fsync folder %s", folder);
-    return err_ok();
-}
-
 static struct err sync_file(const char *path)
 {
     FD_AUTO fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -63,7 +50,7 @@ static struct err publish(const char *temp, const char *path)
                             : err_errno("cannot make %s", path);
     unlink(temp);
     TRY(e);
-    return store_sync_folder_of(path);
+    return dir_sync(path);
 }
 
 static struct err fill(struct store *s, const struct note_signer *signer)
@@ -111,13 +98,20 @@ struct err store_create(const char *path, const struct note_signer *signer)
     TRY(store_lock(&lock, path, true));
     BUF_AUTO temp = BUF_INIT;
     buf_printf(&temp, "%s.new", path);
-    unlink(buf_str(&temp)); /* left by a crash; the lock says that nobody is at it */
+    store_remove_leftover(path);
     struct err e = make(buf_str(&temp), signer);
     if (is_err(e)) {
         unlink(buf_str(&temp));
         return e;
     }
     return publish(buf_str(&temp), path);
+}
+
+void store_remove_leftover(const char *path)
+{
+    BUF_AUTO temp = BUF_INIT;
+    buf_printf(&temp, "%s.new", path);
+    unlink(buf_str(&temp));
 }
 
 static struct err vacuum_into(struct store *s, const char *path)

@@ -112,47 +112,46 @@ static void make_log(void)
     assert_int_equal(fixture_sql(log_path, "PRAGMA journal_mode=DELETE", false), SQLITE_OK);
 }
 
+/* A change, and what the auditor is told of it. */
+static const struct {
+    const char *sql, *told;
+} cases[] = {
+    {"UPDATE entry SET bytes = x'00' WHERE idx = 7", "entry 7: stored bytes hash to"},
+    {"UPDATE entry SET bytes = CAST(bytes || ' ' AS BLOB) WHERE idx = 0",
+     "entry 0: stored bytes hash to"},
+    {"UPDATE node SET hash = zeroblob(32) WHERE level = 0 AND idx = 3", "the node says 0000"},
+    {"UPDATE node SET hash = zeroblob(32) WHERE level = 3", "level 3, index 0"},
+    {"DELETE FROM node WHERE level = 1 AND idx = 2", "node 2 of level 1 is missing"},
+    {"DELETE FROM node WHERE level = 3", "node 0 of level 3 is missing"},
+    {"INSERT INTO node VALUES (0, 8, zeroblob(32))", "16 nodes are stored"},
+    {"INSERT INTO node VALUES (62, 0, zeroblob(32))", "16 nodes are stored"},
+    {"DELETE FROM entry WHERE idx = 3", "entry 3 is missing"},
+    {"DELETE FROM entry WHERE idx = 7", "checkpoint 8, but the log has 7 entries"},
+    {"INSERT INTO entry VALUES (8, x'00')", "entry 8: node 8 of level 0 is missing"},
+    {"DELETE FROM checkpoint WHERE size = 8", "entry 7 is under no checkpoint"},
+    {"DELETE FROM checkpoint WHERE size = 0", "the checkpoint of the empty log is missing"},
+    {"UPDATE checkpoint SET note = (SELECT note FROM checkpoint WHERE size = 4) WHERE size = 5",
+     "checkpoint 5 is signed for size 4"},
+    {"UPDATE checkpoint SET note = CAST(note || char(10) AS BLOB) WHERE size = 5", "checkpoint 5"},
+    {"UPDATE checkpoint SET note = x'00' WHERE size = 5", "checkpoint 5"},
+    {"UPDATE checkpoint SET note = CAST(note || '\xe2\x80\x94 other AAAAAAA=' || char(10) AS "
+     "BLOB) "
+     "WHERE size = 5",
+     "checkpoint 5 holds more than the log signs"},
+    {"UPDATE checkpoint SET size = 9 WHERE size = 8", "checkpoint 9 is signed for size 8"},
+    {"UPDATE blob SET bytes = x'00' WHERE bytes = CAST('blob 2' AS BLOB)", ": its bytes hash to"},
+    {"UPDATE blob SET sha256 = zeroblob(32) WHERE bytes = CAST('blob 2' AS BLOB)", "blob 00000000"},
+    {"UPDATE meta SET origin = 'example.org/log2'", "its origin is not its key's name"},
+    {"UPDATE meta SET vkey = 'x'", "the log's key"},
+    {"DELETE FROM meta", "whose it is"},
+    {"DELETE FROM checkpoint", "the log has no checkpoint"},
+};
+
 static void every_changed_row_is_named(void **state)
 {
     (void)state;
     make_log();
     assert_ok(check_after("SELECT 1"));
-    static const struct {
-        const char *sql, *told;
-    } cases[] = {
-        {"UPDATE entry SET bytes = x'00' WHERE idx = 7", "entry 7: stored bytes hash to"},
-        {"UPDATE entry SET bytes = CAST(bytes || ' ' AS BLOB) WHERE idx = 0",
-         "entry 0: stored bytes hash to"},
-        {"UPDATE node SET hash = zeroblob(32) WHERE level = 0 AND idx = 3", "the node says 0000"},
-        {"UPDATE node SET hash = zeroblob(32) WHERE level = 3", "level 3, index 0"},
-        {"DELETE FROM node WHERE level = 1 AND idx = 2", "node 2 of level 1 is missing"},
-        {"DELETE FROM node WHERE level = 3", "node 0 of level 3 is missing"},
-        {"INSERT INTO node VALUES (0, 8, zeroblob(32))", "16 nodes are stored"},
-        {"INSERT INTO node VALUES (62, 0, zeroblob(32))", "16 nodes are stored"},
-        {"DELETE FROM entry WHERE idx = 3", "entry 3 is missing"},
-        {"DELETE FROM entry WHERE idx = 7", "checkpoint 8, but the log has 7 entries"},
-        {"INSERT INTO entry VALUES (8, x'00')", "entry 8: node 8 of level 0 is missing"},
-        {"DELETE FROM checkpoint WHERE size = 8", "entry 7 is under no checkpoint"},
-        {"DELETE FROM checkpoint WHERE size = 0", "the checkpoint of the empty log is missing"},
-        {"UPDATE checkpoint SET note = (SELECT note FROM checkpoint WHERE size = 4) WHERE size = 5",
-         "checkpoint 5 is signed for size 4"},
-        {"UPDATE checkpoint SET note = CAST(note || char(10) AS BLOB) WHERE size = 5",
-         "checkpoint 5"},
-        {"UPDATE checkpoint SET note = x'00' WHERE size = 5", "checkpoint 5"},
-        {"UPDATE checkpoint SET note = CAST(note || '\xe2\x80\x94 other AAAAAAA=' || char(10) AS "
-         "BLOB) "
-         "WHERE size = 5",
-         "checkpoint 5 holds more than the log signs"},
-        {"UPDATE checkpoint SET size = 9 WHERE size = 8", "checkpoint 9 is signed for size 8"},
-        {"UPDATE blob SET bytes = x'00' WHERE bytes = CAST('blob 2' AS BLOB)",
-         ": its bytes hash to"},
-        {"UPDATE blob SET sha256 = zeroblob(32) WHERE bytes = CAST('blob 2' AS BLOB)",
-         "blob 00000000"},
-        {"UPDATE meta SET origin = 'example.org/log2'", "its origin is not its key's name"},
-        {"UPDATE meta SET vkey = 'x'", "the log's key"},
-        {"DELETE FROM meta", "whose it is"},
-        {"DELETE FROM checkpoint", "the log has no checkpoint"},
-    };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct err e = check_after(cases[i].sql);
         if (!is_err(e) || strstr(err_message(), cases[i].told) == NULL)
@@ -263,11 +262,11 @@ static void a_schema_that_is_not_exactly_ours_is_refused(void **state)
         "ANALYZE",
         "CREATE VIRTUAL TABLE f USING fts5(a)",
         "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql = sql || ' ' WHERE name = 'entry'",
-        "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql = replace(sql, 'CHECK (idx >= "
-        "0)', "
-        "'CHECK (abs(idx))') WHERE name = 'entry'",
-        "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM "
-        "sqlite_schema WHERE name = 'entry') WHERE name = 'checkpoint'",
+        ("PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql = replace(sql, 'CHECK (idx >= "
+         "0)', "
+         "'CHECK (abs(idx))') WHERE name = 'entry'"),
+        ("PRAGMA writable_schema=ON; UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM "
+         "sqlite_schema WHERE name = 'entry') WHERE name = 'checkpoint'"),
         "PRAGMA application_id=1",
         "PRAGMA user_version=2",
     };

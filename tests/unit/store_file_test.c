@@ -151,6 +151,49 @@ static void a_copy_in_a_folder_that_cannot_be_written_is_read(void **state)
     assert_int_equal(read_without_rights(log_path), geteuid() == 0 ? 4 : 0); /* not its lock */
 }
 
+static void a_wal_that_cannot_be_read_gives_the_remedy(void **state)
+{
+    (void)state;
+    struct store *s = fixture_open();
+    fixture_fill(s, 0, 5);
+    BUF_AUTO wal = BUF_INIT;
+    buf_printf(&wal, "%s-wal", log_path);
+    pid_t child = fork(); /* the process that has the log open must not open it by other means */
+    if (child == 0) {
+        fixture_copy(fixture_path("copy.db"), log_path);
+        fixture_copy(fixture_path("copy.db-wal"), buf_str(&wal));
+        _exit(0);
+    }
+    int status = -1;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    store_close(s);
+    assert_int_equal(chmod(folder, 0555), 0);
+    /* Its newest entries are in the -wal: without a way to read that, there is no answer at all. */
+    assert_int_equal(read_without_rights(fixture_path("copy.db")), 4);
+    assert_int_equal(chmod(folder, 0755), 0);
+    assert_ok(store_open_readonly(&s, fixture_path("copy.db")));
+    assert_ok(fixture_check(s, 5));
+    store_close(s);
+}
+
+static void what_a_crash_left_of_a_making_is_removed(void **state)
+{
+    (void)state;
+    BUF_AUTO leftover = BUF_INIT;
+    buf_printf(&leftover, "%s.new", log_path);
+    assert_int_equal(link(log_path, buf_str(&leftover)), 0); /* between its link and its unlink */
+    store_close(fixture_open());
+    assert_int_equal(access(buf_str(&leftover), F_OK), -1);
+    char path[128];
+    strcpy(path, fixture_path("other.db"));
+    buf_clear(&leftover);
+    buf_printf(&leftover, "%s.new", path);
+    assert_ok(file_write_durable(buf_str(&leftover), bytes_of_str("half a log"), 0600));
+    assert_ok(store_create(path, &signer));
+    assert_int_equal(access(buf_str(&leftover), F_OK), -1);
+}
+
 static void a_snapshot_is_a_whole_log_that_can_go_on(void **state)
 {
     (void)state;
@@ -182,6 +225,8 @@ int main(void)
         TEST(a_clean_close_leaves_one_file),
         TEST(a_reader_in_another_process_sees_each_append),
         TEST(a_copy_in_a_folder_that_cannot_be_written_is_read),
+        TEST(a_wal_that_cannot_be_read_gives_the_remedy),
+        TEST(what_a_crash_left_of_a_making_is_removed),
         TEST(a_snapshot_is_a_whole_log_that_can_go_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Runs every benchmark of the bench build. Absolute numbers are this machine's alone; compare ratios.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=build/bench/bin
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+echo "== engine: models/demo, one thread"
+"$bin/engine_bench"
+echo "== log: appends and replay, in $folder"
+"$bin/tlog_bench" "$folder"

@@ -104,8 +104,8 @@ struct err evidence_blob(const struct evidence *e, const struct blob_ref *ref, s
                    (unsigned long long)ref->size, buf_str(&hex));
 }
 
-/* Statements and notes are UTF-8 by their formats; what is not is the prover's bug, and is written as
- * an empty string that every verifier refuses. */
+/* Statements and notes are UTF-8 by their formats; what is not is the prover's bug, and is written
+ * as an empty string that every verifier refuses. */
 static json_t *json_text(struct bytes text)
 {
     json_t *value = text.len > 0 ? json_stringn((const char *)text.data, text.len) : NULL;

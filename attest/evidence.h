@@ -53,8 +53,8 @@ void evidence_set_quote(struct evidence *e, struct bytes statement, uint64_t non
                         const struct merkle_proof *nonce_proof);
 void evidence_format(struct buf *out, const struct evidence *e); /* compact JSON */
 
-/* One JSON object and nothing behind it, its keys exactly those of the format, each once; base64 and
- * numbers in their one form; no blob twice. ERR_MALFORMED (with the key), ERR_LIMIT. */
+/* One JSON object and nothing behind it, its keys exactly those of the format, each once; base64
+ * and numbers in their one form; no blob twice. ERR_MALFORMED (with the key), ERR_LIMIT. */
 struct err evidence_parse(struct evidence *out, struct bytes json) MUST_USE;
 /* The blob that the reference names; ERR_NOT_FOUND. Borrowed. */
 struct err evidence_blob(const struct evidence *e, const struct blob_ref *ref,

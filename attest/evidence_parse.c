@@ -1,7 +1,7 @@
 /*
- * Evidence from JSON: a foreign host's bytes. The size is bounded before the JSON library sees them,
- * and so is the number of values, since a few MiB of "[[],[]," would take a hundred times that in
- * memory. Every object has exactly the keys of the format.
+ * Evidence from JSON: a foreign host's bytes. The size is bounded before the JSON library sees
+ * them, and so is the number of values, since a few MiB of "[[],[]," would take a hundred times
+ * that in memory. Every object has exactly the keys of the format.
  */
 #include "attest/evidence.h"
 

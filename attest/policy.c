@@ -36,12 +36,13 @@ static void parse_cleanup(struct parse *parse)
     policy_cleanup(&parse->p);
 }
 
-/* The words before the first space, and what follows it; no space: everything, and nothing. */
+/* The word before the first space, and what follows it; without a space: everything, and nothing.
+ */
 static struct bytes split_word(struct bytes *rest, struct bytes text)
 {
     const uint8_t *space = text.len > 0 ? memchr(text.data, ' ', text.len) : NULL;
     size_t len = space != NULL ? (size_t)(space - text.data) : text.len;
-    *rest = space != NULL ? bytes_of(space + 1, text.len - len - 1) : bytes_of(NULL, 0);
+    *rest = space != NULL ? bytes_of(space + 1, text.len - len - 1) : bytes_of("", 0);
     return bytes_of(text.data, len);
 }
 
@@ -326,8 +327,8 @@ static struct err check_characters(struct bytes text)
         if (c == '\n')
             line++;
         else if (c < 0x20 || c == 0x7f || c1)
-            return err_set(ERR_MALFORMED, "line %zu: a control character (tabs and CR are not allowed)",
-                           line);
+            return err_set(ERR_MALFORMED,
+                           "line %zu: a control character (tabs and CR are not allowed)", line);
     }
     return err_ok();
 }

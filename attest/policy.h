@@ -13,7 +13,7 @@ enum { POLICY_MAX = 1024 * 1024, POLICY_LINES_MAX = 4096, N_BOOT_PCRS = 13 };
 struct policy_hash {
     char name[256]; /* model id, code name; empty for roots */
     uint8_t sha256[SHA256_LEN];
-    bool test;      /* test-tpm-root */
+    bool test; /* test-tpm-root */
 };
 
 struct policy_pcr {
@@ -25,12 +25,12 @@ struct policy_pcr {
 
 struct policy {
     struct note_key log;
-    char log_vkey[512];         /* the vkey's text */
-    struct policy_hash *roots;  /* both kinds */
+    char log_vkey[512];        /* the vkey's text */
+    struct policy_hash *roots; /* both kinds */
     size_t n_roots;
     struct note_key *activators;
     size_t n_activators;
-    unsigned k_activators;      /* 0 when there are none */
+    unsigned k_activators; /* 0 when there are none */
     struct policy_hash *models, *codes;
     size_t n_models, n_codes;
     struct policy_pcr boot[N_BOOT_PCRS];

@@ -1,6 +1,6 @@
 /*
- * The replay's frame: the tree over the entries, the hosts they speak of, one line an entry, and the
- * end. What the kinds of statements must show is in replay_host.c and replay_quote.c.
+ * The replay's frame: the tree over the entries, the hosts they speak of, one line an entry, and
+ * the end. What the kinds of statements must show is in replay_host.c and replay_quote.c.
  */
 #include "attest/replay.h"
 
@@ -68,7 +68,6 @@ static void add_finding(struct replay *r, const struct finding *f)
         abort(); /* some hundred bytes that cannot be had: nothing is sane */
     r->findings = grown;
     grown[r->n_findings++] = *f;
-    r->has_error |= f->severity == FINDING_ERROR;
 }
 
 /* The last place is for saying that there were more. */
@@ -277,13 +276,15 @@ static uint64_t count_hosts(const struct replay *r)
 {
     uint64_t n = 0;
     for (size_t i = 0; i < r->n_hosts; i++)
-        n += r->hosts[i].facts.known;
+        n += r->hosts[i].n_quotes > 0;
     return n;
 }
 
 struct err replay_finish(struct replay *r, struct replay_summary *out, struct bytes checkpoint)
 {
-    replay_find_uncovered(r);
+    if (!r->finished)
+        replay_find_uncovered(r);
+    r->finished = true;
     struct replay_summary s = {.outcome = OUTCOME_FALSE,
                                .test = r->test,
                                .n_entries = r->edge.size,

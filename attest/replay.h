@@ -20,15 +20,15 @@ struct err replay_new(struct replay **out, const struct policy *p, replay_blob *
                       void *blob_context) MUST_USE;
 void replay_free(struct replay *r);
 
-/* An optional first pass over the same entries, before the first replay_entry. An activation is made
- * while a host runs, so the `host` statement that holds it follows the first quotes; it is true of
- * the keys at any time. Without this pass, quotes before it are false ("no activation by ..."). What
- * is malformed or untrue is passed over here; the second pass names it. */
+/* An optional first pass over the same entries, before the first replay_entry. An activation is
+ * made while a host runs, so the `host` statement that holds it follows the first quotes; it is
+ * true of the keys at any time. Without this pass, quotes before it are false ("no activation by
+ * ..."). What is malformed or untrue is passed over here; the second pass names it. */
 struct err replay_survey(struct replay *r, struct bytes entry) MUST_USE;
 
 struct replay_line {
     uint64_t index;
-    char host[24];           /* short name of the attestation key; "" if it did not parse */
+    char host[24]; /* short name of the attestation key; "" if it did not parse */
     enum statement_kind kind;
     bool parsed;             /* else `kind` means nothing */
     enum rule_status status; /* RULE_TRUE, or RULE_FALSE with the reason in `text` */
@@ -36,10 +36,11 @@ struct replay_line {
     char text[512];          /* one line of facts, or the reason; printable ASCII */
 };
 
-/* Takes the next entry (from 0 on; ERR_USAGE for another). Checks that heads named in contexts equal
- * the tree over the entries seen so far. The replay goes on after an untrue entry: a quote that the
- * key has signed stays the predecessor of the next, whatever else is wrong with it. Fails only where
- * an entry could not be judged (memory, blobs that cannot be read); the replay is then over. */
+/* Takes the next entry (from 0 on; ERR_USAGE for another). Checks that heads named in contexts
+ * equal the tree over the entries seen so far. The replay goes on after an untrue entry: a quote
+ * that the key has signed stays the predecessor of the next, whatever else is wrong with it. Fails
+ * only where an entry could not be judged (memory, blobs that cannot be read); the replay is then
+ * over. */
 struct err replay_entry(struct replay *r, struct replay_line *line, uint64_t index,
                         struct bytes entry) MUST_USE;
 
@@ -72,17 +73,18 @@ struct replay_summary {
     enum outcome outcome; /* OUTCOME_TRUE: every entry true, the log's size and root are the
                              checkpoint's, no finding of severity error, at least one valid quote */
     bool test;
-    uint64_t n_entries, n_true, n_quotes, n_hosts, n_boots;
+    uint64_t n_entries, n_true, n_quotes, n_boots;
+    uint64_t n_hosts;               /* with a true quote */
     const struct finding *findings; /* the replay's */
     size_t n_findings;
-    char reason[512];               /* when not true: the first reason, naming the entry */
+    char reason[512];                     /* when not true: the first reason, naming the entry */
     char proven[VERDICT_PROVEN_MAX][256]; /* sentences; none when false */
     size_t n_proven;
     char not_proven[VERDICT_NOT_PROVEN_MAX][256];
     size_t n_not_proven;
 };
-/* `checkpoint` is the log's newest signed note: signer, size and root must be what was replayed. The
- * outcome is "not a proof" where the policy ignores a PCR. Once, after the last entry. */
+/* `checkpoint` is the log's newest signed note: signer, size and root must be what was replayed.
+ * The outcome is "not a proof" where the policy ignores a PCR. After the last entry. */
 struct err replay_finish(struct replay *r, struct replay_summary *out,
                          struct bytes checkpoint) MUST_USE;
 

@@ -1,6 +1,6 @@
 /*
- * Host, boot and identity statements in a replay: whose key it is, which boots its TPM went through,
- * which TLS keys and measurements each boot had.
+ * Host, boot and identity statements in a replay: whose key it is, which boots its TPM went
+ * through, which TLS keys and measurements each boot had.
  */
 #include "attest/replay_state.h"
 
@@ -47,8 +47,7 @@ struct err replay_take_host(struct replay_entry_now *now)
     struct replay_host *h;
     TRY(replay_host_make(r, &h, &now->s->ak_name));
     bool first = !h->facts.known;
-    if (!first &&
-        memcmp(h->facts.ek.sha256, now->s->host.ek_certificate.sha256, SHA256_LEN) != 0)
+    if (!first && memcmp(h->facts.ek.sha256, now->s->host.ek_certificate.sha256, SHA256_LEN) != 0)
         replay_find(r, FINDING_ERROR, "AK-TWO-EKS", now->index,
                     "an attestation key is in one TPM; here it is given a second certificate");
     TRY(rule_host_add(&h->facts, now->s, r->policy, replay_blob_source, r));
@@ -109,13 +108,16 @@ static struct err check_history(struct replay_entry_now *now, const struct rule_
     struct replay *r = now->r;
     unsigned long long before = from->value, after = to->value;
     if (to->index != from->index || !tpm_name_equal(&to->name, &from->name)) {
-        replay_find(r, FINDING_ERROR, "TPM-CLEARED", now->index,
-                    "the boot counter is another one (0x%08x after 0x%08x): boots in between cannot "
-                    "be excluded", (unsigned)to->index, (unsigned)from->index);
+        replay_find(
+            r, FINDING_ERROR, "TPM-CLEARED", now->index,
+            "the boot counter is another one (0x%08x after 0x%08x): boots in between cannot "
+            "be excluded",
+            (unsigned)to->index, (unsigned)from->index);
         return err_ok();
     }
     if (to->value <= from->value)
-        return err_set(ERR_UNTRUE, "the boot counter does not go up: %llu after %llu", after, before);
+        return err_set(ERR_UNTRUE, "the boot counter does not go up: %llu after %llu", after,
+                       before);
     if (same_boot(from, to))
         return err_set(ERR_UNTRUE, "a second boot statement for reset %u, restart %u",
                        (unsigned)to->reset_count, (unsigned)to->restart_count);
@@ -126,7 +128,8 @@ static struct err check_history(struct replay_entry_now *now, const struct rule_
     if (!counts_advance(from, to))
         replay_find(r, FINDING_WARNING, "TPM-CLEARED", now->index,
                     "reset and restart counts began anew (%u, %u after %u, %u); the boot counter "
-                    "went on", (unsigned)to->reset_count, (unsigned)to->restart_count,
+                    "went on",
+                    (unsigned)to->reset_count, (unsigned)to->restart_count,
                     (unsigned)from->reset_count, (unsigned)from->restart_count);
     else if (to->reset_count - from->reset_count > 1)
         replay_find(r, FINDING_NOTE, "RESETS", now->index,
@@ -191,9 +194,9 @@ struct err replay_take_boot(struct replay_entry_now *now)
     ek->counter = counter;
     start_boot(now, &counter);
     char id[2 * BOOT_ID_LEN + 3];
-    replay_fact(now, "boot %s, counter %llu, reset %u, restart %u",
-                report_short(id, b->boot_id, 8), (unsigned long long)counter.value,
-                (unsigned)counter.reset_count, (unsigned)counter.restart_count);
+    replay_fact(now, "boot %s, counter %llu, reset %u, restart %u", report_short(id, b->boot_id, 8),
+                (unsigned long long)counter.value, (unsigned)counter.reset_count,
+                (unsigned)counter.restart_count);
     return err_ok();
 }
 
@@ -234,7 +237,8 @@ struct err replay_take_identity(struct replay_entry_now *now)
     find_unquoted(now->r, h, false);
     h->identity = (struct replay_identity){.known = true, .index = now->index, .lanes = lanes};
     char spki[32], model[84], code[84];
-    replay_fact(now, "TLS key %s, model %.60s, code %.60s", report_short(spki, lanes.spki_sha256, 8),
+    replay_fact(now, "TLS key %s, model %.60s, code %.60s",
+                report_short(spki, lanes.spki_sha256, 8),
                 printable(model, bytes_of_str(lanes.model_id)),
                 printable(code, bytes_of_str(lanes.code_name)));
     return err_ok();

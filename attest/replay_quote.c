@@ -1,6 +1,7 @@
 /*
- * Quotes and stops in a replay. A quote counts when its key is believed, its boot and identity are in
- * the log before it, and it was made on a head of this log that covers them and the quote before it.
+ * Quotes and stops in a replay. A quote counts when its key is believed, its boot and identity are
+ * in the log before it, and it was made on a head of this log that covers them and the quote before
+ * it.
  */
 #include "attest/replay_state.h"
 
@@ -40,10 +41,11 @@ static struct err check_previous(const struct replay_host *h, const struct quote
 {
     const struct replay_quote *last = &h->quote;
     if (c->has_previous != last->known)
-        return err_set(ERR_UNTRUE, last->known ? "it names no previous quote; the host has logged one"
-                                               : "it names a previous quote; the host has none");
-    if (last->known && (c->previous_index != last->index ||
-                        !merkle_equal(&c->previous_leaf, &last->leaf)))
+        return err_set(ERR_UNTRUE, last->known
+                                       ? "it names no previous quote; the host has logged one"
+                                       : "it names a previous quote; the host has none");
+    if (last->known &&
+        (c->previous_index != last->index || !merkle_equal(&c->previous_leaf, &last->leaf)))
         return err_set(ERR_UNTRUE, "its `previous` is not the host's last quote, entry %llu",
                        (unsigned long long)last->index);
     if (c->period != h->boot.n_quotes)
@@ -104,8 +106,9 @@ static struct err check_note(struct quote_check *c)
     if (memcmp(hash, x->head_note, SHA256_LEN) != 0)
         return err_set(ERR_UNTRUE, "the signed note of its head is not the one it names");
     struct checkpoint head;
-    TRY(err_context(checkpoint_verify(&head, buf_bytes(&note), r->policy->log.name, &r->policy->log),
-                    "the signed note of its head"));
+    TRY(err_context(
+        checkpoint_verify(&head, buf_bytes(&note), r->policy->log.name, &r->policy->log),
+        "the signed note of its head"));
     if (head.size != x->head_size || !merkle_equal(&head.root, &x->head_root))
         return err_set(ERR_UNTRUE, "the head in its context is not that of the signed note");
     return err_ok();
@@ -139,9 +142,10 @@ static const struct {
     const char *code;
     struct err (*check)(struct quote_check *c);
 } steps[] = {
-    {"AK", step_believed},   {"SIGNATURE", step_signature}, {"QUOTE", step_quote},
-    {"CONTEXT", step_context}, {"COUNTERS", step_counters}, {"LANES", step_lanes},
-    {"BOOT", step_boot},     {"LOG", step_log},
+    {"AK", step_believed},       {"SIGNATURE", step_signature},
+    {"QUOTE", step_quote},       {"CONTEXT", step_context},
+    {"COUNTERS", step_counters}, {"LANES", step_lanes},
+    {"BOOT", step_boot},         {"LOG", step_log},
 };
 
 /* Twice the interval leaves room for a slow TPM, and for nothing else. */
@@ -229,7 +233,8 @@ static void describe(struct quote_check *c)
     char clock[32];
     report_duration(clock, c->a.clock_ms - c->now->host->boot.counter.clock_ms);
     if (c->now->s->kind == STATEMENT_STOP)
-        replay_fact(c->now, "stop for at most %llu s; quote %llu of the boot, %s into it, on head %llu",
+        replay_fact(c->now,
+                    "stop for at most %llu s; quote %llu of the boot, %s into it, on head %llu",
                     (unsigned long long)c->q->max_duration_s, (unsigned long long)x->period, clock,
                     (unsigned long long)x->head_size);
     else

@@ -26,12 +26,12 @@ static void find_tail(struct replay *r, size_t host)
     report_short(name, h->facts.ak_name.bytes + 2, 8);
     if (h->n_quotes == 0)
         replay_find(r, FINDING_WARNING, "UNCOVERED", first,
-                    "host %s has no true quote: none of its %llu statements counts", name,
-                    (unsigned long long)n);
+                    "host %s has no true quote: nothing that it logged counts (entries: %llu)",
+                    name, (unsigned long long)n);
     else
         replay_find(r, FINDING_NOTE, "UNCOVERED", first,
-                    "%llu statements of host %s, up to entry %llu, wait for its next quote",
-                    (unsigned long long)n, name, (unsigned long long)last);
+                    "host %s: what it logged from here to entry %llu waits for its next quote",
+                    name, (unsigned long long)last);
 }
 
 void replay_find_uncovered(struct replay *r)
@@ -59,15 +59,23 @@ static void say_proven(struct replay_summary *out, const struct replay *r)
     const struct report_list proven = {out->proven, &out->n_proven, VERDICT_PROVEN_MAX};
     const struct policy *p = r->policy;
     char origin[84], names[128];
-    report_add(&proven, "The log %s is whole: its %llu entries hash to the checkpoint that its key "
-               "signed, and every entry is true.", printable(origin, bytes_of_str(p->log.name)),
-               (unsigned long long)out->n_entries);
-    report_add(&proven, "Its %llu hosts' keys are in TPMs of the policy's roots, by the word of %u "
-               "activators.", (unsigned long long)out->n_hosts, p->k_activators);
-    report_add(&proven, "Its %llu boots are all that those TPMs' boot counters count since each "
-               "one's first.", (unsigned long long)out->n_boots);
-    report_add(&proven, "Its %llu quotes were made one after the other, each on a head that covers "
-               "the one before: none in advance, none later.", (unsigned long long)out->n_quotes);
+    report_add(&proven,
+               "The log %s is whole: its %llu entries hash to the checkpoint that its key "
+               "signed, and every entry is true.",
+               printable(origin, bytes_of_str(p->log.name)), (unsigned long long)out->n_entries);
+    report_add(&proven,
+               "Hosts (%llu): each one's key is in a TPM of the policy's roots, by the word of at "
+               "least %u of its activators.",
+               (unsigned long long)out->n_hosts, p->k_activators);
+    report_add(&proven,
+               "Boots (%llu): these are all that the TPMs' boot counters count since each one's "
+               "first.",
+               (unsigned long long)out->n_boots);
+    report_add(
+        &proven,
+        "Quotes (%llu): each was made on a head that covers the host's quote before it: none "
+        "in advance, none later.",
+        (unsigned long long)out->n_quotes);
     list_names(names, p->models, p->n_models, r->models);
     report_add(&proven, "At every quote the models were of the policy's (%s).", names);
     list_names(names, p->codes, p->n_codes, r->codes);
@@ -90,15 +98,20 @@ static void say_not_proven(struct replay_summary *out, const struct replay *r)
     if (out->outcome == OUTCOME_FALSE)
         report_add(&list, "Anything: %.230s", out->reason);
     report_add_limits(&list);
-    report_add(&list, "When anything happened by a wall clock: only the TPMs' clocks order quotes.");
+    report_add(&list,
+               "When anything happened by a wall clock: only the TPMs' clocks order quotes.");
+    report_add(&list, "What a host did after the last quote that is here.");
     report_add(&list, "That clients met these TLS keys: each client checks that for itself.");
     if (r->test)
-        report_add(&list, "Anything about hardware: a certificate leads to a test root, as software "
+        report_add(&list,
+                   "Anything about hardware: a certificate leads to a test root, as software "
                    "TPMs have.");
     list_pcrs(pcrs, r->zero);
     if (r->zero != 0)
-        report_add(&list, "What was booted, as far as PCRs %s show it: they are zero, nothing was "
-                   "measured there; other software could have extended PCRs 13 to 15.", pcrs);
+        report_add(&list,
+                   "What was booted, as far as PCRs %s show it: they are zero, nothing was "
+                   "measured there; other software could have extended PCRs 13 to 15.",
+                   pcrs);
     if (r->gpu)
         report_add(&list, "The GPUs' firmware and memory: they are not attested.");
     list_pcrs(pcrs, r->ignored);

@@ -74,7 +74,7 @@ struct replay {
     size_t n_eks;
     struct finding *findings;
     size_t n_findings;
-    bool has_error; /* a finding of severity error */
+    bool finished;        /* findings about the log's end were made */
     bool *models, *codes; /* (the policy's): seen in a true quote */
     bool gpu, test;
     uint16_t zero, ignored; /* boot PCRs of true quotes */

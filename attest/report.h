@@ -11,9 +11,9 @@ enum { REPORT_COLUMNS = 110 };
 /* Copies at most size - 1 characters; bytes that are not printable ASCII become '?'. */
 void report_clean(char *out, size_t size, const char *text);
 
-/* Appends `text`, whose first line begins at column `first` of a line already begun, broken at spaces
- * to REPORT_COLUMNS and indented by `indent` from the second line on; ends in a newline. A word that
- * is longer than a line is cut hard. */
+/* Appends `text`, whose first line begins at column `first` of a line already begun, broken at
+ * spaces to REPORT_COLUMNS and indented by `indent` from the second line on; ends in a newline. A
+ * word that is longer than a line is cut hard. */
 void report_wrap(struct buf *out, size_t first, size_t indent, const char *text);
 
 /* The first `n` bytes as hex, then ".." if they are fewer than a hash has. `out` holds 2 * n + 3.

@@ -1,8 +1,9 @@
 /*
  * The rules of docs/FORMATS.md section 9 that judge one statement, shared by the live verifier
  * (verify.c) and the replay (replay.c). Each function is one rule or one part of it: ok when it
- * holds; ERR_UNTRUE, ERR_MALFORMED, ERR_UNSUPPORTED, ERR_LIMIT or ERR_NOT_FOUND with the reason when
- * it does not; ERR_MEMORY and ERR_IO when it could not be decided. For the files of this room only.
+ * holds; ERR_UNTRUE, ERR_MALFORMED, ERR_UNSUPPORTED, ERR_LIMIT or ERR_NOT_FOUND with the reason
+ * when it does not; ERR_MEMORY and ERR_IO when it could not be decided. For the files of this room
+ * only.
  */
 #ifndef ATTEST_RULES_H
 #define ATTEST_RULES_H
@@ -23,17 +24,17 @@ struct rule_host {
     struct tpm_name ak_name;
     struct tpm_public ak;
     struct ek_cert ek;
-    bool known;        /* a host statement was taken */
-    bool test;         /* a chain ended at a test root */
+    bool known; /* a host statement was taken */
+    bool test;  /* a chain ended at a test root */
     uint8_t root[SHA256_LEN];
-    bool *vouched;     /* (policy's n_activators): which of them have signed for this pair */
+    bool *vouched; /* (policy's n_activators): which of them have signed for this pair */
     unsigned n_vouched;
 };
 #define RULE_HOST_INIT ((struct rule_host){0})
 void rule_host_cleanup(struct rule_host *h);
 
-/* Rule 2 for one `host` statement: the AK's name, kind and attributes, the EK certificate's way to a
- * root of the policy, and what activations say. A later statement must name the same AK and EK
+/* Rule 2 for one `host` statement: the AK's name, kind and attributes, the EK certificate's way to
+ * a root of the policy, and what activations say. A later statement must name the same AK and EK
  * certificate. On failure `h` is as before. */
 struct err rule_host_add(struct rule_host *h, const struct statement *s, const struct policy *p,
                          rule_blob_source *blobs, void *context) MUST_USE;
@@ -52,7 +53,8 @@ struct err rule_quote_signature(const struct tpm_public *ak,
 struct err rule_quote(struct attested *out, const struct tpm_public *ak,
                       const struct statement_quote *q) MUST_USE;
 
-/* Rule 5, what one quote can show: extraData, kind, boot, origin, period and previous fit together. */
+/* Rule 5, what one quote can show: extraData, kind, boot, origin, period and previous fit together.
+ */
 struct err rule_context(const struct statement_quote *q, const struct attested *a,
                         enum quote_kind kind, const uint8_t boot_id[BOOT_ID_LEN],
                         const char *origin) MUST_USE;
@@ -82,11 +84,12 @@ struct rule_lanes {
     uint64_t quote_interval_s;
     uint8_t pcrs[3][SHA256_LEN]; /* 13, 14, 15 */
     size_t n_records;
-    bool gpu;                    /* the kernels record names device code */
+    bool gpu; /* the kernels record names device code */
 };
 struct err rule_lanes_read(struct rule_lanes *out, const struct statement_identity *identity,
                            struct bytes runtime_log, const struct policy *p) MUST_USE;
-/* `runtime_log`, which rule_lanes_read has taken, begins with what `before` was read from and adds to it. */
+/* `runtime_log`, which rule_lanes_read has taken, begins with what `before` was read from and adds
+ * to it. */
 struct err rule_lanes_extend(const struct rule_lanes *before, struct bytes runtime_log) MUST_USE;
 struct err rule_lanes_quoted(const struct rule_lanes *lanes,
                              const struct statement_quote *q) MUST_USE;

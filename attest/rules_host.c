@@ -1,6 +1,6 @@
 /*
- * Rule 2: whose key is this? The attestation key's public area, the endorsement certificate's way to
- * a root of the policy, and the activators' word that both are in one TPM. A genuine certificate
+ * Rule 2: whose key is this? The attestation key's public area, the endorsement certificate's way
+ * to a root of the policy, and the activators' word that both are in one TPM. A genuine certificate
  * beside a software key is what an operator can always make; only activation refutes it.
  */
 #include "attest/rules.h"
@@ -29,7 +29,8 @@ void rule_host_cleanup(struct rule_host *h)
     *h = RULE_HOST_INIT;
 }
 
-/* ECDSA P-256 with SHA-256, or RSA with a signing scheme fixed in the key; the name is SHA-256's. */
+/* ECDSA P-256 with SHA-256, or RSA with a signing scheme fixed in the key; the name is SHA-256's.
+ */
 static struct err check_ak_kind(const struct tpm_public *ak)
 {
     if (ak->name_alg != TPM_ALG_SHA256_ID)
@@ -94,8 +95,10 @@ static struct err add_ek(struct rule_host *h, const struct statement_host *s,
     if (root == NULL) {
         BUF_AUTO hex = BUF_INIT;
         buf_append_hex(&hex, bytes_of(h->root, SHA256_LEN));
-        return err_set(ERR_UNTRUE, "the endorsement certificate leads to the root %s, which the "
-                       "policy does not name", buf_str(&hex));
+        return err_set(ERR_UNTRUE,
+                       "the endorsement certificate leads to the root %s, which the "
+                       "policy does not name",
+                       buf_str(&hex));
     }
     h->test = root->test;
     return err_ok();
@@ -129,7 +132,8 @@ static bool signed_in_name_of(const struct note *note, const struct note_key *ke
     return false;
 }
 
-/* Activators that this policy does not name are no concern of it; one that it names must be right. */
+/* Activators that this policy does not name are no concern of it; one that it names must be right.
+ */
 static struct err add_activation(struct rule_host *h, const struct policy *p, struct bytes bytes)
 {
     __attribute__((cleanup(note_free))) struct note *note = malloc(sizeof *note);

@@ -1,6 +1,6 @@
 /*
- * Rules 7 and 8: what was measured. The lanes of PCRs 13 to 15 by their runtime log, the boot PCRs by
- * the values that the policy allows.
+ * Rules 7 and 8: what was measured. The lanes of PCRs 13 to 15 by their runtime log, the boot PCRs
+ * by the values that the policy allows.
  */
 #include "attest/rules.h"
 
@@ -26,7 +26,8 @@ static struct err copy_text(char *out, size_t size, struct bytes text, const cha
     return err_ok();
 }
 
-/* The model and the code by their manifests; the model's name is measured, the code's is the policy's. */
+/* The model and the code by their manifests; the model's name is measured, the code's is the
+ * policy's. */
 static struct err check_allowed(struct rule_lanes *out, const struct lanes *lanes,
                                 const struct policy *p)
 {
@@ -126,7 +127,7 @@ struct err rule_lanes_extend(const struct rule_lanes *before, struct bytes runti
     runtime_log_replay(pcrs, &log, before->n_records);
     if (memcmp(pcrs, before->pcrs, sizeof pcrs) != 0)
         return err_set(ERR_UNTRUE, "the runtime log does not continue that of the boot's earlier "
-                       "identity");
+                                   "identity");
     return err_ok();
 }
 
@@ -134,7 +135,8 @@ struct err rule_lanes_quoted(const struct rule_lanes *lanes, const struct statem
 {
     for (unsigned i = 0; i < 3; i++)
         if (memcmp(lanes->pcrs[i], q->pcrs.values[PCR_MODEL + i], SHA256_LEN) != 0)
-            return err_set(ERR_UNTRUE, "PCR %u: the runtime log does not replay to the quoted value",
+            return err_set(ERR_UNTRUE,
+                           "PCR %u: the runtime log does not replay to the quoted value",
                            PCR_MODEL + i);
     if (memcmp(lanes->spki_sha256, q->context.spki_sha256, SHA256_LEN) != 0)
         return err_set(ERR_UNTRUE,
@@ -170,7 +172,8 @@ struct err rule_boot_values(struct rule_boot_pcrs *out, const struct pcr_values 
         if (!test && (i == 4 || i >= 8))
             return err_set(ERR_UNTRUE,
                            "PCR %u is zero: nothing was measured there, which only a test root "
-                           "excuses", i);
+                           "excuses",
+                           i);
         result.zero |= (uint16_t)(1u << i);
     }
     *out = result;

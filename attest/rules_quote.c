@@ -54,9 +54,10 @@ struct err rule_context(const struct statement_quote *q, const struct attested *
         return err_set(ERR_UNTRUE, "the context is of period %llu and names no previous quote",
                        (unsigned long long)c->period);
     if (c->has_previous && c->previous_index >= c->head_size)
-        return err_set(ERR_UNTRUE, "the context's head of size %llu does not cover the previous "
-                       "quote, entry %llu", (unsigned long long)c->head_size,
-                       (unsigned long long)c->previous_index);
+        return err_set(ERR_UNTRUE,
+                       "the context's head of size %llu does not cover the previous "
+                       "quote, entry %llu",
+                       (unsigned long long)c->head_size, (unsigned long long)c->previous_index);
     return err_ok();
 }
 
@@ -75,17 +76,17 @@ static void nv_name(struct tpm_name *out, uint32_t index, uint32_t attributes)
 }
 
 /*
- * An ordinary NV index holds whatever its owner writes; only one of type counter cannot go back. The
- * certified Name commits to the type, so it must be the Name of a counter at this index with one of
- * the sets of access rights that a counter may have: who may read and increment it, and whether it is
- * the platform's. An orderly counter is none: it jumps.
+ * An ordinary NV index holds whatever its owner writes; only one of type counter cannot go back.
+ * The certified Name commits to the type, so it must be the Name of a counter at this index with
+ * one of the sets of access rights that a counter may have: who may read and increment it, and
+ * whether it is the platform's. An orderly counter is none: it jumps.
  */
 static struct err check_is_counter(struct bytes name, uint32_t index)
 {
     static const uint32_t rights[] = {
-        1u << 0 /* PPWRITE */,    1u << 1 /* OWNERWRITE */, 1u << 2 /* AUTHWRITE */,
-        1u << 16 /* PPREAD */,    1u << 17 /* OWNERREAD */, 1u << 18 /* AUTHREAD */,
-        1u << 25 /* NO_DA */,     1u << 30 /* PLATFORMCREATE */,
+        1u << 0 /* PPWRITE */, 1u << 1 /* OWNERWRITE */,      1u << 2 /* AUTHWRITE */,
+        1u << 16 /* PPREAD */, 1u << 17 /* OWNERREAD */,      1u << 18 /* AUTHREAD */,
+        1u << 25 /* NO_DA */,  1u << 30 /* PLATFORMCREATE */,
     };
     const unsigned n_rights = sizeof rights / sizeof *rights;
     for (unsigned set = 0; set < 1u << n_rights; set++) {
@@ -122,7 +123,8 @@ static struct err check_counter(const struct attested *a, const struct statement
         return err_set(ERR_UNTRUE, "%zu bytes at offset %u, not the counter's 8 bytes",
                        a->nv_contents.len, a->nv_offset);
     if (a->reset_count != b->reset_count || a->restart_count != b->restart_count)
-        return err_set(ERR_UNTRUE, "the TPM says reset %u, restart %u; the statement says %llu, %llu",
+        return err_set(ERR_UNTRUE,
+                       "the TPM says reset %u, restart %u; the statement says %llu, %llu",
                        (unsigned)a->reset_count, (unsigned)a->restart_count,
                        (unsigned long long)b->reset_count, (unsigned long long)b->restart_count);
     return check_is_counter(a->nv_name, b->counter_index);
@@ -151,10 +153,11 @@ struct err rule_counts(const struct attested *quote, const struct rule_counter *
                        uint64_t clock_ms)
 {
     if (quote->reset_count != boot->reset_count || quote->restart_count != boot->restart_count)
-        return err_set(ERR_UNTRUE, "the quote is of reset %u, restart %u; the boot statement is of "
-                       "reset %u, restart %u", (unsigned)quote->reset_count,
-                       (unsigned)quote->restart_count, (unsigned)boot->reset_count,
-                       (unsigned)boot->restart_count);
+        return err_set(ERR_UNTRUE,
+                       "the quote is of reset %u, restart %u; the boot statement is of "
+                       "reset %u, restart %u",
+                       (unsigned)quote->reset_count, (unsigned)quote->restart_count,
+                       (unsigned)boot->reset_count, (unsigned)boot->restart_count);
     if (quote->firmware != boot->firmware)
         return err_set(ERR_UNTRUE, "the TPM's firmware version changed within a boot");
     if (quote->clock_ms <= clock_ms)

@@ -19,20 +19,22 @@ struct tpm;
 struct err tpm_open(struct tpm **out, const char *tcti) MUST_USE;
 void tpm_close(struct tpm *t);
 
-/* The EK certificate from NV (RSA-2048 at 0x01C00002, else P-256 0x01C0000A, P-384 0x01C00016), DER without
- * padding. ERR_NOT_FOUND with the remedy. */
+/* The EK certificate from NV (RSA-2048 at 0x01C00002, else P-256 0x01C0000A, P-384 0x01C00016), DER
+ * without padding. ERR_NOT_FOUND with the remedy. */
 struct err tpm_ek_certificate(struct tpm *t, struct buf *der) MUST_USE;
 
-/* Flushes leftover transient objects and sessions where there is no resource manager (so one process
- * at a time may hold keys there). Then creates the attestation key (ECDSA P-256 SHA-256, restricted, primary in the endorsement
- * hierarchy, fixed template) and the EK that the certificate is for; gives the AK's TPMT_PUBLIC.
- * Once per connection. From then on an HMAC session salted with the EK authorises our commands. */
+/* Flushes leftover transient objects and sessions where there is no resource manager (so one
+ * process at a time may hold keys there). Then creates the attestation key (ECDSA P-256 SHA-256,
+ * restricted, primary in the endorsement hierarchy, fixed template) and the EK that the certificate
+ * is for; gives the AK's TPMT_PUBLIC. Once per connection. From then on an HMAC session salted with
+ * the EK authorises our commands. */
 struct err tpm_keys(struct tpm *t, struct buf *ak_public) MUST_USE;
 
 /* PCRs 0-15 of the SHA-256 bank. ERR_UNSUPPORTED when that bank is not allocated. */
 struct err tpm_pcr_read(struct tpm *t, struct pcr_values *out) MUST_USE;
 /* Extends the PCR in every allocated bank with the digest of a runtime log event. */
-struct err tpm_pcr_extend(struct tpm *t, unsigned pcr, const char *kind, struct bytes data) MUST_USE;
+struct err tpm_pcr_extend(struct tpm *t, unsigned pcr, const char *kind,
+                          struct bytes data) MUST_USE;
 
 /* TPM2_Quote over PCRs 0-15 of SHA-256; gives TPMS_ATTEST, TPMT_SIGNATURE and the values quoted
  * (read until they fit the quote's digest). */
@@ -44,7 +46,8 @@ struct err tpm_quote(struct tpm *t, struct buf *attest, struct buf *signature,
 struct err tpm_activate(struct tpm *t, struct buf *secret, struct bytes id_object,
                         struct bytes encrypted_secret) MUST_USE;
 
-/* reset and restart counts and clock now (TPM2_ReadClock; true counts come with a quote by the AK). */
+/* reset and restart counts and clock now (TPM2_ReadClock; true counts come with a quote by the AK).
+ */
 struct tpm_clock {
     uint64_t clock_ms;
     uint32_t reset_count, restart_count;

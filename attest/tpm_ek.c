@@ -38,7 +38,8 @@ static void set_policy(TPMT_PUBLIC *p, const uint8_t *policy, size_t len)
     p->authPolicy.size = (uint16_t)len;
 }
 
-/* Templates L-1, L-2 and H-3 of the profile. In the low range `unique` is zeros of the key's size. */
+/* Templates L-1, L-2 and H-3 of the profile. In the low range `unique` is zeros of the key's size.
+ */
 static void ek_template(TPM2B_PUBLIC *out, enum ek_kind kind)
 {
     *out = (TPM2B_PUBLIC){0};
@@ -58,17 +59,17 @@ static void ek_template(TPM2B_PUBLIC *out, enum ek_kind kind)
     }
     if (kind == EK_RSA_2048) {
         p->type = TPM2_ALG_RSA;
-        p->parameters.rsaDetail = (TPMS_RSA_PARMS){
-            .symmetric = aes, .scheme.scheme = TPM2_ALG_NULL, .keyBits = 2048};
+        p->parameters.rsaDetail =
+            (TPMS_RSA_PARMS){.symmetric = aes, .scheme.scheme = TPM2_ALG_NULL, .keyBits = 2048};
         p->unique.rsa.size = 256;
         return;
     }
     p->type = TPM2_ALG_ECC;
-    p->parameters.eccDetail = (TPMS_ECC_PARMS){
-        .symmetric = aes,
-        .scheme.scheme = TPM2_ALG_NULL,
-        .curveID = kind == EK_P384 ? TPM2_ECC_NIST_P384 : TPM2_ECC_NIST_P256,
-        .kdf.scheme = TPM2_ALG_NULL};
+    p->parameters.eccDetail =
+        (TPMS_ECC_PARMS){.symmetric = aes,
+                         .scheme.scheme = TPM2_ALG_NULL,
+                         .curveID = kind == EK_P384 ? TPM2_ECC_NIST_P384 : TPM2_ECC_NIST_P256,
+                         .kdf.scheme = TPM2_ALG_NULL};
     p->unique.ecc.x.size = p->unique.ecc.y.size = kind == EK_P384 ? 0 : 32;
 }
 
@@ -77,9 +78,9 @@ static uint16_t nv_chunk(struct tpm *t)
 {
     ESYS_AUTO TPMS_CAPABILITY_DATA *data = NULL;
     TSS2_RC rc;
-    TPM_REPEAT(rc, Esys_GetCapability(t->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
-                                      TPM2_CAP_TPM_PROPERTIES, TPM2_PT_NV_BUFFER_MAX, 1, NULL,
-                                      &data));
+    TPM_REPEAT(rc,
+               Esys_GetCapability(t->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
+                                  TPM2_CAP_TPM_PROPERTIES, TPM2_PT_NV_BUFFER_MAX, 1, NULL, &data));
     if (rc != TSS2_RC_SUCCESS || data->data.tpmProperties.count != 1 ||
         data->data.tpmProperties.tpmProperty[0].property != TPM2_PT_NV_BUFFER_MAX)
         return NV_CHUNK_DEFAULT;
@@ -96,8 +97,9 @@ static struct err nv_read(struct tpm *t, ESYS_TR index, struct buf *out)
     TRY(tpm_error(t, rc, "TPM2_NV_ReadPublic of the EK certificate"));
     size_t size = public_area->nvPublic.dataSize;
     if (size > EK_CERTIFICATE_MAX)
-        return err_set(ERR_LIMIT, "TPM %s: the EK certificate's index holds %zu bytes, more than %d",
-                       t->name, size, EK_CERTIFICATE_MAX);
+        return err_set(ERR_LIMIT,
+                       "TPM %s: the EK certificate's index holds %zu bytes, more than %d", t->name,
+                       size, EK_CERTIFICATE_MAX);
     uint16_t chunk = nv_chunk(t);
     while (out->len < size) {
         ESYS_AUTO TPM2B_MAX_NV_BUFFER *part = NULL;
@@ -286,9 +288,10 @@ static struct err ek_authorisation(struct tpm *t, ESYS_TR *out)
     return err_ok();
 }
 
-/* The TPM names a parameter as the fault: what the challenger sent is not for it, or not a credential.
- * Every other code is trouble with the TPM itself, but one: libtpms answers FAILURE to a secret that
- * does not decrypt, and goes on; a TPM that really failed takes no further command. */
+/* The TPM names a parameter as the fault: what the challenger sent is not for it, or not a
+ * credential. Every other code is trouble with the TPM itself, but one: libtpms answers FAILURE to
+ * a secret that does not decrypt, and goes on; a TPM that really failed takes no further command.
+ */
 static bool credential_refused(struct tpm *t, TSS2_RC rc)
 {
     TSS2_RC code = tpm_base_code(rc);

@@ -14,12 +14,12 @@
 struct tpm {
     ESYS_CONTEXT *esys;
     TSS2_TCTI_CONTEXT *tcti;
-    char name[256];         /* the TCTI string, for messages */
-    bool managed;           /* a resource manager keeps our handles apart from others' */
-    ESYS_TR ak, ek;         /* ESYS_TR_NONE until tpm_keys */
-    bool ek_is_persistent;  /* found at its handle, not made by us */
-    bool ek_needs_policy;   /* low-range templates: PolicySecret of the endorsement hierarchy */
-    ESYS_TR session;        /* HMAC, salted with the EK; ESYS_TR_NONE until tpm_keys */
+    char name[256];        /* the TCTI string, for messages */
+    bool managed;          /* a resource manager keeps our handles apart from others' */
+    ESYS_TR ak, ek;        /* ESYS_TR_NONE until tpm_keys */
+    bool ek_is_persistent; /* found at its handle, not made by us */
+    bool ek_needs_policy;  /* low-range templates: PolicySecret of the endorsement hierarchy */
+    ESYS_TR session;       /* HMAC, salted with the EK; ESYS_TR_NONE until tpm_keys */
     struct tpm_public ak_public;
 };
 

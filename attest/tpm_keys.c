@@ -1,6 +1,7 @@
 /*
- * The attestation key: a restricted ECDSA P-256 key, primary in the endorsement hierarchy (elsewhere
- * the TPM obfuscates its reset counts). The template is fixed, so every start gets the same key.
+ * The attestation key: a restricted ECDSA P-256 key, primary in the endorsement hierarchy
+ * (elsewhere the TPM obfuscates its reset counts). The template is fixed, so every start gets the
+ * same key.
  */
 #include "attest/tpm_internal.h"
 
@@ -18,8 +19,7 @@ static const TPM2B_PUBLIC AK_TEMPLATE = {
             .parameters.eccDetail =
                 {
                     .symmetric.algorithm = TPM2_ALG_NULL,
-                    .scheme = {.scheme = TPM2_ALG_ECDSA,
-                               .details.ecdsa.hashAlg = TPM2_ALG_SHA256},
+                    .scheme = {.scheme = TPM2_ALG_ECDSA, .details.ecdsa.hashAlg = TPM2_ALG_SHA256},
                     .curveID = TPM2_ECC_NIST_P256,
                     .kdf.scheme = TPM2_ALG_NULL,
                 },
@@ -30,8 +30,7 @@ struct err tpm_marshal_public(struct buf *out, const TPM2B_PUBLIC *public_area)
 {
     uint8_t bytes[sizeof(TPMT_PUBLIC)];
     size_t len = 0;
-    TSS2_RC rc =
-        Tss2_MU_TPMT_PUBLIC_Marshal(&public_area->publicArea, bytes, sizeof bytes, &len);
+    TSS2_RC rc = Tss2_MU_TPMT_PUBLIC_Marshal(&public_area->publicArea, bytes, sizeof bytes, &len);
     if (rc != TSS2_RC_SUCCESS)
         return err_set(ERR_IO, "the TPM's public area cannot be encoded: %s", Tss2_RC_Decode(rc));
     buf_append(out, bytes, len);
@@ -68,8 +67,8 @@ static struct err create_ak(struct tpm *t, struct buf *ak_public)
     return err_ok();
 }
 
-/* With the salt encrypted to the EK, whoever sits on the bus can neither change what our commands say
- * nor read an activated credential. */
+/* With the salt encrypted to the EK, whoever sits on the bus can neither change what our commands
+ * say nor read an activated credential. */
 static struct err start_session(struct tpm *t)
 {
     const TPMT_SYM_DEF aes = {

@@ -8,15 +8,15 @@
 
 enum { COUNTER_LEN = 8 };
 
-static const TPMA_NV COUNTER_ATTRIBUTES =
-    TPM2_NT_COUNTER << TPMA_NV_TPM2_NT_SHIFT | TPMA_NV_OWNERWRITE | TPMA_NV_OWNERREAD |
-    TPMA_NV_AUTHREAD | TPMA_NV_NO_DA;
+static const TPMA_NV COUNTER_ATTRIBUTES = TPM2_NT_COUNTER << TPMA_NV_TPM2_NT_SHIFT |
+                                          TPMA_NV_OWNERWRITE | TPMA_NV_OWNERREAD |
+                                          TPMA_NV_AUTHREAD | TPMA_NV_NO_DA;
 
 struct err tpm_nv_open(struct tpm *t, uint32_t index, ESYS_TR *out)
 {
     TSS2_RC rc;
-    TPM_REPEAT(rc, Esys_TR_FromTPMPublic(t->esys, index, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
-                                         out));
+    TPM_REPEAT(
+        rc, Esys_TR_FromTPMPublic(t->esys, index, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, out));
     if (tpm_base_code(rc) == TPM2_RC_HANDLE)
         return err_set(ERR_NOT_FOUND, "TPM %s has no NV index 0x%08x", t->name, index);
     return tpm_error(t, rc, "TPM2_NV_ReadPublic");

@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum {
-    PCR_READS_MAX = 32,   /* a TPM gives up to 8 values a call; ours are 16 */
+    PCR_READS_MAX = 32, /* a TPM gives up to 8 values a call; ours are 16 */
     QUOTE_ATTEMPTS_MAX = 5,
 };
 

@@ -114,9 +114,9 @@ static struct err check_previous(const struct bundle *b)
         return err_set(ERR_UNTRUE, "live quote: its `previous` is not the logged quote, entry %llu",
                        (unsigned long long)logged->index);
     if (live->period == 0 || live->period - 1 != bundle_logged(b)->context.period)
-        return err_set(ERR_UNTRUE, "live quote: period %llu does not follow the logged quote's %llu",
-                       (unsigned long long)live->period,
-                       (unsigned long long)bundle_logged(b)->context.period);
+        return err_set(
+            ERR_UNTRUE, "live quote: period %llu does not follow the logged quote's %llu",
+            (unsigned long long)live->period, (unsigned long long)bundle_logged(b)->context.period);
     return err_ok();
 }
 
@@ -127,9 +127,9 @@ static struct err rule_5_context(struct check *c)
     const char *origin = b->policy->log.name;
     TRY(err_context(rule_context(bundle_live(b), &b->live_attest, QUOTE_DEMAND, boot_id, origin),
                     "live quote"));
-    TRY(err_context(rule_context(bundle_logged(b), &b->logged_attest, QUOTE_PERIODIC, boot_id,
-                                 origin),
-                    "logged quote"));
+    TRY(err_context(
+        rule_context(bundle_logged(b), &b->logged_attest, QUOTE_PERIODIC, boot_id, origin),
+        "logged quote"));
     if (memcmp(bundle_identity(b)->boot_id, boot_id, BOOT_ID_LEN) != 0)
         return err_set(ERR_UNTRUE, "the identity statement is of another boot");
     TRY(check_nonce(c));
@@ -149,7 +149,8 @@ static struct err rule_6_counters(struct check *c)
     TRY(err_context(rule_counts(&b->live_attest, &b->counter, b->logged_attest.clock_ms),
                     "live quote"));
     if (b->logged_attest.safe != 1 || b->live_attest.safe != 1)
-        return err_set(ERR_UNTRUE, "the TPM says that its clock is not safe: it lost power without "
+        return err_set(ERR_UNTRUE,
+                       "the TPM says that its clock is not safe: it lost power without "
                        "a shutdown and may have gone back; within 70 minutes it is safe again");
     char up[32];
     fact(c, "boot %llu of this TPM's counter, reset %u, restart %u, %s after the boot statement",
@@ -211,7 +212,7 @@ static struct err rule_11_tls(struct check *c)
 {
     if (memcmp(c->in->peer_spki_sha256, c->b.lanes.spki_sha256, SHA256_LEN) != 0)
         return err_set(ERR_UNTRUE, "the peer's TLS key is not the one that was measured: somebody "
-                       "else answers, or the host has a new key");
+                                   "else answers, or the host has a new key");
     char spki[32];
     fact(c, "the peer's key %s is the attested one", report_short(spki, c->b.lanes.spki_sha256, 8));
     return err_ok();
@@ -223,12 +224,10 @@ static const struct {
     const char *code;
     struct err (*check)(struct check *c);
 } rules[N_RULES] = {
-    {"PARSE", rule_1_parse}, {"AK", rule_2_ak},
-    {"SIGNATURE", rule_3_signature}, {"QUOTE", rule_4_quote},
-    {"CONTEXT", rule_5_context}, {"COUNTERS", rule_6_counters},
-    {"LANES", rule_7_lanes}, {"BOOT", rule_8_boot},
-    {"RELEASE", NULL}, {"LOG", rule_10_log},
-    {"TLS", rule_11_tls}, {"VERDICT", NULL},
+    {"PARSE", rule_1_parse}, {"AK", rule_2_ak},           {"SIGNATURE", rule_3_signature},
+    {"QUOTE", rule_4_quote}, {"CONTEXT", rule_5_context}, {"COUNTERS", rule_6_counters},
+    {"LANES", rule_7_lanes}, {"BOOT", rule_8_boot},       {"RELEASE", NULL},
+    {"LOG", rule_10_log},    {"TLS", rule_11_tls},        {"VERDICT", NULL},
 };
 
 static void start_verdict(struct verdict *v)

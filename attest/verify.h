@@ -1,7 +1,7 @@
 /*
- * The verifier of one host, live (docs/FORMATS.md section 9): the rules in their order, a line each,
- * fail closed. Pure: no network, no clock, no TSS; the caller brings evidence, nonce, peer key and,
- * when it ran one, the outcome of a live activation.
+ * The verifier of one host, live (docs/FORMATS.md section 9): the rules in their order, a line
+ * each, fail closed. Pure: no network, no clock, no TSS; the caller brings evidence, nonce, peer
+ * key and, when it ran one, the outcome of a live activation.
  */
 #ifndef ATTEST_VERIFY_H
 #define ATTEST_VERIFY_H
@@ -24,10 +24,11 @@ enum outcome { OUTCOME_FALSE = 0, OUTCOME_TRUE, OUTCOME_NOT_A_PROOF };
 struct verdict {
     struct rule_result rules[N_RULES]; /* rules[0] is rule 1 */
     enum outcome outcome;
-    bool test;                /* rests on a test root */
-    char proven[VERDICT_PROVEN_MAX][256]; /* sentences: what is proven; none unless rules 1 to 11 hold */
+    bool test; /* rests on a test root */
+    char proven[VERDICT_PROVEN_MAX]
+               [256]; /* sentences: what is proven; none unless rules 1 to 11 hold */
     size_t n_proven;
-    char not_proven[VERDICT_NOT_PROVEN_MAX][256]; /* and what is not */
+    char not_proven[VERDICT_NOT_PROVEN_MAX][256];
     size_t n_not_proven;
 };
 
@@ -53,14 +54,16 @@ struct verify_input {
     const struct activation_target *activated;
 };
 
-/* Always fills the verdict; fails only for reasons outside the evidence (memory), and then every rule
- * from the one at which it failed is `not checked` and the outcome is false. All texts are printable
- * ASCII. With an outcome of "not a proof", rule 12 is false and says which PCRs the policy ignores. */
+/* Always fills the verdict; fails only for reasons outside the evidence (memory), and then every
+ * rule from the one at which it failed is `not checked` and the outcome is false. All texts are
+ * printable ASCII. With an outcome of "not a proof", rule 12 is false and says which PCRs the
+ * policy ignores. */
 struct err verify_evidence(struct verdict *out, const struct verify_input *in) MUST_USE;
 
 /* One line per rule, then what is proven, what is not, and the verdict, for a terminal. */
 void verdict_print(struct buf *out, const struct verdict *v);
-/* {"rules":[{"rule":1,"code":..,"status":..,"text":..}],"outcome":"true|false|not-a-proof","test":..,...} */
+/* {"rules":[{"rule":1,"code":..,"status":..,"text":..}],"outcome":"true|false|not-a-proof","test":..,...}
+ */
 void verdict_json(struct buf *out, const struct verdict *v);
 
 #endif

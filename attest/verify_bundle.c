@@ -72,7 +72,8 @@ static struct err check_kinds(struct bundle *b)
         if (b->statements[i].kind == STATEMENT_STOP)
             return err_set(ERR_UNTRUE, "a stop statement: the host has announced that it stops");
         if (!tpm_name_equal(&b->statements[i].ak_name, &b->live.ak_name))
-            return err_set(ERR_UNTRUE, "entry %llu is of another attestation key than the live quote",
+            return err_set(ERR_UNTRUE,
+                           "entry %llu is of another attestation key than the live quote",
                            (unsigned long long)b->evidence->statements[i].index);
     }
     if (n_hosts == 0)

@@ -1,7 +1,8 @@
 /*
- * Rule 10: the log. What the bundle shows is in the log that the policy and PCR 15 name; each quote was
- * made on a head of that same log which covers everything that the quote rests on; the logged quote
- * is young. Without the coverage a quote could be made in advance, or for a log shown to nobody.
+ * Rule 10: the log. What the bundle shows is in the log that the policy and PCR 15 name; each quote
+ * was made on a head of that same log which covers everything that the quote rests on; the logged
+ * quote is young. Without the coverage a quote could be made in advance, or for a log shown to
+ * nobody.
  */
 #include "attest/verify_bundle.h"
 
@@ -89,8 +90,10 @@ static struct err check_age(const struct bundle *b)
 {
     uint64_t age_ms = b->live_attest.clock_ms - b->logged_attest.clock_ms;
     if (age_ms > b->policy->max_age_s * 1000)
-        return err_set(ERR_UNTRUE, "the logged quote is %llu s old by the TPM's clock; the policy "
-                       "allows %llu s", (unsigned long long)(age_ms / 1000),
+        return err_set(ERR_UNTRUE,
+                       "the logged quote is %llu s old by the TPM's clock; the policy "
+                       "allows %llu s",
+                       (unsigned long long)(age_ms / 1000),
                        (unsigned long long)b->policy->max_age_s);
     return err_ok();
 }

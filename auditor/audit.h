@@ -1,6 +1,6 @@
 /*
- * One audit: a log file, replayed under a policy from its first entry to its newest checkpoint, with
- * everything that was found on the way.
+ * One audit: a log file, replayed under a policy from its first entry to its newest checkpoint,
+ * with everything that was found on the way.
  */
 #ifndef AUDITOR_AUDIT_H
 #define AUDITOR_AUDIT_H

@@ -44,11 +44,10 @@ void audit_json_free(struct audit_json *j)
 
 void audit_json_entry(struct audit_json *j, const struct replay_line *line)
 {
-    must_append(j->entries,
-                json_pack("{s:I,s:s,s:s,s:b,s:s,s:s}", "index", (json_int_t)line->index, "kind",
-                          line->parsed ? statement_kind_name(line->kind) : "", "host", line->host,
-                          "true", (int)(line->status == RULE_TRUE), "rule", line->code, "text",
-                          line->text));
+    must_append(j->entries, json_pack("{s:I,s:s,s:s,s:b,s:s,s:s}", "index", (json_int_t)line->index,
+                                      "kind", line->parsed ? statement_kind_name(line->kind) : "",
+                                      "host", line->host, "true", (int)(line->status == RULE_TRUE),
+                                      "rule", line->code, "text", line->text));
 }
 
 static json_t *findings(const struct replay_summary *s)
@@ -56,10 +55,9 @@ static json_t *findings(const struct replay_summary *s)
     static const char *const names[] = {"note", "warning", "error"};
     json_t *list = must(json_array());
     for (size_t i = 0; i < s->n_findings; i++)
-        must_append(list, json_pack("{s:s,s:s,s:I,s:s}", "severity",
-                                    names[s->findings[i].severity], "code", s->findings[i].code,
-                                    "entry", (json_int_t)s->findings[i].index, "text",
-                                    s->findings[i].text));
+        must_append(list, json_pack("{s:s,s:s,s:I,s:s}", "severity", names[s->findings[i].severity],
+                                    "code", s->findings[i].code, "entry",
+                                    (json_int_t)s->findings[i].index, "text", s->findings[i].text));
     return list;
 }
 

@@ -41,12 +41,12 @@ static const char *severity_name(enum finding_severity severity)
 
 static void append_findings(struct buf *out, const struct replay_summary *s)
 {
-    const size_t column = 42;
+    const size_t column = 41;
     if (s->n_findings > 0)
         buf_append_str(out, "\nFindings\n");
     for (size_t i = 0; i < s->n_findings; i++) {
         const struct finding *f = &s->findings[i];
-        buf_printf(out, "  %-7s  %-12s  entry %-10llu  ", severity_name(f->severity), f->code,
+        buf_printf(out, "  %-7s  %-12s  entry %-8llu  ", severity_name(f->severity), f->code,
                    (unsigned long long)f->index);
         report_wrap(out, column, column, f->text);
     }
@@ -84,8 +84,9 @@ void audit_text_end(struct buf *out, const struct audit *a, bool quiet)
         return;
     }
     append_findings(out, s);
-    append_sentences(out, s->outcome == OUTCOME_TRUE ? "Proven"
-                                                     : "Would be proven, if the policy ignored no PCR",
+    append_sentences(out,
+                     s->outcome == OUTCOME_TRUE ? "Proven"
+                                                : "Would be proven, if the policy ignored no PCR",
                      "+", s->proven, s->n_proven);
     append_sentences(out, "Not proven", "-", s->not_proven, s->n_not_proven);
     buf_printf(out, "\nEntries: %llu, true: %llu; hosts: %llu, boots: %llu, quotes: %llu\n",

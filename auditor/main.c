@@ -1,6 +1,6 @@
 /*
- * blindllama-audit: judges a copy of a log, offline. It reads two files, writes to the terminal, and
- * opens no socket. Exit codes: 0 true, 1 false, 2 could not check.
+ * blindllama-audit: judges a copy of a log, offline. It reads two files, writes to the terminal,
+ * and opens no socket. Exit codes: 0 true, 1 false, 2 could not check.
  */
 #include <argp.h>
 #include <stdio.h>
@@ -110,11 +110,16 @@ static int print_end(struct output *o, const struct audit *a)
 static int run_replay(int argc, char **argv)
 {
     static const struct argp argp = {
-        replay_options, parse_replay, "LOG.db",
-        "Replays the log from its first entry: tree, checkpoints, blobs, then every statement by the "
+        replay_options,
+        parse_replay,
+        "LOG.db",
+        "Replays the log from its first entry: tree, checkpoints, blobs, then every statement by "
+        "the "
         "rules of docs/FORMATS.md section 9.\v"
         "Exit codes: 0 true, 1 false or not a proof, 2 could not check.",
-        NULL, NULL, NULL};
+        NULL,
+        NULL,
+        NULL};
     struct options options = {0};
     argp_parse(&argp, argc, argv, 0, NULL, &options);
     __attribute__((cleanup(audit_cleanup))) struct audit a = AUDIT_INIT;
@@ -167,11 +172,15 @@ static error_t parse_command(int key, char *arg, struct argp_state *state)
 
 int main(int argc, char **argv)
 {
-    static const struct argp argp = {
-        NULL, parse_command, "COMMAND ...",
-        "Judges a copy of a log, offline.\v"
-        "Commands:\n  replay LOG.db --policy FILE   replay a whole log ('replay --help' for more)\n",
-        NULL, NULL, NULL};
+    static const struct argp argp = {NULL,
+                                     parse_command,
+                                     "COMMAND ...",
+                                     "Judges a copy of a log, offline.\v"
+                                     "Commands:\n  replay LOG.db --policy FILE   replay a whole "
+                                     "log ('replay --help' for more)\n",
+                                     NULL,
+                                     NULL,
+                                     NULL};
     argp_err_exit_status = EXIT_COULD_NOT_CHECK;
     struct command_line line = {0};
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &line);

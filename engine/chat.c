@@ -142,8 +142,7 @@ static struct err copy_messages(const json_t *messages, json_t *out)
     return err_ok();
 }
 
-static struct err encode_rendered(const struct engine *e, const struct rendered *r,
-                                  struct buf *out)
+static struct err encode_rendered(const struct engine *e, const struct rendered *r, struct buf *out)
 {
     struct text_span *spans = calloc(r->n_segments + 1, sizeof *spans);
     if (spans == NULL)

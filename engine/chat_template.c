@@ -81,7 +81,8 @@ static struct err bind_variables(struct jinja *j, const json_t *variables)
     json_t *object = (json_t *)(uintptr_t)variables;
     const char *key = NULL;
     json_t *json = NULL;
-    json_object_foreach (object, key, json) {
+    json_object_foreach(object, key, json)
+    {
         struct jinja_value value;
         TRY(jinja_from_json(&j->arena, &value, json, !is_users(key)));
         if (strcmp(key, "messages") == 0)

@@ -47,7 +47,8 @@ void rendered_cleanup(struct rendered *r); /* zeroes the text first */
  * replacing keep what the template wrote trusted. The role names system, user, assistant, tool and
  * developer and everything else are trusted. `now` is what strftime_now sees (UTC). ERR_USAGE when
  * the template calls raise_exception (its text is the message) or does what Jinja refuses, such as
- * an attribute of an undefined value (with the line); ERR_LIMIT when it exceeds its bounds. A
+ * an attribute of an undefined value (with the line); ERR_LIMIT when it exceeds its bounds. Such a
+ * message may quote the conversation: it is for the one who asked, never for a log. A
  * template may be rendered by several threads at once; `variables` is only read. */
 struct err chat_template_render(const struct chat_template *t, struct rendered *out,
                                 const json_t *variables, int64_t now) MUST_USE;

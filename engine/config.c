@@ -47,9 +47,12 @@ static const struct field_rule rules[] = {
 };
 
 static const struct field_rule scaling_rules[] = {
-    {"rope_type", FIELD_READ, NULL},        {"type", FIELD_READ, NULL},
-    {"rope_theta", FIELD_READ, NULL},       {"factor", FIELD_READ, NULL},
-    {"low_freq_factor", FIELD_READ, NULL},  {"high_freq_factor", FIELD_READ, NULL},
+    {"rope_type", FIELD_READ, NULL},
+    {"type", FIELD_READ, NULL},
+    {"rope_theta", FIELD_READ, NULL},
+    {"factor", FIELD_READ, NULL},
+    {"low_freq_factor", FIELD_READ, NULL},
+    {"high_freq_factor", FIELD_READ, NULL},
     {"original_max_position_embeddings", FIELD_READ, NULL},
     {"partial_rotary_factor", FIELD_MUST_BE, "1.0|null"},
 };

@@ -65,19 +65,19 @@ const struct engine_info *engine_info(const struct engine *e);
 /* Sampling and stopping. engine_params_default() gives the model's own defaults
  * (generation_config.json). */
 struct engine_params {
-    float temperature;        /* 0: greedy */
-    float top_p, min_p;       /* 1 and 0: off */
-    unsigned top_k;           /* 0: off */
+    float temperature;                         /* 0: greedy */
+    float top_p, min_p;                        /* 1 and 0: off */
+    unsigned top_k;                            /* 0: off */
     float presence_penalty, frequency_penalty; /* 0: off */
-    float repetition_penalty; /* 1: off */
-    bool has_seed;            /* else one is drawn */
+    float repetition_penalty;                  /* 1: off */
+    bool has_seed;                             /* else one is drawn */
     uint64_t seed;
-    unsigned choice;          /* index among the choices of one request: part of the random key */
-    unsigned max_tokens;      /* 0: as many as the context holds */
-    unsigned n_logprobs;      /* alternatives to report, 0 to 20 */
+    unsigned choice;     /* index among the choices of one request: part of the random key */
+    unsigned max_tokens; /* 0: as many as the context holds */
+    unsigned n_logprobs; /* alternatives to report, 0 to 20 */
     bool logprobs;
-    const char *const *stop;  /* stop strings, borrowed for the call of engine_submit */
-    size_t n_stop;            /* at most 16, each 1 to 256 bytes */
+    const char *const *stop; /* stop strings, borrowed for the call of engine_submit */
+    size_t n_stop;           /* at most 16, each 1 to 256 bytes */
     bool ignore_eos;
 };
 void engine_params_default(const struct engine *e, struct engine_params *out);
@@ -93,8 +93,8 @@ struct err engine_text_tokens(const struct engine *e, struct bytes text, struct 
 
 enum engine_finish {
     ENGINE_UNFINISHED,
-    ENGINE_STOP,      /* an EOS token or a stop string */
-    ENGINE_LENGTH,    /* max_tokens, or the context is full */
+    ENGINE_STOP,   /* an EOS token or a stop string */
+    ENGINE_LENGTH, /* max_tokens, or the context is full */
     ENGINE_CANCELLED,
     ENGINE_FAILED,
 };
@@ -105,13 +105,14 @@ struct engine_logprob {
 };
 
 struct engine_event {
-    struct bytes text;  /* new whole UTF-8 characters; may be empty; never part of a stop string */
-    bool has_token;     /* one token was sampled in this event */
+    struct bytes text; /* new whole UTF-8 characters; may be empty; never part of a stop string */
+    bool has_token;    /* one token was sampled in this event */
     struct engine_logprob token;
     const struct engine_logprob *top; /* n_top alternatives, best first */
     size_t n_top;
-    enum engine_finish finish; /* set in the request's last event, its only one without a successor */
-    const char *error;         /* with ENGINE_FAILED */
+    enum engine_finish
+        finish;        /* set in the request's last event, its only one without a successor */
+    const char *error; /* with ENGINE_FAILED */
     unsigned n_prompt, n_generated; /* tokens so far */
     uint64_t seed;                  /* the one used */
 };
@@ -146,7 +147,8 @@ struct engine_stats {
 void engine_stats(struct engine *e, struct engine_stats *out);
 
 /* The logits of every position of `tokens` as one prompt: float, (n_tokens, vocab_size), row by
- * row. For tests and comparison with other implementations; not while engine_start's thread runs. */
+ * row. For tests and comparison with other implementations; not while engine_start's thread runs.
+ */
 struct err engine_logits(struct engine *e, const uint32_t *tokens, size_t n_tokens,
                          float *out) MUST_USE;
 

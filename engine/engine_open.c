@@ -1,4 +1,5 @@
-/* Opening a model folder: settings first, then sizes, then the weights, then the memory to work in. */
+/* Opening a model folder: settings first, then sizes, then the weights, then the memory to work in.
+ */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,9 +95,8 @@ static struct err check_memory(const struct engine *e, size_t n_pages)
 {
     const struct engine_options *o = &e->options;
     uint64_t kv = kv_page_size(&e->config) * n_pages;
-    uint64_t work =
-        model_memory_size(&e->config, o->n_threads, o->token_budget, o->max_context) +
-        engine_logits_size(e);
+    uint64_t work = model_memory_size(&e->config, o->n_threads, o->token_budget, o->max_context) +
+                    engine_logits_size(e);
     uint64_t have = memory_available(), need = 0;
     bool overflow = __builtin_add_overflow(e->shards.total_size, kv, &need) ||
                     __builtin_add_overflow(need, work, &need);

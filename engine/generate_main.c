@@ -57,47 +57,50 @@ struct arguments {
     bool json;
 };
 
+/* Where the text of an option goes; NULL for those that are more than one text. */
+static const char **place_of(struct arguments *a, int key)
+{
+    switch (key) {
+    case KEY_MODEL:
+        return &a->model;
+    case KEY_PROMPT:
+        return &a->prompt;
+    case KEY_PROMPT_IDS:
+        return &a->prompt_ids;
+    case KEY_CHAT:
+        return &a->chat;
+    case KEY_MAX_TOKENS:
+        return &a->max_tokens;
+    case KEY_SEED:
+        return &a->seed;
+    case KEY_TEMPERATURE:
+        return &a->temperature;
+    case KEY_TOP_P:
+        return &a->top_p;
+    case KEY_TOP_K:
+        return &a->top_k;
+    case KEY_THREADS:
+        return &a->threads;
+    case KEY_LOGITS_OUT:
+        return &a->logits_out;
+    default:
+        return NULL;
+    }
+}
+
 static error_t parse_option(int key, char *value, struct argp_state *state)
 {
     struct arguments *a = state->input;
+    const char **place = place_of(a, key);
+    if (place != NULL) {
+        *place = value;
+        return 0;
+    }
     switch (key) {
-    case KEY_MODEL:
-        a->model = value;
-        return 0;
-    case KEY_PROMPT:
-        a->prompt = value;
-        return 0;
-    case KEY_PROMPT_IDS:
-        a->prompt_ids = value;
-        return 0;
-    case KEY_CHAT:
-        a->chat = value;
-        return 0;
-    case KEY_MAX_TOKENS:
-        a->max_tokens = value;
-        return 0;
-    case KEY_SEED:
-        a->seed = value;
-        return 0;
-    case KEY_TEMPERATURE:
-        a->temperature = value;
-        return 0;
-    case KEY_TOP_P:
-        a->top_p = value;
-        return 0;
-    case KEY_TOP_K:
-        a->top_k = value;
-        return 0;
     case KEY_STOP:
         if (a->n_stop == ENGINE_STOP_MAX)
             argp_error(state, "at most %d --stop are allowed", ENGINE_STOP_MAX);
         a->stop[a->n_stop++] = value;
-        return 0;
-    case KEY_THREADS:
-        a->threads = value;
-        return 0;
-    case KEY_LOGITS_OUT:
-        a->logits_out = value;
         return 0;
     case KEY_JSON:
         a->json = true;
@@ -244,10 +247,9 @@ static struct err print_json(const struct answer *a, const uint32_t *prompt, siz
     json_t *prompt_ids = json_array();
     for (size_t i = 0; i < n_prompt; i++)
         json_array_append_new(prompt_ids, json_integer(prompt[i]));
-    json_t *root =
-        json_pack("{s:o, s:O, s:s#, s:s}", "prompt_ids", prompt_ids, "ids", a->ids, "text",
-                  a->text.len > 0 ? (const char *)a->text.data : "", (int)a->text.len, "finish",
-                  finishes[a->finish]);
+    json_t *root = json_pack("{s:o, s:O, s:s#, s:s}", "prompt_ids", prompt_ids, "ids", a->ids,
+                             "text", a->text.len > 0 ? (const char *)a->text.data : "",
+                             (int)a->text.len, "finish", finishes[a->finish]);
     /* A seed has 64 bits, more than JSON numbers carry everywhere: as text. */
     char seed[24];
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)a->seed);
@@ -289,8 +291,8 @@ static struct err open_and_run(const struct arguments *a)
     struct engine_options options = {.n_threads = (unsigned)n_threads, .max_requests = 1};
     struct engine *e = NULL;
     TRY(engine_open(&e, a->model, &options));
-    struct answer answer __attribute__((cleanup(answer_cleanup))) = {.json = a->json,
-                                                                     .ids = json_array()};
+    struct answer answer
+        __attribute__((cleanup(answer_cleanup))) = {.json = a->json, .ids = json_array()};
     struct err err = run(a, e, &answer);
     engine_free(e);
     return err;
@@ -298,8 +300,8 @@ static struct err open_and_run(const struct arguments *a)
 
 int main(int argc, char **argv)
 {
-    static const struct argp argp = {option_list, parse_option, NULL,
-                                     "Run one prompt through a model.", NULL, NULL, NULL};
+    static const struct argp argp = {
+        option_list, parse_option, NULL, "Run one prompt through a model.", NULL, NULL, NULL};
     struct arguments arguments = {0};
     argp_err_exit_status = EXIT_USAGE;
     argp_parse(&argp, argc, argv, 0, NULL, &arguments);

@@ -127,8 +127,8 @@ struct err jinja_item(struct jinja *j, const struct jinja_value *object,
             return err_ok();
         }
     }
-    bool indexed = object->kind == JINJA_LIST || object->kind == JINJA_TUPLE ||
-                   object->kind == JINJA_STRING;
+    bool indexed =
+        object->kind == JINJA_LIST || object->kind == JINJA_TUPLE || object->kind == JINJA_STRING;
     if (indexed && (key->kind == JINJA_INT || key->kind == JINJA_BOOL))
         return index_of(j, object, key->kind == JINJA_INT ? key->as.integer : key->as.boolean, out);
     if (key->kind == JINJA_STRING)
@@ -185,8 +185,7 @@ static struct err slice_string(struct jinja *j, const struct jinja_value *object
     if (step == 1 || count <= 1) {
         size_t from = jinja_char_place(s, (size_t)start);
         struct bytes rest = bytes_of(s.data + from, s.len - from);
-        return jinja_substring(&j->arena, out, object, from,
-                               jinja_char_place(rest, (size_t)count));
+        return jinja_substring(&j->arena, out, object, from, jinja_char_place(rest, (size_t)count));
     }
     size_t *places = NULL;
     JINJA_TEXT text = {0};

@@ -118,6 +118,7 @@ const struct jinja_builtin *jinja_find_in(const struct jinja_builtin *table, str
 
 /* Parses a source with normalized newlines, which must outlive the tree, into `a`. ERR_MALFORMED or
  * ERR_UNSUPPORTED with the line. */
-struct err jinja_parse(struct jinja_arena *a, struct jinja_node **out, struct bytes source) MUST_USE;
+struct err jinja_parse(struct jinja_arena *a, struct jinja_node **out,
+                       struct bytes source) MUST_USE;
 
 #endif

@@ -15,8 +15,8 @@ struct err string_strip(struct jinja *j, const struct jinja_value *string,
                         const struct jinja_value *chars, bool left, bool right,
                         struct jinja_value *out) MUST_USE;
 struct err string_replace(struct jinja *j, const struct jinja_value *string,
-                          const struct jinja_value *from, const struct jinja_value *to,
-                          int64_t max, struct jinja_value *out) MUST_USE;
+                          const struct jinja_value *from, const struct jinja_value *to, int64_t max,
+                          struct jinja_value *out) MUST_USE;
 enum string_case { CASE_UPPER, CASE_LOWER, CASE_CAPITALIZE, CASE_TITLE_WORDS, CASE_TITLE_LETTERS };
 struct err string_recase(struct jinja *j, const struct jinja_value *string, enum string_case to,
                          struct jinja_value *out) MUST_USE;

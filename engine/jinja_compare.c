@@ -8,18 +8,12 @@
 const char *jinja_type_name(const struct jinja_value *v)
 {
     static const char *const names[] = {
-        [JINJA_UNDEFINED] = "Undefined",
-        [JINJA_NONE] = "NoneType",
-        [JINJA_BOOL] = "bool",
-        [JINJA_INT] = "int",
-        [JINJA_FLOAT] = "float",
-        [JINJA_STRING] = "str",
-        [JINJA_LIST] = "list",
-        [JINJA_TUPLE] = "tuple",
-        [JINJA_GENERATOR] = "generator",
-        [JINJA_DICT] = "dict",
-        [JINJA_NAMESPACE] = "namespace",
-        [JINJA_LOOP] = "loop",
+        [JINJA_UNDEFINED] = "Undefined", [JINJA_NONE] = "NoneType",
+        [JINJA_BOOL] = "bool",           [JINJA_INT] = "int",
+        [JINJA_FLOAT] = "float",         [JINJA_STRING] = "str",
+        [JINJA_LIST] = "list",           [JINJA_TUPLE] = "tuple",
+        [JINJA_GENERATOR] = "generator", [JINJA_DICT] = "dict",
+        [JINJA_NAMESPACE] = "namespace", [JINJA_LOOP] = "loop",
         [JINJA_CALLABLE] = "function",
     };
     return names[v->kind];

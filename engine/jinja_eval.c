@@ -168,8 +168,7 @@ static struct err eval_concat(struct jinja *j, const struct jinja_node *n, struc
 }
 
 /* a < b < c: each neighbouring pair, until one fails. */
-static struct err eval_compare(struct jinja *j, const struct jinja_node *n,
-                               struct jinja_value *out)
+static struct err eval_compare(struct jinja *j, const struct jinja_node *n, struct jinja_value *out)
 {
     struct jinja_value left, right;
     bool holds = true;
@@ -244,8 +243,7 @@ static struct err eval_call(struct jinja *j, const struct jinja_node *n, struct 
     return jinja_call(j, &callee, &args, out);
 }
 
-static struct err eval_builtin(struct jinja *j, const struct jinja_node *n,
-                               struct jinja_value *out)
+static struct err eval_builtin(struct jinja *j, const struct jinja_node *n, struct jinja_value *out)
 {
     struct jinja_value self;
     struct jinja_args args = {0};

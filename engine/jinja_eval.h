@@ -27,8 +27,8 @@ struct jinja {
     enum jinja_jump jump;
     uint64_t steps;
     unsigned depth, macro_depth;
-    unsigned line;         /* of the node evaluated last */
-    bool raised;           /* by raise_exception: its text is the whole message */
+    unsigned line; /* of the node evaluated last */
+    bool raised;   /* by raise_exception: its text is the whole message */
     struct jinja_value captured;
     int64_t now; /* seconds since 1970, for strftime_now */
 };

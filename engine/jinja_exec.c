@@ -113,11 +113,10 @@ static struct err exec_for(struct jinja *j, const struct jinja_node *n)
     TRY(jinja_iterate(j, &over, &items));
     if (n->b != NULL)
         TRY(keep_items(j, n, &items));
-    if (items->n == 0)
-        return exec_scope(j, n->other);
     TRY(jinja_alloc(&j->arena, &loop, sizeof *loop));
     loop->items = items;
     struct jinja_value loop_value = {.kind = JINJA_LOOP, .as.loop = loop};
+    bool completed = false;
     for (size_t i = 0; i < items->n && j->jump != JUMP_BREAK; i++) {
         loop->index = i;
         j->jump = JUMP_NONE;
@@ -126,9 +125,11 @@ static struct err exec_for(struct jinja *j, const struct jinja_node *n)
         TRY(assign(j, n->target, &items->items[i]));
         TRY(jinja_exec(j, n->body));
         j->frame = j->frame->outer;
+        completed = completed || j->jump == JUMP_NONE;
     }
     j->jump = JUMP_NONE;
-    return err_ok();
+    /* As Jinja's: else also runs when every turn ended in break or continue. */
+    return completed ? err_ok() : exec_scope(j, n->other);
 }
 
 /* {% set x %}text{% endset %} */

@@ -102,8 +102,8 @@ static struct err parse_sum(struct jinja_parser *p, struct jinja_node **out)
 
 static enum jinja_operator skip_comparison(struct jinja_parser *p)
 {
-    static const struct operator_name table[] = {{"==", OP_EQ}, {"!=", OP_NE}, {"<=", OP_LE},
-                                                 {">=", OP_GE}, {"<", OP_LT},  {">", OP_GT},
+    static const struct operator_name table[] = {{"==", OP_EQ},  {"!=", OP_NE}, {"<=", OP_LE},
+                                                 {">=", OP_GE},  {"<", OP_LT},  {">", OP_GT},
                                                  {NULL, OP_NONE}};
     enum jinja_operator op = operator_at(p, table);
     if (op != OP_NONE) {

@@ -78,7 +78,8 @@ FILTER(filter_string)
 
 FILTER(filter_default)
 {
-    bool missing = self->kind == JINJA_UNDEFINED || (flag_arg(args, 1, false) && !jinja_truth(self));
+    bool missing =
+        self->kind == JINJA_UNDEFINED || (flag_arg(args, 1, false) && !jinja_truth(self));
     *out = *self;
     if (missing && args->arg[0] != NULL)
         *out = *args->arg[0];

@@ -328,6 +328,8 @@ static size_t next_tag(const struct lexer *l)
 
 struct err jinja_lex(struct buf *tokens, struct bytes source)
 {
+    if (source.len == 0)
+        source = bytes_of_str(""); /* a pointer to count from */
     struct lexer l = {.source = source, .line = 1, .line_starts = true, .tokens = tokens};
     while (l.at < source.len) {
         size_t tag = next_tag(&l);
@@ -341,7 +343,8 @@ struct err jinja_lex(struct buf *tokens, struct bytes source)
         advance(&l, tag - l.at);
         int sign = 0;
         size_t raw = at_end ? 0 : block_word(&l, l.at, "raw", &sign);
-        if (raw > 0 && tag_end(&(struct lexer){.source = source, .at = l.at + raw}, "%}", false) > 0)
+        if (raw > 0 &&
+            tag_end(&(struct lexer){.source = source, .at = l.at + raw}, "%}", false) > 0)
             TRY(lex_raw(&l, raw));
         else if (!at_end && source.data[tag + 1] == '#')
             TRY(skip_comment(&l));

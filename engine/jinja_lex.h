@@ -1,6 +1,7 @@
 /*
  * Tokens of a template. Whitespace is handled here, as Jinja's lexer does with trim_blocks and
- * lstrip_blocks on and keep_trailing_newline off; so the parser sees only text that will be written.
+ * lstrip_blocks on and keep_trailing_newline off; so the parser sees only text that will be
+ * written.
  */
 #ifndef ENGINE_JINJA_LEX_H
 #define ENGINE_JINJA_LEX_H

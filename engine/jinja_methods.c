@@ -1,5 +1,6 @@
 /*
- * Methods of strings and dicts, as Python has them. Those that would change an object are not there.
+ * Methods of strings and dicts, as Python has them. Those that would change an object are not
+ * there.
  */
 #include "engine/jinja_builtins.h"
 
@@ -107,8 +108,7 @@ METHOD(method_split)
     if (sep_len == 0)
         return err_set(ERR_USAGE, "split's separator is empty");
     for (; max != 0; max -= max > 0) {
-        const uint8_t *found =
-            memmem(s.data + at, s.len - at, separator->as.string->data, sep_len);
+        const uint8_t *found = memmem(s.data + at, s.len - at, separator->as.string->data, sep_len);
         if (found == NULL)
             break;
         TRY(add_part(j, out->as.list, self, at, (size_t)(found - s.data)));

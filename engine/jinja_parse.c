@@ -282,9 +282,12 @@ static struct err parse_tag(struct jinja_parser *p, struct jinja_node **out)
     static const struct {
         const char *name;
         struct err (*parse)(struct jinja_parser *, struct jinja_node **);
-    } tags[] = {{"if", parse_if},       {"for", parse_for},
-                {"set", parse_set},     {"macro", parse_macro},
-                {"break", parse_jump},  {"continue", parse_jump},
+    } tags[] = {{"if", parse_if},
+                {"for", parse_for},
+                {"set", parse_set},
+                {"macro", parse_macro},
+                {"break", parse_jump},
+                {"continue", parse_jump},
                 {"generation", parse_generation}};
     if (p->at->kind != TOKEN_NAME)
         return unexpected(p, "a tag's name");

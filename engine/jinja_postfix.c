@@ -1,6 +1,6 @@
 /*
- * What follows an operand: attributes, subscripts, calls, filters and tests. Names of filters, tests
- * and methods are resolved here, so an unknown one is refused when the template is loaded.
+ * What follows an operand: attributes, subscripts, calls, filters and tests. Names of filters,
+ * tests and methods are resolved here, so an unknown one is refused when the template is loaded.
  */
 #include "engine/jinja_parser.h"
 
@@ -44,8 +44,8 @@ static struct err check_attribute(const struct jinja_parser *p, const struct jin
                                   struct bytes name)
 {
     bool loop = of->kind == NODE_NAME && bytes_equal(of->name, bytes_of_str("loop"));
-    if (loop && (bytes_equal(name, bytes_of_str("cycle")) ||
-                 bytes_equal(name, bytes_of_str("changed"))))
+    if (loop &&
+        (bytes_equal(name, bytes_of_str("cycle")) || bytes_equal(name, bytes_of_str("changed"))))
         return unsupported(p, "attribute of loop", name);
     bool called = p->at[1].kind == TOKEN_OPERATOR && bytes_equal(p->at[1].text, bytes_of_str("("));
     if (called && jinja_find_method(JINJA_STRING, name) == NULL &&

@@ -182,6 +182,14 @@ static const struct jinja_value *named(const struct jinja_args *args, const char
     return NULL;
 }
 
+/* What map and select go over: nothing for whatever is false, None and 0 too. */
+static struct err iterate_truthy(struct jinja *j, const struct jinja_value *self,
+                                 struct jinja_list **out)
+{
+    struct jinja_value nothing = JINJA_NOTHING;
+    return jinja_iterate(j, jinja_truth(self) ? self : &nothing, out);
+}
+
 /* map(attribute='a.b', default=...) or map('filter', arguments...). */
 FILTER(filter_map)
 {
@@ -192,7 +200,7 @@ FILTER(filter_map)
         return err_set(ERR_USAGE, "map needs a filter or an attribute");
     if (attribute == NULL)
         TRY(find_builtin(&args->positional[0], false, &filter));
-    TRY(jinja_iterate(j, self, &items));
+    TRY(iterate_truthy(j, self, &items));
     TRY(jinja_list_new(&j->arena, out, JINJA_GENERATOR));
     for (size_t i = 0; i < items->n; i++) {
         struct jinja_value mapped;
@@ -220,7 +228,7 @@ static struct err select_items(struct jinja *j, const struct jinja_value *self,
     size_t skip = by_attribute ? 1 : 0;
     if (args->n_positional > skip)
         TRY(find_builtin(&args->positional[skip], true, &test));
-    TRY(jinja_iterate(j, self, &items));
+    TRY(iterate_truthy(j, self, &items));
     TRY(jinja_list_new(&j->arena, out, JINJA_GENERATOR));
     for (size_t i = 0; i < items->n; i++) {
         struct jinja_value v = items->items[i];
@@ -303,10 +311,10 @@ static struct err merge_sort(struct jinja *j, struct jinja_entry *e, struct jinj
     while (a < half || b < n) {
         int order = 0;
         TRY(jinja_charge(j, 0));
-        if (a < half && b < n)
-            TRY(jinja_compare(&order, &e[a].key, &e[b].key));
-        else
+        if (a == half || b == n)
             order = a < half ? 0 : reverse ? -1 : 1;
+        else if (!jinja_equal(&e[a].key, &e[b].key))
+            TRY(jinja_compare(&order, &e[a].key, &e[b].key));
         spare[k++] = (reverse ? order >= 0 : order <= 0) ? e[a++] : e[b++];
     }
     memcpy(e, spare, n * sizeof *e);

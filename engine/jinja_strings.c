@@ -60,8 +60,8 @@ static size_t find_next(struct bytes s, size_t at, struct bytes from)
 }
 
 struct err string_replace(struct jinja *j, const struct jinja_value *string,
-                          const struct jinja_value *from, const struct jinja_value *to,
-                          int64_t max, struct jinja_value *out)
+                          const struct jinja_value *from, const struct jinja_value *to, int64_t max,
+                          struct jinja_value *out)
 {
     JINJA_TEXT text = {0};
     struct bytes s = jinja_bytes(string), old = jinja_bytes(from);
@@ -118,8 +118,8 @@ struct err string_recase(struct jinja *j, const struct jinja_value *string, enum
         utf8proc_uint8_t bytes[4];
         utf8proc_ssize_t n = utf8proc_encode_char(recase_char(c, to, first), bytes);
         TRY(jinja_text_add(&text, bytes_of(bytes, (size_t)n), trusted));
-        first = (to == CASE_TITLE_WORDS && ends_word(c)) ||
-                (to == CASE_TITLE_LETTERS && !is_cased(c));
+        first =
+            (to == CASE_TITLE_WORDS && ends_word(c)) || (to == CASE_TITLE_LETTERS && !is_cased(c));
     }
     TRY(jinja_charge(j, s.len));
     return jinja_text_take(&text, &j->arena, out);

@@ -119,8 +119,11 @@ void jinja_float_repr(char out[40], double v)
     if (exponent >= -4 && exponent < 16)
         float_fixed(out, digits, exponent, shortest[0] == '-');
     else
-        snprintf(out, 40, "%s%c%s%s" "e%c%02d", shortest[0] == '-' ? "-" : "", digits[0],
-                 n > 1 ? "." : "", digits + 1, exponent < 0 ? '-' : '+', abs(exponent));
+        snprintf(out, 40,
+                 "%s%c%s%s"
+                 "e%c%02d",
+                 shortest[0] == '-' ? "-" : "", digits[0], n > 1 ? "." : "", digits + 1,
+                 exponent < 0 ? '-' : '+', abs(exponent));
 }
 
 static struct err add_str(struct jinja_text *t, const char *text, bool trusted)

@@ -208,8 +208,8 @@ struct err jinja_dict_put(struct jinja_arena *a, struct jinja_dict *d, struct ji
 static struct err from_json(struct jinja_arena *a, struct jinja_value *out, const json_t *json,
                             bool trusted, unsigned depth);
 
-static struct err from_json_list(struct jinja_arena *a, struct jinja_value *out,
-                                 const json_t *json, bool trusted, unsigned depth)
+static struct err from_json_list(struct jinja_arena *a, struct jinja_value *out, const json_t *json,
+                                 bool trusted, unsigned depth)
 {
     struct jinja_value list;
     TRY(jinja_list_new(a, &list, JINJA_LIST));

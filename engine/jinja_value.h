@@ -1,6 +1,7 @@
 /*
  * Values of the template interpreter: what Jinja sees of Python's objects. Values live in an arena
- * that is wiped and freed as a whole when a render ends; strings from the caller's JSON are borrowed.
+ * that is wiped and freed as a whole when a render ends; strings from the caller's JSON are
+ * borrowed.
  *
  * Trust: a string knows for each of its runs of bytes whether the template (or the server) wrote it
  * or a message did. Slicing, joining and replacing keep the runs; every other operation gives a
@@ -190,15 +191,15 @@ bool jinja_is_space(int32_t c);
 size_t jinja_char_place(struct bytes s, size_t n);
 
 enum {
-    JINJA_SOURCE_MAX = 256 << 10,   /* bytes of a template */
-    JINJA_OUTPUT_MAX = 16 << 20,    /* bytes of output, and of any string on the way */
-    JINJA_MEMORY_MAX = 128 << 20,   /* bytes of values in one render */
-    JINJA_STEPS_MAX = 1000000,      /* nodes evaluated, plus one for every 64 bytes handled */
-    JINJA_DEPTH_MAX = 600,          /* nodes within nodes while evaluating */
-    JINJA_MACRO_DEPTH_MAX = 64,     /* macros within macros */
-    JINJA_NESTING_MAX = 64,         /* brackets and blocks within each other, at load */
-    JINJA_CHAIN_MAX = 64,           /* filters, subscripts and calls behind one another, at load */
-    JINJA_RANGE_MAX = 100000,       /* items of one range() */
+    JINJA_SOURCE_MAX = 256 << 10, /* bytes of a template */
+    JINJA_OUTPUT_MAX = 16 << 20,  /* bytes of output, and of any string on the way */
+    JINJA_MEMORY_MAX = 128 << 20, /* bytes of values in one render */
+    JINJA_STEPS_MAX = 1000000,    /* nodes evaluated, plus one for every 64 bytes handled */
+    JINJA_DEPTH_MAX = 600,        /* nodes within nodes while evaluating */
+    JINJA_MACRO_DEPTH_MAX = 64,   /* macros within macros */
+    JINJA_NESTING_MAX = 64,       /* brackets and blocks within each other, at load */
+    JINJA_CHAIN_MAX = 64,         /* filters, subscripts and calls behind one another, at load */
+    JINJA_RANGE_MAX = 100000,     /* items of one range() */
 };
 
 #endif

@@ -7,8 +7,8 @@
 
 uint64_t kv_page_size(const struct model_config *config)
 {
-    return (uint64_t)config->n_layers * 2 * config->n_kv_heads * KV_PAGE_TOKENS *
-           config->head_dim * sizeof(float);
+    return (uint64_t)config->n_layers * 2 * config->n_kv_heads * KV_PAGE_TOKENS * config->head_dim *
+           sizeof(float);
 }
 
 size_t kv_pages_for(size_t n_tokens)

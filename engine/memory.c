@@ -44,8 +44,7 @@ static uint64_t cgroup_left(void)
     BUF_AUTO max_path = BUF_INIT, now_path = BUF_INIT;
     uint64_t max =
         number_in_file(path_join(&max_path, buf_str(&folder), "memory.max"), "", UINT64_MAX);
-    uint64_t now =
-        number_in_file(path_join(&now_path, buf_str(&folder), "memory.current"), "", 0);
+    uint64_t now = number_in_file(path_join(&now_path, buf_str(&folder), "memory.current"), "", 0);
     if (max == UINT64_MAX)
         return UINT64_MAX;
     return max > now ? max - now : 0;

@@ -53,13 +53,19 @@ struct err model_init(struct model *m, const struct backend *backend, struct poo
     size_t len = total_floats(&s) * sizeof(float);
     void *memory = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
-        return err_set(ERR_MEMORY, "no memory for %zu bytes of activations; ask for a smaller "
-                                   "token budget or context",
+        return err_set(ERR_MEMORY,
+                       "no memory for %zu bytes of activations; ask for a smaller "
+                       "token budget or context",
                        len);
     madvise(memory, len, MADV_DONTDUMP);
     float *at = memory;
-    *m = (struct model){.backend = backend, .pool = pool, .config = config, .weights = weights,
-                        .max_rows = max_rows, .max_context = max_context, .memory = memory,
+    *m = (struct model){.backend = backend,
+                        .pool = pool,
+                        .config = config,
+                        .weights = weights,
+                        .max_rows = max_rows,
+                        .max_context = max_context,
+                        .memory = memory,
                         .memory_len = len};
     m->cos_sin = carve(&at, s.table);
     m->x = carve(&at, s.hidden);
@@ -97,8 +103,7 @@ static void attention_block(struct model *m, const struct kv_cache *cache, const
     const struct backend *op = m->backend;
     const struct model_config *c = m->config;
     const struct layer_weights *w = &m->weights->layers[layer];
-    op->rmsnorm(m->pool, m->h, m->x, w->attention_norm, b->n_rows, c->hidden_size,
-                c->rms_norm_eps);
+    op->rmsnorm(m->pool, m->h, m->x, w->attention_norm, b->n_rows, c->hidden_size, c->rms_norm_eps);
     op->matmul(m->pool, m->q, m->h, &w->q, b->n_rows);
     op->matmul(m->pool, m->k, m->h, &w->k, b->n_rows);
     op->matmul(m->pool, m->v, m->h, &w->v, b->n_rows);

@@ -11,18 +11,18 @@
 
 struct model {
     const struct backend *backend;
-    struct pool *pool;            /* borrowed */
+    struct pool *pool;                 /* borrowed */
     const struct model_config *config; /* borrowed */
     const struct weights *weights;     /* borrowed */
     size_t max_rows, max_context;
     float *memory; /* one block; what follows points into it */
     size_t memory_len;
-    float *cos_sin;         /* (max_context, 2, head_dim / 2) */
-    float *x, *h;           /* (max_rows, hidden_size): residual stream, its norm */
-    float *q, *attended;    /* (max_rows, n_heads * head_dim) */
-    float *k, *v;           /* (max_rows, n_kv_heads * head_dim) */
-    float *gate, *up;       /* (max_rows, intermediate_size) */
-    float *scores;          /* (threads, scores_len) */
+    float *cos_sin;      /* (max_context, 2, head_dim / 2) */
+    float *x, *h;        /* (max_rows, hidden_size): residual stream, its norm */
+    float *q, *attended; /* (max_rows, n_heads * head_dim) */
+    float *k, *v;        /* (max_rows, n_kv_heads * head_dim) */
+    float *gate, *up;    /* (max_rows, intermediate_size) */
+    float *scores;       /* (threads, scores_len) */
     size_t scores_len;
 };
 
@@ -31,7 +31,7 @@ struct batch {
     /* n_rows, each position < max_context. Rows of one sequence ascend by one, and every position
      * before its first row was written by an earlier batch. */
     const struct kv_row *rows;
-    size_t n_rows; /* at most max_rows */
+    size_t n_rows;              /* at most max_rows */
     const uint32_t *logit_rows; /* n_logits row numbers whose logits are wanted */
     size_t n_logits;            /* at most n_rows */
     float *logits;              /* (n_logits, vocab_size) */

@@ -19,7 +19,8 @@ struct err model_files_init(struct model_files *f, const char *dir)
     if (stat(dir, &st) != 0)
         return err_errno("cannot open the model folder %s", dir);
     if (!S_ISDIR(st.st_mode))
-        return err_set(ERR_USAGE, "%s is not a folder; name the folder that holds config.json", dir);
+        return err_set(ERR_USAGE, "%s is not a folder; name the folder that holds config.json",
+                       dir);
     struct model_file *items = calloc(MODEL_FILES_MAX, sizeof *items);
     char *copy = strdup(dir);
     if (items == NULL || copy == NULL) {

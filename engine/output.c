@@ -55,8 +55,7 @@ static size_t stop_ending_at(const struct output *o, size_t end)
     size_t longest = 0;
     for (size_t i = 0; i < o->n_stops; i++) {
         size_t len = strlen(o->stops[i]);
-        if (len <= end && len > longest &&
-            memcmp(o->held.data + end - len, o->stops[i], len) == 0)
+        if (len <= end && len > longest && memcmp(o->held.data + end - len, o->stops[i], len) == 0)
             longest = len;
     }
     return longest;

@@ -39,8 +39,8 @@ static struct err check_prompt(const struct request_source *s, unsigned vocab_si
                        s->n_prompt, n_answer, max_context);
     for (size_t i = 0; i < s->n_prompt; i++)
         if (s->prompt[i] >= vocab_size)
-            return err_set(ERR_USAGE, "token %zu of the prompt is %u; the vocabulary ends at %u",
-                           i, s->prompt[i], vocab_size - 1);
+            return err_set(ERR_USAGE, "token %zu of the prompt is %u; the vocabulary ends at %u", i,
+                           s->prompt[i], vocab_size - 1);
     return err_ok();
 }
 
@@ -57,8 +57,7 @@ struct err request_new(struct request **out, const struct request_source *s, uns
         free(r);
         return e;
     }
-    r->n_max =
-        s->params->max_tokens > 0 ? s->n_prompt + s->params->max_tokens : max_context;
+    r->n_max = s->params->max_tokens > 0 ? s->n_prompt + s->params->max_tokens : max_context;
     r->tokens = calloc(r->n_max, sizeof *r->tokens);
     if (r->tokens == NULL) {
         request_free(r);

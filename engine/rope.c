@@ -14,8 +14,8 @@ static double scale_llama3(const struct rope_config *r, double frequency)
         return frequency;
     if (wavelength > original / r->low_freq_factor)
         return frequency / r->factor;
-    double smooth = (original / wavelength - r->low_freq_factor) /
-                    (r->high_freq_factor - r->low_freq_factor);
+    double smooth =
+        (original / wavelength - r->low_freq_factor) / (r->high_freq_factor - r->low_freq_factor);
     return (1.0 - smooth) * frequency / r->factor + smooth * frequency;
 }
 

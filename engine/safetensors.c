@@ -13,9 +13,9 @@ struct dtype {
 };
 
 static const struct dtype dtypes[] = {
-    {"BOOL", 1}, {"U8", 1},      {"I8", 1},      {"F8_E5M2", 1}, {"F8_E4M3", 1},
-    {"I16", 2},  {"U16", 2},     {"F16", 2},     {"BF16", 2},    {"I32", 4},
-    {"U32", 4},  {"F32", 4},     {"F64", 8},     {"I64", 8},     {"U64", 8},
+    {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1},
+    {"I16", 2},  {"U16", 2}, {"F16", 2}, {"BF16", 2},    {"I32", 4},
+    {"U32", 4},  {"F32", 4}, {"F64", 8}, {"I64", 8},     {"U64", 8},
 };
 
 static struct err dtype_find(const char *name, const struct dtype **out)
@@ -105,9 +105,9 @@ static struct err check_metadata(const json_t *value)
         return err_set(ERR_MALFORMED, "__metadata__ is not an object");
     const char *key;
     json_t *item;
-    json_object_foreach((json_t *)(uintptr_t)value, key, item)
-        if (!json_is_string(item))
-            return err_set(ERR_MALFORMED, "__metadata__ holds a value that is not a string");
+    json_object_foreach((json_t *)(uintptr_t)value, key, item) if (
+        !json_is_string(item)) return err_set(ERR_MALFORMED,
+                                              "__metadata__ holds a value that is not a string");
     return err_ok();
 }
 
@@ -185,9 +185,8 @@ static struct err split(struct bytes file, struct bytes *header, struct bytes *d
                        header_len, SAFETENSORS_HEADER_MAX);
     *header = read_bytes(&r, (size_t)header_len);
     if (r.failed)
-        return err_set(ERR_MALFORMED, "it ends inside its header of %" PRIu64
-                                      " bytes; copy it again",
-                       header_len);
+        return err_set(ERR_MALFORMED,
+                       "it ends inside its header of %" PRIu64 " bytes; copy it again", header_len);
     if (header->len == 0 || header->data[0] != '{')
         return err_set(ERR_MALFORMED, "the header does not begin with '{'");
     *data = read_bytes(&r, reader_left(&r));

@@ -19,10 +19,10 @@ struct candidate {
 
 struct sampler {
     size_t n_vocab;
-    float *z;                /* logits with penalties */
-    uint32_t *counts;        /* of each token in the answer; zero between calls */
-    uint8_t *seen;           /* in prompt or answer; zero between calls */
-    uint64_t *weights;       /* 0: cannot be chosen */
+    float *z;          /* logits with penalties */
+    uint32_t *counts;  /* of each token in the answer; zero between calls */
+    uint8_t *seen;     /* in prompt or answer; zero between calls */
+    uint64_t *weights; /* 0: cannot be chosen */
     struct candidate *heap;
 };
 
@@ -73,8 +73,8 @@ static bool ranks_before(struct candidate a, struct candidate b)
     return a.z > b.z || (a.z == b.z && a.id < b.id);
 }
 
-/* Step 1: z = logits with penalties. Repetition (over prompt and answer) divides positive logits and
- * multiplies others; then frequency and presence (over the answer) are subtracted. */
+/* Step 1: z = logits with penalties. Repetition (over prompt and answer) divides positive logits
+ * and multiplies others; then frequency and presence (over the answer) are subtracted. */
 static void apply_penalties(struct sampler *s, const struct sample_request *r)
 {
     const struct engine_params *p = r->params;
@@ -108,16 +108,18 @@ static struct err find_best(const struct sampler *s, struct candidate *best)
     *best = (struct candidate){s->z[0], 0};
     for (size_t i = 0; i < s->n_vocab; i++) {
         if (isnan(s->z[i]))
-            return err_set(ERR_UNTRUE, "the model gave a logit that is not a number (token %zu); "
-                                       "its weights may be damaged",
+            return err_set(ERR_UNTRUE,
+                           "the model gave a logit that is not a number (token %zu); "
+                           "its weights may be damaged",
                            i);
         struct candidate c = {s->z[i], (uint32_t)i};
         if (ranks_before(c, *best))
             *best = c;
     }
     if (isinf(best->z))
-        return err_set(ERR_UNTRUE, "the model gave an infinite logit (token %u); its weights may "
-                                   "be damaged",
+        return err_set(ERR_UNTRUE,
+                       "the model gave an infinite logit (token %u); its weights may "
+                       "be damaged",
                        best->id);
     return err_ok();
 }
@@ -181,7 +183,8 @@ static void reverse(struct candidate *items, size_t n)
     }
 }
 
-/* Steps 3 and 4: the last token in rank order that top_k and top_p leave; `sum` is of all weights. */
+/* Steps 3 and 4: the last token in rank order that top_k and top_p leave; `sum` is of all weights.
+ */
 static struct candidate find_cut(struct sampler *s, const struct engine_params *p, uint64_t sum)
 {
     size_t n = build_heap(s), n_kept = n;
@@ -278,8 +281,8 @@ void sample_logprobs(struct sampler *s, const float *logits, uint32_t id, size_t
     memcpy(s->z, logits, s->n_vocab * sizeof *s->z);
     uint64_t sum = make_weights(s, best[0].z, 1.0f, 0.0f);
     double log_sum = det_log64((double)sum * 0x1p-40);
-    *chosen = (struct engine_logprob){
-        id, (float)(((double)logits[id] - (double)best[0].z) - log_sum)};
+    *chosen =
+        (struct engine_logprob){id, (float)(((double)logits[id] - (double)best[0].z) - log_sum)};
     for (size_t i = 0; i < n_top && i < n; i++)
         top[i] = (struct engine_logprob){
             best[i].id, (float)(((double)best[i].z - (double)best[0].z) - log_sum)};

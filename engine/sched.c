@@ -72,7 +72,7 @@ static bool plan_rows(struct sched *s, size_t i, size_t n, size_t *budget)
 
 static void plan_running(struct sched *s, size_t *budget, bool decoding)
 {
-    for (size_t i = 0; i < s->n_running && *budget > 0; i++) {
+    for (size_t i = 0; i<s->n_running && * budget> 0; i++) {
         size_t left = rows_left(s->running[i]);
         if ((left == 1) != decoding)
             continue;

@@ -110,7 +110,8 @@ struct err shards_find(struct shards *out, struct model_files *files)
     return err_ok();
 }
 
-/* Every tensor of shard i is mapped to it: with equal counts overall, the map holds nothing else. */
+/* Every tensor of shard i is mapped to it: with equal counts overall, the map holds nothing else.
+ */
 static struct err check_map(const struct shards *s, size_t i)
 {
     if (s->weight_map == NULL)
@@ -119,8 +120,9 @@ static struct err check_map(const struct shards *s, size_t i)
         const char *name = s->headers[i].tensors[t].name;
         const char *file = json_string_value(json_object_get(s->weight_map, name));
         if (file == NULL || strcmp(file, s->names[i]) != 0)
-            return err_set(ERR_MALFORMED, "it holds tensor \"%.100s\", which " INDEX_NAME
-                                          " puts elsewhere or does not list",
+            return err_set(ERR_MALFORMED,
+                           "it holds tensor \"%.100s\", which " INDEX_NAME
+                           " puts elsewhere or does not list",
                            name);
     }
     return err_ok();
@@ -132,11 +134,13 @@ static struct err check_count(const struct shards *s)
         return err_ok();
     const char *tensor;
     json_t *file;
-    json_object_foreach(s->weight_map, tensor, file)
-        if (shards_tensor(s, tensor) == NULL)
-            return err_set(ERR_MALFORMED,
-                           INDEX_NAME " lists tensor \"%.100s\" in %s, which does not hold it",
-                           tensor, json_string_value(file));
+    json_object_foreach(
+        s->weight_map, tensor,
+        file) if (shards_tensor(s, tensor) ==
+                  NULL) return err_set(ERR_MALFORMED,
+                                       INDEX_NAME
+                                       " lists tensor \"%.100s\" in %s, which does not hold it",
+                                       tensor, json_string_value(file));
     return err_ok();
 }
 

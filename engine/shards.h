@@ -1,7 +1,7 @@
 /*
  * Where a model's tensors are: model.safetensors, or the shards that model.safetensors.index.json
- * lists. Sizes are known before anything large is read; every tensor must be exactly where the index
- * says, and nowhere else.
+ * lists. Sizes are known before anything large is read; every tensor must be exactly where the
+ * index says, and nowhere else.
  *
  * Maximum: index 16 MiB, 1,000 shards.
  */
@@ -18,8 +18,8 @@ enum { SHARDS_INDEX_MAX = 16 << 20, SHARDS_MAX = 1000 };
 struct shards {
     char (*names)[256]; /* sorted bytewise */
     size_t n;
-    json_t *weight_map; /* tensor to file; NULL for a single file */
-    uint64_t total_size; /* of the files, in bytes */
+    json_t *weight_map;          /* tensor to file; NULL for a single file */
+    uint64_t total_size;         /* of the files, in bytes */
     struct safetensors *headers; /* n, after shards_read */
 };
 

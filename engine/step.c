@@ -26,8 +26,7 @@ static void send_event(struct engine *e, struct request *r, struct engine_event 
 }
 
 /* The last event of a request that ends without a token. */
-static void end_request(struct engine *e, uint64_t id, enum engine_finish finish,
-                        const char *error)
+static void end_request(struct engine *e, uint64_t id, enum engine_finish finish, const char *error)
 {
     struct request *r = sched_remove(&e->sched, id);
     if (r == NULL)

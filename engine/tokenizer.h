@@ -4,9 +4,9 @@
  * file is refused at load, by name.
  *
  * What is supported: normalizer null or NFC; pre-tokenizer ByteLevel, or a Sequence of Split
- * (Isolated, or Removed with or without invert) and Digits that ends in ByteLevel; model BPE without
- * dropout, byte fallback, prefixes or suffixes; post-processor null, ByteLevel, TemplateProcessing
- * (its `single`) or a Sequence of these; decoder ByteLevel.
+ * (Isolated, or Removed with or without invert) and Digits that ends in ByteLevel; model BPE
+ * without dropout, byte fallback, prefixes or suffixes; post-processor null, ByteLevel,
+ * TemplateProcessing (its `single`) or a Sequence of these; decoder ByteLevel.
  *
  * Three deliberate differences from the library. The model's own merges never yield a special
  * token: only added-token matching does, so text that is not trusted can never become one. An added
@@ -19,8 +19,8 @@
 #include "common/buf.h"
 
 enum {
-    TOKENIZER_JSON_MAX = 64 << 20,  /* bytes of tokenizer.json */
-    TOKENIZER_TEXT_MAX = 16 << 20,  /* bytes of one text to encode */
+    TOKENIZER_JSON_MAX = 64 << 20, /* bytes of tokenizer.json */
+    TOKENIZER_TEXT_MAX = 16 << 20, /* bytes of one text to encode */
     TOKENIZER_ID_MAX = (1 << 22) - 1,
 };
 

@@ -135,8 +135,7 @@ bool added_next(struct added_search *s, struct text_span *gap, uint32_t *id)
             s->at++;
             continue;
         }
-        if (token->single_word &&
-            !stands_alone(s->text, (struct text_span){s->at, token->len})) {
+        if (token->single_word && !stands_alone(s->text, (struct text_span){s->at, token->len})) {
             s->at += token->len; /* as the library: nothing else is looked for in there */
             continue;
         }

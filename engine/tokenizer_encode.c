@@ -26,8 +26,8 @@ static struct err encode_part(struct encoder *e, size_t stage, struct bytes piec
                               struct text_span part, bool is_match)
 {
     enum stage_kind kind = e->t->stages[stage].kind;
-    bool dropped = (kind == STAGE_KEEP_MATCHES && !is_match) ||
-                   (kind == STAGE_DROP_MATCHES && is_match);
+    bool dropped =
+        (kind == STAGE_KEEP_MATCHES && !is_match) || (kind == STAGE_DROP_MATCHES && is_match);
     if (part.len == 0 || dropped)
         return err_ok();
     return encode_stage(e, stage + 1, (struct bytes){piece.data + part.offset, part.len});
@@ -85,9 +85,11 @@ static struct err encode_stage(struct encoder *e, size_t stage, struct bytes pie
 static struct err encode_normalized(struct encoder *e, struct bytes text,
                                     const struct text_span *trusted, size_t n_trusted)
 {
-    struct added_search s = {
-        .t = e->t, .trie = &e->t->normalized, .text = text, .trusted = trusted,
-        .n_trusted = n_trusted};
+    struct added_search s = {.t = e->t,
+                             .trie = &e->t->normalized,
+                             .text = text,
+                             .trusted = trusted,
+                             .n_trusted = n_trusted};
     for (bool more = true; more;) {
         struct text_span gap;
         uint32_t id = 0;

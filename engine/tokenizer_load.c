@@ -99,11 +99,13 @@ static struct err make_table(struct tokenizer *t, json_t *vocab, const json_t *a
     json_t *value = NULL;
     size_t i = 0;
     uint32_t id = 0, max = 0;
-    json_object_foreach (vocab, content, value) {
+    json_object_foreach(vocab, content, value)
+    {
         TRY(read_id(&id, value, content));
         max = id > max ? id : max;
     }
-    json_array_foreach (added, i, value) {
+    json_array_foreach(added, i, value)
+    {
         TRY(read_id(&id, json_object_get(value, "id"), "an added token"));
         max = id > max ? id : max;
     }
@@ -146,8 +148,7 @@ static struct err load_vocab(struct tokenizer *t, json_t *vocab)
     for (void *i = json_object_iter(vocab); i != NULL; i = json_object_iter_next(vocab, i)) {
         uint32_t id = 0;
         TRY(read_id(&id, json_object_iter_value(i), json_object_iter_key(i)));
-        TRY(load_entry(
-            t, bytes_of(json_object_iter_key(i), json_object_iter_key_len(i)), id));
+        TRY(load_entry(t, bytes_of(json_object_iter_key(i), json_object_iter_key_len(i)), id));
     }
     return err_ok();
 }
@@ -222,8 +223,7 @@ static struct err load_all_added(struct tokenizer *t, const json_t *added)
         return err_set(ERR_MEMORY, "no memory for %zu added tokens", json_array_size(added));
     size_t i = 0;
     json_t *entry = NULL;
-    json_array_foreach (added, i, entry)
-        TRY(load_added(t, entry));
+    json_array_foreach(added, i, entry) TRY(load_added(t, entry));
     return err_ok();
 }
 
@@ -273,8 +273,7 @@ static struct err load_merges(struct tokenizer *t, const json_t *merges)
         return err_set(ERR_MALFORMED, "tokenizer.json: model.merges is not a list");
     size_t rank = 0;
     json_t *merge = NULL;
-    json_array_foreach (merges, rank, merge)
-        TRY(load_merge(t, merge, rank));
+    json_array_foreach(merges, rank, merge) TRY(load_merge(t, merge, rank));
     return err_ok();
 }
 
@@ -282,7 +281,8 @@ static struct err check_keys(const json_t *object, const char *where, const char
 {
     const char *key = NULL;
     json_t *value = NULL;
-    json_object_foreach ((json_t *)object, key, value) {
+    json_object_foreach((json_t *)object, key, value)
+    {
         size_t i = 0;
         while (known[i] != NULL && strcmp(known[i], key) != 0)
             i++;
@@ -298,9 +298,17 @@ static struct err check_keys(const json_t *object, const char *where, const char
 /* Settings that would change the result and that we don't do. */
 static struct err check_model(struct tokenizer *t, const json_t *model)
 {
-    static const char *const known[] = {
-        "type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
-        "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges", NULL};
+    static const char *const known[] = {"type",
+                                        "dropout",
+                                        "unk_token",
+                                        "continuing_subword_prefix",
+                                        "end_of_word_suffix",
+                                        "fuse_unk",
+                                        "byte_fallback",
+                                        "ignore_merges",
+                                        "vocab",
+                                        "merges",
+                                        NULL};
     if (!json_is(json_object_get(model, "type"), "BPE"))
         return refuse("model.type", json_object_get(model, "type"));
     TRY(check_keys(model, "model.", known));
@@ -336,9 +344,9 @@ static struct err load_unk(struct tokenizer *t, const json_t *unk)
 
 struct err tokenizer_load(struct tokenizer *t, const json_t *root)
 {
-    static const char *const known[] = {"version",       "added_tokens", "normalizer",
-                                        "pre_tokenizer", "model",        "post_processor",
-                                        "decoder",       NULL}; /* truncation and padding: null */
+    static const char *const known[] = {
+        "version", "added_tokens",   "normalizer", "pre_tokenizer",
+        "model",   "post_processor", "decoder",    NULL}; /* truncation and padding: null */
     const json_t *model = json_object_get(root, "model");
     const json_t *added = json_object_get(root, "added_tokens");
     if (!json_is_object(root) || !json_is_object(model))

@@ -103,8 +103,8 @@ static struct err order_marks(struct chars *c)
         size_t end = i;
         bool sorted = true;
         for (; end < c->n && combining_class(c->at[end]) > 0; end++)
-            sorted = sorted && (end == i || combining_class(c->at[end - 1]) <=
-                                                combining_class(c->at[end]));
+            sorted = sorted &&
+                     (end == i || combining_class(c->at[end - 1]) <= combining_class(c->at[end]));
         if (!sorted) {
             if (spare.at == NULL) {
                 spare.capacity = c->n;
@@ -124,8 +124,7 @@ static struct err nfc_stretch(struct buf *out, struct bytes text)
     struct chars c __attribute__((cleanup(chars_cleanup))) = {0};
     TRY(decompose(&c, text));
     TRY(order_marks(&c));
-    utf8proc_ssize_t n =
-        utf8proc_normalize_utf32(c.at, (utf8proc_ssize_t)c.n, nfc_options);
+    utf8proc_ssize_t n = utf8proc_normalize_utf32(c.at, (utf8proc_ssize_t)c.n, nfc_options);
     if (n < 0)
         return err_set(ERR_MALFORMED, "text cannot be normalized: %s", utf8proc_errmsg(n));
     for (utf8proc_ssize_t i = 0; i < n; i++) {
@@ -187,8 +186,8 @@ struct err normalize_nfc(struct buf *out, struct span_list *spans, struct bytes 
             trusted++;
             n_trusted--;
         }
-        bool inside = n_trusted > 0 && trusted->offset <= at &&
-                      trusted->offset + trusted->len >= end;
+        bool inside =
+            n_trusted > 0 && trusted->offset <= at && trusted->offset + trusted->len >= end;
         if (spans != NULL && inside)
             TRY(span_list_add(spans, before - base, now.len));
         else if (spans != NULL && bytes_equal(stretch, now))

@@ -68,6 +68,8 @@ static struct err rewrite_u(struct rewriter *r)
     return err_ok();
 }
 
+/* Oniguruma counts six superscripts and fractions of Latin-1 as words, though not inside a class.
+ */
 static const char *escape_rewritten(int c, bool in_class)
 {
     switch (c) {
@@ -76,7 +78,7 @@ static const char *escape_rewritten(int c, bool in_class)
     case 'S':
         return "\\P{White_Space}";
     case 'w':
-        return in_class ? "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\xb2\\xb3\\xb9\\xbc-\\xbe"
+        return in_class ? "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
                         : "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\xb2\\xb3\\xb9\\xbc-\\xbe]";
     case 'W':
         return in_class ? NULL : "[^\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\xb2\\xb3\\xb9\\xbc-\\xbe]";
@@ -190,15 +192,15 @@ struct err regex_compile(pcre2_code **out, struct bytes pattern, bool literal)
     int code = 0;
     size_t where = 0;
     uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_MULTILINE);
-    pcre2_code *regex =
-        pcre2_compile(rewritten.data, rewritten.len, options, &code, &where, NULL);
+    pcre2_code *regex = pcre2_compile(rewritten.data, rewritten.len, options, &code, &where, NULL);
     if (regex == NULL) {
         PCRE2_UCHAR message[160] = "";
         pcre2_get_error_message(code, message, sizeof message);
         return err_set(ERR_UNSUPPORTED, "regular expression \"%s\": %s (byte %zu, rewritten)",
                        printable(shown, pattern), (const char *)message, where);
     }
-    (void)pcre2_jit_compile(regex, PCRE2_JIT_COMPLETE); /* without JIT it is slower, not different */
+    (void)pcre2_jit_compile(regex,
+                            PCRE2_JIT_COMPLETE); /* without JIT it is slower, not different */
     *out = regex;
     return err_ok();
 }

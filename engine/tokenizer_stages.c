@@ -81,8 +81,7 @@ static struct err load_pre_tokenizers(struct tokenizer *t, const json_t *pre)
     if (!json_is(json_object_get(pre, "type"), "Sequence"))
         TRY(load_pre_tokenizer(t, pre, &byte_level));
     else
-        json_array_foreach (list, i, entry)
-            TRY(load_pre_tokenizer(t, entry, &byte_level));
+        json_array_foreach(list, i, entry) TRY(load_pre_tokenizer(t, entry, &byte_level));
     return byte_level ? err_ok() : refuse("pre_tokenizer without ByteLevel", pre);
 }
 
@@ -93,17 +92,18 @@ static struct err add_post(struct tokenizer *t, const json_t *post, const json_t
     if (!json_is_string(name))
         return err_set(ERR_MALFORMED, "tokenizer.json: post_processor: a SpecialToken without id");
     const json_t *tokens = json_object_get(post, "special_tokens");
-    const json_t *list =
-        json_object_get(json_object_get(tokens, json_string_value(name)), "ids");
+    const json_t *list = json_object_get(json_object_get(tokens, json_string_value(name)), "ids");
     size_t i = 0;
     json_t *id = NULL;
     if (!json_is_array(list))
         return err_set(ERR_MALFORMED, "tokenizer.json: post_processor: no ids for \"%.80s\"",
                        json_string_value(name));
-    json_array_foreach (list, i, id) {
+    json_array_foreach(list, i, id)
+    {
         if (!json_is_integer(id) || json_integer_value(id) < 0 ||
             json_integer_value(id) >= t->n_tokens || !t->tokens[json_integer_value(id)].present)
-            return err_set(ERR_MALFORMED, "tokenizer.json: post_processor: unknown id for \"%.80s\"",
+            return err_set(ERR_MALFORMED,
+                           "tokenizer.json: post_processor: unknown id for \"%.80s\"",
                            json_string_value(name));
         if (*n_ids == N_POST_MAX)
             return err_set(ERR_LIMIT, "tokenizer.json: post_processor adds more than %d tokens %s",
@@ -120,7 +120,8 @@ static struct err load_template(struct tokenizer *t, const json_t *post)
     uint32_t before[N_POST_MAX] = {0};
     size_t n_before = 0, n_sequences = 0, i = 0;
     json_t *piece = NULL;
-    json_array_foreach (single, i, piece) {
+    json_array_foreach(single, i, piece)
+    {
         const json_t *special = json_object_get(piece, "SpecialToken");
         const json_t *sequence = json_object_get(piece, "Sequence");
         if (json_is(json_object_get(sequence, "id"), "A"))
@@ -164,8 +165,7 @@ static struct err load_post_processors(struct tokenizer *t, const json_t *post)
         return refuse("post_processor.processors", list);
     size_t i = 0;
     json_t *entry = NULL;
-    json_array_foreach (list, i, entry)
-        TRY(load_post_processor(t, entry));
+    json_array_foreach(list, i, entry) TRY(load_post_processor(t, entry));
     return err_ok();
 }
 

@@ -98,7 +98,8 @@ static struct err bind_layer(struct binding *b, struct layer_weights *l)
     TRY(bind_matrix(b, layer_name(b, name, "mlp.gate_proj"), &l->gate, inner, hidden));
     TRY(bind_matrix(b, layer_name(b, name, "mlp.up_proj"), &l->up, inner, hidden));
     TRY(bind_matrix(b, layer_name(b, name, "mlp.down_proj"), &l->down, hidden, inner));
-    /* Old checkpoints store the rotary frequencies; they follow from the config and are not read. */
+    /* Old checkpoints store the rotary frequencies; they follow from the config and are not read.
+     */
     snprintf(name, sizeof name, "model.layers.%zu.self_attn.rotary_emb.inv_freq", b->layer);
     b->n_used += shards_tensor(b->shards, name) != NULL;
     return err_ok();
@@ -126,10 +127,11 @@ static struct err bind_output(struct binding *b, struct weights *w)
 static bool name_expected(const struct model_config *c, const char *name)
 {
     static const char *const rests[] = {
-        "input_layernorm.weight",  "self_attn.q_proj.weight",         "self_attn.k_proj.weight",
-        "self_attn.v_proj.weight", "self_attn.o_proj.weight",         "mlp.gate_proj.weight",
-        "mlp.up_proj.weight",      "post_attention_layernorm.weight", "mlp.down_proj.weight",
-        "self_attn.rotary_emb.inv_freq"};
+        "input_layernorm.weight",  "self_attn.q_proj.weight",
+        "self_attn.k_proj.weight", "self_attn.v_proj.weight",
+        "self_attn.o_proj.weight", "mlp.gate_proj.weight",
+        "mlp.up_proj.weight",      "post_attention_layernorm.weight",
+        "mlp.down_proj.weight",    "self_attn.rotary_emb.inv_freq"};
     if (strcmp(name, "model.embed_tokens.weight") == 0 || strcmp(name, "model.norm.weight") == 0 ||
         strcmp(name, "lm_head.weight") == 0)
         return true;

@@ -212,6 +212,8 @@ static void take_all_news(struct chat *c, struct buf *out)
 {
     for (unsigned i = 0; i < c->n_choices; i++) {
         struct chat_choice *choice = &c->choices[i];
+        if (choice->finished)
+            continue; /* its last news came with an earlier delivery */
         __attribute__((cleanup(news_cleanup))) struct news n = take_news(choice);
         if (c->http != NULL && c->answer.stream)
             stream_news(c, i, &n, out);
@@ -261,6 +263,7 @@ void chat_cancel(struct chat *c)
 
 void chat_free(struct chat *c)
 {
+    handover_remove(c->front->handover, &c->item);
     for (unsigned i = 0; i < c->n_choices; i++) {
         buf_cleanup_secret(&c->choices[i].text);
         buf_cleanup_secret(&c->choices[i].tokens);

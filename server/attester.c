@@ -48,8 +48,7 @@ static void append_hash_line(struct buf *out, const char *key, const uint8_t has
     buf_append_str(out, "\n");
 }
 
-struct err attester_policy_lines(const struct attester_options *options, bool test,
-                                 struct buf *out)
+struct err attester_policy_lines(const struct attester_options *options, bool test, struct buf *out)
 {
     ATTESTER_AUTO a = {.options = options, .channel = -1, .runtime_fd = -1};
     uint8_t root[SHA256_LEN];

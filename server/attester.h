@@ -9,24 +9,27 @@
 #include "transparency/note.h"
 
 struct attester_options {
-    const char *tcti;       /* tpm2-tss TCTI string: "device:/dev/tpmrm0", "swtpm:host=..,port=..", "swtpm:path=.." */
-    const char *state_dir;  /* log.db, log.key, runtime.log */
-    const char *origin;     /* the log's origin */
+    const char *tcti;      /* tpm2-tss TCTI string: "device:/dev/tpmrm0", "swtpm:host=..,port=..",
+                              "swtpm:path=.." */
+    const char *state_dir; /* log.db, log.key, runtime.log */
+    const char *origin;    /* the log's origin */
     const struct note_key *activators; /* whose activation notes are taken */
     size_t n_activators;
-    const char *const *ek_chain; /* paths of issuer certificates (PEM or DER), nearest first, root last */
+    const char *const
+        *ek_chain; /* paths of issuer certificates (PEM or DER), nearest first, root last */
     size_t n_ek_chain;
     uint64_t quote_interval_s;
 };
 
 /* Opens log and TPM and checks both (so that a bad TPM or log is reported before anything loads).
  * Then serves `channel_fd` until CHANNEL_STOP has been answered or the other side closes. Returns
- * an error when it must end: the TPM failed, a commit failed, the PCRs do not fit the runtime log. */
+ * an error when it must end: the TPM failed, a commit failed, the PCRs do not fit the runtime log.
+ */
 struct err attester_run(const struct attester_options *options, int channel_fd) MUST_USE;
 
-/* Appends the policy lines that this host can say of itself, for `--print-policy`: `log`, the root of
- * the EK's issuers (`test-tpm-root` with `test`, else `tpm-root`), and `boot-pcr` 0 to 12 as they are
- * now. Makes the log's key if there is none; disturbs no running attester. */
+/* Appends the policy lines that this host can say of itself, for `--print-policy`: `log`, the root
+ * of the EK's issuers (`test-tpm-root` with `test`, else `tpm-root`), and `boot-pcr` 0 to 12 as
+ * they are now. Makes the log's key if there is none; disturbs no running attester. */
 struct err attester_policy_lines(const struct attester_options *options, bool test,
                                  struct buf *out) MUST_USE;
 

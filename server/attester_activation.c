@@ -32,13 +32,21 @@ static bool take_token(struct attester *a)
     return true;
 }
 
-/* Two TPM2Bs, one after the other, each in a u16-prefixed field of its own. */
+/* The next TPM2B, with its length in front. */
+static struct bytes read_tpm2b(struct reader *r)
+{
+    const uint8_t *start = r->at;
+    struct bytes body = read_prefixed_u16be(r);
+    return bytes_of(start, r->failed ? 0 : body.len + sizeof(uint16_t));
+}
+
+/* TPM2B_ID_OBJECT, TPM2B_ENCRYPTED_SECRET */
 static struct err parse_request(struct bytes *credential, struct bytes *secret,
                                 struct bytes payload)
 {
     struct reader r = reader_of(payload);
-    *credential = read_prefixed_u16be(&r);
-    *secret = read_prefixed_u16be(&r);
+    *credential = read_tpm2b(&r);
+    *secret = read_tpm2b(&r);
     if (!reader_done(&r) || credential->len > CREDENTIAL_MAX || secret->len > CREDENTIAL_MAX)
         return err_set(ERR_MALFORMED, "an activation request is a credential and a secret");
     return err_ok();
@@ -115,7 +123,8 @@ static struct err place_note(struct attester *a, size_t activator, struct bytes 
             break;
     }
     if (at == STATEMENT_ACTIVATIONS_MAX)
-        return err_set(ERR_LIMIT, "this host holds %d activations, and a statement no more", (int)at);
+        return err_set(ERR_LIMIT, "this host holds %d activations, and a statement no more",
+                       (int)at);
     if (at == a->n_activations)
         a->n_activations++;
     buf_clear(&a->activations[at]);

@@ -1,6 +1,7 @@
 /*
- * Evidence bundles (docs/FORMATS.md section 4). All nonces that wait are leaves of one RFC 6962 tree
- * under one TPM2_Quote; what does not change from quote to quote is put together once per head.
+ * Evidence bundles (docs/FORMATS.md section 4). All nonces that wait are leaves of one RFC 6962
+ * tree under one TPM2_Quote; what does not change from quote to quote is put together once per
+ * head.
  */
 #include "server/attester_internal.h"
 
@@ -28,9 +29,9 @@ static struct err nonce_tree_build(struct nonce_tree *t, const struct nonce_requ
         if (!t->levels[l])
             return err_set(ERR_MEMORY, "out of memory for %zu nonces", n);
         for (size_t i = 0; i < n >> l; i++)
-            t->levels[l][i] = l == 0 ? merkle_leaf(bytes_of(requests[i].nonce, NONCE_LEN))
-                                     : merkle_node(&t->levels[l - 1][2 * i],
-                                                   &t->levels[l - 1][2 * i + 1]);
+            t->levels[l][i] =
+                l == 0 ? merkle_leaf(bytes_of(requests[i].nonce, NONCE_LEN))
+                       : merkle_node(&t->levels[l - 1][2 * i], &t->levels[l - 1][2 * i + 1]);
     }
     return err_ok();
 }
@@ -104,8 +105,8 @@ static struct err refresh(struct attester *a)
     return a->evidence.n_statements > 0 ? err_ok() : build(a);
 }
 
-static struct err send_bundle(struct attester *a, const struct nonce_request *request,
-                              size_t index, struct nonce_tree *tree, struct bytes quote)
+static struct err send_bundle(struct attester *a, const struct nonce_request *request, size_t index,
+                              struct nonce_tree *tree, struct bytes quote)
 {
     struct merkle_proof path;
     BUF_AUTO json = BUF_INIT;

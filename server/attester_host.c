@@ -1,5 +1,6 @@
 /*
- * Who this host is: the TPM with its attestation key, the EK certificate, and the issuers up to a root.
+ * Who this host is: the TPM with its attestation key, the EK certificate, and the issuers up to a
+ * root.
  */
 #include "server/attester_internal.h"
 
@@ -63,8 +64,8 @@ static struct err check_chain(const struct attester *a)
         chain[i] = buf_bytes(&a->chain[i]);
     struct ek_cert certificate;
     uint8_t root[SHA256_LEN];
-    struct err e = ek_cert_verify(&certificate, root, buf_bytes(&a->ek_certificate), chain,
-                                  a->n_chain);
+    struct err e =
+        ek_cert_verify(&certificate, root, buf_bytes(&a->ek_certificate), chain, a->n_chain);
     if (is_err(e))
         return err_context(e, "the EK certificate in the TPM does not lead through the issuer "
                               "certificates given");

@@ -7,7 +7,8 @@
  *   log.key      made before log.db; never made anew while log.db is there
  *   log.db       an append is one COMMIT; log.head is written after it, and before anybody is told
  *   log.head     the newest checkpoint that may have been told; log.db must continue it
- *   runtime.log  a record is on disk before its PCR is extended: so PCRs fit it, or all but its last
+ *   runtime.log  a record is on disk before its PCR is extended: so PCRs fit it, or all but its
+ * last
  *
  * Each statement of a boot is logged if the log lacks it, so a start may stop between any two. An
  * identity event is extended only after the statements of the one before are in the log.
@@ -70,7 +71,7 @@ struct attester {
 
     struct history history;
     bool measured;
-    uint64_t next_quote_ms; /* CLOCK_BOOTTIME */
+    uint64_t next_quote_ms;   /* CLOCK_BOOTTIME */
     struct evidence evidence; /* all but quote and nonce; empty after each commit */
     uint64_t activation_tokens, activation_ms;
 };
@@ -111,8 +112,7 @@ struct err attester_read_history(struct attester *a) MUST_USE;
 /* ERR_UNTRUE if the log lacks statements that must have been there before the last identity. */
 struct err attester_check_history(const struct attester *a) MUST_USE;
 /* Takes note of a statement that was logged or found at `index`. */
-void history_take(struct history *h, const struct statement *s, uint64_t index,
-                  struct bytes text);
+void history_take(struct history *h, const struct statement *s, uint64_t index, struct bytes text);
 /* The value that a boot statement certifies. */
 struct err boot_counter_value(uint64_t *out, const struct statement_boot *boot) MUST_USE;
 

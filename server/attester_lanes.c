@@ -1,6 +1,7 @@
 /*
- * The measurement becomes lanes 13, 14 and 15 (docs/FORMATS.md section 1), once in a boot: a restart
- * must bring the same model, code and configuration, and adds only the identity of its new key.
+ * The measurement becomes lanes 13, 14 and 15 (docs/FORMATS.md section 1), once in a boot: a
+ * restart must bring the same model, code and configuration, and adds only the identity of its new
+ * key.
  */
 #include "server/attester_internal.h"
 
@@ -106,8 +107,9 @@ struct err attester_compare_lanes(struct attester *a, const struct measurement *
     RUNTIME_LOG_AUTO plan = RUNTIME_LOG_INIT;
     struct lanes lanes;
     if (m->quote_interval_s != a->options->quote_interval_s)
-        return err_set(ERR_USAGE, "the front measured a quote interval of %llu s, this process was "
-                                  "started with %llu s",
+        return err_set(ERR_USAGE,
+                       "the front measured a quote interval of %llu s, this process was "
+                       "started with %llu s",
                        (unsigned long long)m->quote_interval_s,
                        (unsigned long long)a->options->quote_interval_s);
     TRY(plan_lanes(&plan, a, m));

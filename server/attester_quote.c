@@ -1,5 +1,6 @@
 /*
- * Quotes: the context that says what a quote is for, the TPM's signature over it, and the statement.
+ * Quotes: the context that says what a quote is for, the TPM's signature over it, and the
+ * statement.
  */
 #include "server/attester_internal.h"
 

@@ -1,6 +1,6 @@
 /*
- * The loop: frames from the front, and a periodic quote whenever one is due. Quotes that are due come
- * before requests; nonces that have arrived meanwhile are answered together.
+ * The loop: frames from the front, and a periodic quote whenever one is due. Quotes that are due
+ * come before requests; nonces that have arrived meanwhile are answered together.
  */
 #include "server/attester_internal.h"
 
@@ -14,7 +14,7 @@
 enum {
     READ_CHUNK = 65536,
     INPUT_MAX = 2 * CHANNEL_PAYLOAD_MAX, /* read ahead no further */
-    WAIT_MAX_MS = 5000, /* poll's clock stands still while the host is suspended */
+    WAIT_MAX_MS = 5000,                  /* poll's clock stands still while the host is suspended */
 };
 
 struct input {
@@ -79,7 +79,8 @@ static struct err handle_measure(struct attester *a, const struct channel_frame 
 static struct err handle_quote(struct attester *a, struct input *in, const struct channel_frame *f)
 {
     if (f->payload.len != NONCE_LEN)
-        return attester_send_error(a, f->id, err_set(ERR_MALFORMED, "a nonce is %d bytes", NONCE_LEN));
+        return attester_send_error(a, f->id,
+                                   err_set(ERR_MALFORMED, "a nonce is %d bytes", NONCE_LEN));
     if (!a->measured)
         return attester_send_error(a, f->id, err_set(ERR_BUSY, "this host is not measured yet"));
     struct nonce_request *request = &in->nonces[in->n_nonces++];
@@ -127,7 +128,8 @@ static struct err answer_batch(struct attester *a, struct input *in)
     return attester_answer_nonces(a, in->nonces, n);
 }
 
-/* All whole frames; nonces are gathered up to the tree's limit, or to a frame that must come after. */
+/* All whole frames; nonces are gathered up to the tree's limit, or to a frame that must come after.
+ */
 static struct err handle_frames(struct attester *a, struct input *in)
 {
     size_t at = 0;

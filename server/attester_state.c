@@ -41,8 +41,9 @@ struct err attester_load_key(struct attester *a)
     struct err e = note_signer_load(&a->signer, path_join(&path, o->state_dir, "log.key"),
                                     o->origin, !has_log);
     if (e.code == ERR_NOT_FOUND && has_log)
-        return err_context(e, "the log of %s has lost its key: put log.key back, or begin a new log "
-                              "with an empty state folder",
+        return err_context(e,
+                           "the log of %s has lost its key: put log.key back, or begin a new log "
+                           "with an empty state folder",
                            o->state_dir);
     TRY(e);
     note_vkey_format(&vkey, &a->signer.key);
@@ -57,10 +58,11 @@ static struct err make_log(struct attester *a, const char *path)
 {
     const char *witness = exists(a, "log.head") ? "log.head" : "runtime.log";
     if (exists(a, witness))
-        return err_set(ERR_UNTRUE,
-                       "%s is gone, but %s says that there was a log: put the file back, or begin a "
-                       "new log with an empty state folder and another origin, after a reboot",
-                       path, witness);
+        return err_set(
+            ERR_UNTRUE,
+            "%s is gone, but %s says that there was a log: put the file back, or begin a "
+            "new log with an empty state folder and another origin, after a reboot",
+            path, witness);
     return store_create(path, &a->signer);
 }
 
@@ -77,8 +79,9 @@ static struct err check_known_head(struct attester *a)
     if (!is_err(e))
         e = store_check_extends(a->log, &known);
     if (is_err(e))
-        return err_context(e, "log.db lacks entries that this host has told others of (%s): put the "
-                              "newest log.db back",
+        return err_context(e,
+                           "log.db lacks entries that this host has told others of (%s): put the "
+                           "newest log.db back",
                            buf_str(&path));
     return err_ok();
 }

@@ -1,5 +1,6 @@
 /*
- * Host, boot and identity statements (docs/FORMATS.md section 2), each logged where the log lacks it.
+ * Host, boot and identity statements (docs/FORMATS.md section 2), each logged where the log lacks
+ * it.
  */
 #include "server/attester_internal.h"
 
@@ -58,7 +59,8 @@ static bool refs_equal(const struct blob_ref *x, const struct blob_ref *y)
     return x->size == y->size && memcmp(x->sha256, y->sha256, SHA256_LEN) == 0;
 }
 
-/* The same keys and issuers; activations are compared nowhere: they come with a statement of their own. */
+/* The same keys and issuers; activations are compared nowhere: they come with a statement of their
+ * own. */
 static bool hosts_equal(const struct statement_host *x, const struct statement_host *y)
 {
     if (!refs_equal(&x->ak_public, &y->ak_public) ||

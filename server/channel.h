@@ -17,16 +17,16 @@ enum channel_type {
     /* front to attester */
     CHANNEL_MEASURE = 1,    /* measurement_encode; once, before listening */
     CHANNEL_QUOTE = 2,      /* 32-byte nonce */
-    CHANNEL_ACTIVATE = 3,   /* u16-prefixed credential and secret: the TPM2B bytes, one after the other */
+    CHANNEL_ACTIVATE = 3,   /* TPM2B_ID_OBJECT, then TPM2B_ENCRYPTED_SECRET */
     CHANNEL_ACTIVATION = 4, /* a signed activation note */
     CHANNEL_STOP = 5,       /* planned stop; payload: u32 seconds of maximum duration */
     /* attester to front */
-    CHANNEL_MEASURED = 17,   /* empty: measured, extended, logged, quoted once */
-    CHANNEL_EVIDENCE = 18,   /* evidence JSON */
-    CHANNEL_ACTIVATED = 19,  /* 32-byte answer */
-    CHANNEL_ACCEPTED = 20,   /* u64 index of the new host statement */
-    CHANNEL_STOPPED = 21,    /* empty: the stop statement is durable */
-    CHANNEL_ERROR = 31,      /* u32 err code, then the message */
+    CHANNEL_MEASURED = 17,  /* empty: measured, extended, logged, quoted once */
+    CHANNEL_EVIDENCE = 18,  /* evidence JSON */
+    CHANNEL_ACTIVATED = 19, /* 32-byte answer */
+    CHANNEL_ACCEPTED = 20,  /* u64 index of the new host statement */
+    CHANNEL_STOPPED = 21,   /* empty: the stop statement is durable */
+    CHANNEL_ERROR = 31,     /* u32 err code, then the message */
 };
 
 struct channel_frame {
@@ -44,7 +44,7 @@ struct err channel_decode(struct channel_frame *out, size_t *used, struct bytes 
  * other side closed. */
 struct err channel_send(int fd, uint32_t type, uint64_t id, struct bytes payload) MUST_USE;
 struct err channel_receive(int fd, struct channel_frame *out, struct buf *payload) MUST_USE;
-void channel_error_payload(struct buf *out, struct err e); /* code and err_message() */
+void channel_error_payload(struct buf *out, struct err e);      /* code and err_message() */
 struct err channel_error_decode(struct bytes payload) MUST_USE; /* as an error of this process */
 
 #endif

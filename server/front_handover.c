@@ -86,3 +86,18 @@ void handover_push(struct handover *h, struct handover_item *item)
     h->last = &item->next;
     eventfd_write(h->fd, 1);
 }
+
+void handover_remove(struct handover *h, struct handover_item *item)
+{
+    handover_lock(h);
+    struct handover_item **at = &h->first;
+    while (*at != NULL && *at != item)
+        at = &(*at)->next;
+    if (*at == item) {
+        *at = item->next;
+        if (item->next == NULL)
+            h->last = at;
+        item->queued = false;
+    }
+    handover_unlock(h);
+}

@@ -26,5 +26,8 @@ void handover_lock(struct handover *h);
 void handover_unlock(struct handover *h);
 /* With the lock held. */
 void handover_push(struct handover *h, struct handover_item *item);
+/* Before an item is freed: a sink may have put it on the list again since it was taken off for
+ * delivery. Without the lock held. */
+void handover_remove(struct handover *h, struct handover_item *item);
 
 #endif

@@ -12,6 +12,9 @@
 #include "common/file.h"
 #include "common/text.h"
 
+/* What the kernel holds for a client that does not read, in bytes; it would go up to megabytes. */
+enum { SOCKET_OUTPUT = 256 * 1024 };
+
 union address {
     struct sockaddr any;
     struct sockaddr_in v4;
@@ -48,8 +51,9 @@ struct err http_bind(int *out, const char *text)
     FD_AUTO fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return err_errno("cannot make a socket for %s", text);
-    int yes = 1;
+    int yes = 1, output = SOCKET_OUTPUT;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &output, sizeof output); /* connections inherit it */
     if (bind(fd, &address.any, len) != 0) {
         if (errno == EADDRINUSE)
             return err_set(ERR_BUSY, "--listen %s: the port is in use (choose another one, or "

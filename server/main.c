@@ -26,7 +26,7 @@ static const char doc[] =
     "appears on standard output:\n\n"
     "  listening on https://127.0.0.1:8443\n\n"
     "A first start, on a machine with a TPM:\n\n"
-    "  blindllama-server --model models/demo\n\n"
+    "  blindllama-server --model models/demo --ek-chain issuer.pem --ek-chain root.pem\n\n"
     "A client verifies before it sends a prompt: see `blindllama verify --help`. What it should "
     "believe stands in a policy; --print-policy drafts one from what is here, for you to compare "
     "with what you built yourself.\n\n"
@@ -50,7 +50,8 @@ static const struct argp_option argp_options[] = {
     {"tcti", KEY_TCTI, "TCTI", 0,
      "The TPM, as tpm2-tss names it; default device:/dev/tpmrm0", 2},
     {"ek-chain", KEY_EK_CHAIN, "FILE", 0,
-     "A certificate above the TPM's endorsement certificate, nearest first, root last; repeatable", 2},
+     "A certificate above the TPM's endorsement certificate (its maker publishes them); repeated, "
+     "nearest first, root last; at least one", 2},
     {"state", KEY_STATE, "DIR", 0,
      "The log, its key and the runtime log; default ./blindllama-state", 2},
     {"origin", KEY_ORIGIN, "NAME", 0, "The log's name; default blindllama.local/<host name>", 2},

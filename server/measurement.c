@@ -78,10 +78,19 @@ static struct err line_name(struct key_lines *l, char *out, size_t size, const c
     struct bytes value;
     TRY(line_value(l, &value, key));
     if (!plain_name_valid(value) || value.len >= size)
-        return line_context(l, err_set(ERR_MALFORMED, "'%s' is not a name of 1 to %zu bytes", key,
-                                       size - 1));
+        return line_context(
+            l, err_set(ERR_MALFORMED, "'%s' is not a name of 1 to %zu bytes", key, size - 1));
     memcpy(out, value.data, value.len);
     out[value.len] = 0;
+    return err_ok();
+}
+
+/* A name without a space. */
+static struct err line_word(struct key_lines *l, char *out, size_t size, const char *key)
+{
+    TRY(line_name(l, out, size, key));
+    if (strchr(out, ' '))
+        return line_context(l, err_set(ERR_MALFORMED, "'%s' is one word", key));
     return err_ok();
 }
 
@@ -130,7 +139,7 @@ static struct err decode_code(struct measurement *m, struct key_lines *l)
 {
     struct bytes fatbin;
     TRY(line_hex(l, m->server_binary, SHA256_LEN, "server-binary"));
-    TRY(line_name(l, m->numerics, sizeof m->numerics, "numerics"));
+    TRY(line_word(l, m->numerics, sizeof m->numerics, "numerics"));
     TRY(line_value(l, &fatbin, "fatbin"));
     m->has_fatbin = !bytes_equal(fatbin, bytes_of_str("none"));
     if (m->has_fatbin) {
@@ -139,7 +148,7 @@ static struct err decode_code(struct measurement *m, struct key_lines *l)
             return line_context(l, e);
     }
     TRY(line_hex(l, m->sandbox, SHA256_LEN, "sandbox"));
-    return line_name(l, m->profile, sizeof m->profile, "profile");
+    return line_word(l, m->profile, sizeof m->profile, "profile");
 }
 
 static struct err decode(struct measurement *m, struct bytes data)
@@ -150,6 +159,8 @@ static struct err decode(struct measurement *m, struct bytes data)
     TRY(decode_files(m, &l));
     TRY(decode_code(m, &l));
     TRY(line_decimal(&l, &m->quote_interval_s, 86400, "quote-interval"));
+    if (m->quote_interval_s == 0)
+        return line_context(&l, err_set(ERR_MALFORMED, "a quote interval of 0 seconds"));
     TRY(line_decimal(&l, &m->max_context, UINT64_MAX, "max-context"));
     TRY(line_decimal(&l, &m->max_requests, UINT64_MAX, "max-requests"));
     TRY(line_hex(&l, m->spki_sha256, SHA256_LEN, "spki-sha256"));

@@ -30,6 +30,8 @@ struct measurement {
 void measurement_cleanup(struct measurement *m);
 
 void measurement_encode(struct buf *out, const struct measurement *m);
+/* At most 2,048 files. ERR_MALFORMED with the line, ERR_UNSUPPORTED for another version. What
+ * decodes makes lanes that lanes_check takes. */
 struct err measurement_decode(struct measurement *out, struct bytes data) MUST_USE;
 
 /* The records of lanes 13 and 14, capped, appended to `log`. */

@@ -181,8 +181,8 @@ static void on_asked(struct supervisor *s)
 /* The front may be ended by our own SIGTERM while it is still loading. */
 static bool ended_as_asked(const struct supervisor *s, const struct child *child)
 {
-    if (s->killed || (s->n_asked > 0 && child == &s->front && WIFSIGNALED(child->status) &&
-                      WTERMSIG(child->status) == SIGTERM))
+    bool sigterm = WIFSIGNALED(child->status) && WTERMSIG(child->status) == SIGTERM;
+    if (s->killed || (sigterm && child == &s->front && (s->n_asked > 0 || s->failed)))
         return true;
     if (WIFEXITED(child->status) && WEXITSTATUS(child->status) == EXIT_CLEAN)
         return s->n_asked > 0 || s->failed;
@@ -270,6 +270,9 @@ int supervisor_run(const struct server_options *options)
                            .fds = {-1, -1, -1},
                            .attester_channel = -1,
                            .ready = -1};
+    sigset_t signals;
+    watched_signals(&signals);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
     struct err e = http_bind(&s.fds.listen, options->listen);
     if (!is_err(e))
         e = make_channels(&s);
@@ -278,9 +281,6 @@ int supervisor_run(const struct server_options *options)
         close_all(&s);
         return EXIT_NOT_STARTED;
     }
-    sigset_t signals;
-    watched_signals(&signals);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
     int code;
     if (start_child(&s, &s.attester, run_attester, &code) ||
         start_child(&s, &s.front, run_front, &code))

@@ -105,7 +105,7 @@ for _ in $(seq 60); do
     sleep 0.5
 done
 ((size >= first + 3)) || fail "the log did not grow by three entries in 30 seconds"
-note "from $first to $size entries, consistent with each other"
+note "from $first to $size entries; the log's key signed each head"
 
 step "8. The server stops, and says so in the log"
 stop_server || fail "the server did not stop cleanly"

@@ -1,6 +1,5 @@
 """The API of a running server: what it answers, and how it refuses."""
 
-import http.client
 import secrets
 import threading
 import unittest
@@ -73,6 +72,9 @@ class Api(unittest.TestCase):
         self.assertGreater(len(set(texts)), 1, "three choices from one seed are all equal")
         events = self.client.stream(QUESTION, max_tokens=6, n=3, temperature=1.5, seed=7)
         self.assertEqual([streamed_text(events, i) for i in range(3)], texts)
+        finished = [choice["index"] for event in events for choice in event["choices"]
+                    if choice["finish_reason"] is not None]
+        self.assertEqual(sorted(finished), [0, 1, 2], "each choice finishes once")
         again = self.client.chat(QUESTION, max_tokens=6, n=3, temperature=1.5, seed=7).json
         self.assertEqual(again["choices"], body["choices"])
 
@@ -294,7 +296,8 @@ class Api(unittest.TestCase):
             answer = client.request("POST", "/v1/chat/completions", b"x" * size)
             client.close()
             self.refused(answer, 413)
-        self.assertLess(memory_kib(self.server.child("bl-front")) - before, 9 * 1024)
+        if not harness.is_sanitized():
+            self.assertLess(memory_kib(self.server.child("bl-front")) - before, 9 * 1024)
         self.assertEqual(self.client.get("/health").status, 200)
 
     def test_refuses_headers_over_the_limit(self):
@@ -302,8 +305,8 @@ class Api(unittest.TestCase):
         try:
             answer = client.request("GET", "/health", headers={"X-Long": "x" * 100000})
             self.refused(answer, 400)
-        except (ConnectionError, http.client.BadStatusLine):
-            pass  # refused before all of it was read
+        except OSError:
+            pass  # refused, and closed, before all of it was read
         client.close()
         self.assertEqual(self.client.get("/health").status, 200)
 

@@ -145,6 +145,8 @@ SHORT = [
     ("{% set x = 'a' if y is defined else 'b' %}{{ x }}{% set loop_x = 3 %}{{ loop is defined }}", {}),
     ("{{ 'x' is defined if 1 else 2 }}", {}),
     ("{{ namespace(a=1).a }}{{ namespace({'q':2}).q }}{% set n = namespace() %}{% set n.z = [1] %}{% set n.z = n.z + [2] %}{{ n.z }}{{ n.nope }}", {}),
+    ("{% for x in [1, 2] %}{{ x }}{% continue %}q{% else %}else{% endfor %}", {}),
+    ("{{ none | selectattr('a') | list }}{{ 0 | map('upper') | list }}{{ 'ab' | sort(attribute='x') }}", {}),
     ("{% if %}", {}), ("{% endif %}", {}), ("{{ 'a }}", {}), ("{{ a", {}), ("{# a", {}), ("{{ (1 }}", {}),
     ("{{ 1 2 }}", {}), ("{% for x in y %}", {}), ("{% break %}", {}), ("{{ a is string is string }}", {}),
     ("{{ strftime_now('%Y-%m-%d %H:%M:%S %A %B %j') }}", {}),

@@ -1,8 +1,30 @@
 # rules
-add_library(fake_host STATIC unit/fake_host.c)
+add_library(fake_host STATIC 
+  unit/fake_world.c unit/fake_log.c unit/fake_tpm.c unit/fake_host.c unit/fake_evidence.c)
 target_include_directories(fake_host PUBLIC unit)
 target_link_libraries(fake_host PUBLIC attest)
 
+add_library(verify_scene STATIC unit/verify_scene.c)
+target_link_libraries(verify_scene PUBLIC fake_host PkgConfig::CMOCKA)
+add_library(replay_scene STATIC unit/replay_scene.c)
+target_link_libraries(replay_scene PUBLIC fake_host PkgConfig::CMOCKA)
+
 unit_test(policy LIBS attest)
 unit_test(evidence LIBS attest)
-unit_test(verify LIBS attest fake_host)
+unit_test(verify LIBS verify_scene)
+unit_test(verify_bundle LIBS verify_scene)
+unit_test(verify_host LIBS verify_scene)
+unit_test(verify_quote LIBS verify_scene)
+unit_test(verify_measured LIBS verify_scene)
+unit_test(replay LIBS replay_scene)
+unit_test(replay_statements LIBS replay_scene)
+unit_test(replay_quotes LIBS replay_scene)
+unit_test(replay_findings LIBS replay_scene)
+unit_test(audit LIBS tlog_store fake_host)
+add_dependencies(audit_test blindllama-audit)
+target_compile_definitions(audit_test PRIVATE
+  BL_AUDIT_PROGRAM="$<TARGET_FILE:blindllama-audit>")
+
+fuzz_target(policy LIBS attest)
+fuzz_target(evidence LIBS attest)
+fuzz_target(replay LIBS fake_host)

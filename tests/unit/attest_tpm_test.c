@@ -249,7 +249,8 @@ static void makes_the_endorsement_key_where_none_is_kept(void **state)
     activates_a_credential_for_its_keys(state);
 }
 
-/* The P-384 key of the high range, where the RSA certificate is not there. Last: it changes the TPM. */
+/* The P-384 key of the high range, where the RSA certificate is not there. Last: it changes the
+ * TPM. */
 static void activates_with_a_p384_endorsement_key(void **state)
 {
     struct fixture *f = *state;

@@ -101,8 +101,8 @@ static inline int host_init(struct host *h)
         .quote_interval_s = 3600,
     };
     host_fill_measurement(h);
-    h->ending = mmap(NULL, sizeof *h->ending, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                     -1, 0);
+    h->ending =
+        mmap(NULL, sizeof *h->ending, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     return h->ending == MAP_FAILED ? -1 : 0;
 }
 
@@ -216,9 +216,7 @@ static inline bool host_activate(struct host *h, struct activation_target *targe
     struct channel_frame answer;
     uint8_t expected[SHA256_LEN];
     OK(credential_make(&c, target->ek, &target->ak_name));
-    buf_append_u16be(&request, (uint16_t)c.id_object.len);
     buf_append_bytes(&request, buf_bytes(&c.id_object));
-    buf_append_u16be(&request, (uint16_t)c.secret.len);
     buf_append_bytes(&request, buf_bytes(&c.secret));
     OK(host_ask(h, CHANNEL_ACTIVATE, buf_bytes(&request), &answer, &memory));
     activation_answer(expected, bytes_of(c.value, sizeof c.value), &target->ak_name, ORIGIN,

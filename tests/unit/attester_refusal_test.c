@@ -34,7 +34,8 @@ static int in_state(const char *command)
     return shell("cd %s && %s", host.state_dir, command);
 }
 
-/* Before anything is there: a wrong setting must leave nothing behind that hinders the right one. */
+/* Before anything is there: a wrong setting must leave nothing behind that hinders the right one.
+ */
 static void says_which_setting_is_wrong(void **state)
 {
     (void)state;
@@ -93,9 +94,10 @@ static void answers_nothing_before_it_is_measured(void **state)
     struct channel_frame answer;
     host_start(&host);
     assert_int_equal(
-        host_ask(&host, CHANNEL_QUOTE, bytes_of(nonce, NONCE_LEN), &answer, &memory).code, ERR_BUSY);
-    assert_int_equal(
-        host_ask(&host, CHANNEL_ACTIVATION, bytes_of("x", 1), &answer, &memory).code, ERR_BUSY);
+        host_ask(&host, CHANNEL_QUOTE, bytes_of(nonce, NONCE_LEN), &answer, &memory).code,
+        ERR_BUSY);
+    assert_int_equal(host_ask(&host, CHANNEL_ACTIVATION, bytes_of("x", 1), &answer, &memory).code,
+                     ERR_BUSY);
     OK(host_measure(&host));
     assert_int_equal(host_ask(&host, CHANNEL_QUOTE, bytes_of(nonce, 31), &answer, &memory).code,
                      ERR_MALFORMED);
@@ -116,13 +118,15 @@ static void names_what_is_new_in_the_same_boot(void **state)
 {
     (void)state;
     host.files[1].sha256[0] ^= 1;
-    refuses_to_measure(ERR_UNTRUE, "the model is not what was measured in this boot: 'model-file 23");
+    refuses_to_measure(ERR_UNTRUE,
+                       "the model is not what was measured in this boot: 'model-file 23");
     host.files[1].sha256[0] ^= 1;
     host.measurement.n_files = 1;
     refuses_to_measure(ERR_UNTRUE, "the model is not");
     host.measurement.n_files = 2;
     host.measurement.server_binary[0] ^= 1;
-    refuses_to_measure(ERR_UNTRUE, "the code is not what was measured in this boot: 'server-binary 32");
+    refuses_to_measure(ERR_UNTRUE,
+                       "the code is not what was measured in this boot: 'server-binary 32");
     host.measurement.server_binary[0] ^= 1;
     host.measurement.max_requests = 17;
     refuses_to_measure(ERR_UNTRUE, "configuration is not what was measured in this boot: 'config");

@@ -1,6 +1,6 @@
 /*
- * The attester as a process, against a software TPM, judged by this project's own verifier and replay:
- * measured, quoted, activated, restarted, rebooted, stopped.
+ * The attester as a process, against a software TPM, judged by this project's own verifier and
+ * replay: measured, quoted, activated, restarted, rebooted, stopped.
  */
 #include "tests/unit/attester_fixture.h"
 
@@ -213,9 +213,7 @@ static void answers_a_bounded_number_of_activations(void **state)
     find_target(&target, &policy);
     target.ak_name.bytes[4] ^= 1; /* a credential for another key */
     OK(credential_make(&c, target.ek, &target.ak_name));
-    buf_append_u16be(&request, (uint16_t)c.id_object.len);
     buf_append_bytes(&request, buf_bytes(&c.id_object));
-    buf_append_u16be(&request, (uint16_t)c.secret.len);
     buf_append_bytes(&request, buf_bytes(&c.secret));
     for (uint64_t i = 0; i < 30; i++)
         OK(channel_send(host.fd, CHANNEL_ACTIVATE, i, buf_bytes(&request)));
@@ -236,7 +234,8 @@ static void answers_a_bounded_number_of_activations(void **state)
 static void quotes_periodically_without_being_asked(void **state)
 {
     (void)state;
-    assert_int_equal(software_tpm_do(&host.tpm, "reboot"), 0); /* another interval, another config */
+    assert_int_equal(software_tpm_do(&host.tpm, "reboot"),
+                     0); /* another interval, another config */
     host.options.quote_interval_s = host.measurement.quote_interval_s = 1;
     host_start_measured(&host);
     usleep(2300 * 1000);

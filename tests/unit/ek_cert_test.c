@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <openssl/x509v3.h>
 
 #include "attest/ek_cert.h"
+#include "tests/unit/cert_make.h"
 #include "tests/unit/tpm_make.h"
 
 static EVP_PKEY *root_key, *issuer_key, *ek_rsa, *ek_p384, *other_key;
@@ -33,128 +33,44 @@ static int free_keys(void **state)
     return 0;
 }
 
-/* What a certificate says; a text that is NULL leaves its extension out. */
-struct shape {
-    const char *subject, *issuer; /* common names; "" is an empty name */
-    EVP_PKEY *key, *signer;
-    const char *constraints, *usage, *extended_usage;
-    const EVP_MD *md;
-    bool unknown_critical; /* carries a critical extension that nobody knows */
-    bool ran_out;
-};
-
-static struct shape root_shape(void)
+static struct cert_shape root_shape(void)
 {
-    return (struct shape){
+    return (struct cert_shape){
         "root", "root",       root_key, root_key, "critical,CA:TRUE", "critical,keyCertSign",
         NULL,   EVP_sha384(), false,    false};
 }
 
-static struct shape issuer_shape(void)
+static struct cert_shape issuer_shape(void)
 {
-    return (struct shape){"issuer",
-                          "root",
-                          issuer_key,
-                          root_key,
-                          "critical,CA:TRUE,pathlen:0",
-                          "critical,keyCertSign,cRLSign",
-                          NULL,
-                          EVP_sha256(),
-                          false,
-                          false};
+    return (struct cert_shape){"issuer",
+                               "root",
+                               issuer_key,
+                               root_key,
+                               "critical,CA:TRUE,pathlen:0",
+                               "critical,keyCertSign,cRLSign",
+                               NULL,
+                               EVP_sha256(),
+                               false,
+                               false};
 }
 
-static struct shape leaf_shape(void)
+static struct cert_shape leaf_shape(void)
 {
-    return (struct shape){"",
-                          "issuer",
-                          ek_rsa,
-                          issuer_key,
-                          "critical,CA:FALSE",
-                          "critical,keyEncipherment",
-                          "2.23.133.8.1",
-                          EVP_sha256(),
-                          false,
-                          false};
-}
-
-static void set_name(X509_NAME *name, const char *text)
-{
-    if (text[0] != 0)
-        X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)text, -1, -1,
-                                   0);
-}
-
-static void add_extension(X509 *cert, int nid, const char *value)
-{
-    if (value == NULL)
-        return;
-    X509_EXTENSION *ext = X509V3_EXT_conf_nid(NULL, NULL, nid, value);
-    assert_non_null(ext);
-    assert_int_equal(X509_add_ext(cert, ext, -1), 1);
-    X509_EXTENSION_free(ext);
-}
-
-/* The TPM's names in a critical subjectAltName, as the profile wants it with an empty subject. */
-static void add_tpm_names(X509 *cert)
-{
-    static const char *const oids[] = {"2.23.133.2.1", "2.23.133.2.2", "2.23.133.2.3"};
-    static const char *const values[] = {"id:54455354", "Model\n7", "id:00010002"};
-    X509_NAME *names = X509_NAME_new();
-    for (size_t i = 0; i < 3; i++) {
-        ASN1_OBJECT *oid = OBJ_txt2obj(oids[i], 1);
-        X509_NAME_add_entry_by_OBJ(names, oid, MBSTRING_UTF8, (const unsigned char *)values[i], -1,
-                                   -1, 0);
-        ASN1_OBJECT_free(oid);
-    }
-    GENERAL_NAME *general = GENERAL_NAME_new();
-    GENERAL_NAME_set0_value(general, GEN_DIRNAME, names);
-    GENERAL_NAMES *all = sk_GENERAL_NAME_new_null();
-    sk_GENERAL_NAME_push(all, general);
-    assert_int_equal(X509_add1_ext_i2d(cert, NID_subject_alt_name, all, 1, 0), 1);
-    GENERAL_NAMES_free(all);
-}
-
-static void add_unknown_critical(X509 *cert)
-{
-    ASN1_OBJECT *oid = OBJ_txt2obj("1.3.6.1.4.1.99999.1", 1);
-    ASN1_OCTET_STRING *data = ASN1_OCTET_STRING_new();
-    ASN1_OCTET_STRING_set(data, (const unsigned char *)"\x05\x00", 2);
-    X509_EXTENSION *ext = X509_EXTENSION_create_by_OBJ(NULL, oid, 1, data);
-    X509_add_ext(cert, ext, -1);
-    X509_EXTENSION_free(ext);
-    ASN1_OCTET_STRING_free(data);
-    ASN1_OBJECT_free(oid);
-}
-
-static void make_cert(struct buf *der, const struct shape *s)
-{
-    X509 *cert = X509_new();
-    X509_set_version(cert, X509_VERSION_3);
-    ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
-    X509_gmtime_adj(X509_getm_notBefore(cert), s->ran_out ? -7200 : -60);
-    X509_gmtime_adj(X509_getm_notAfter(cert), s->ran_out ? -3600 : 3600);
-    set_name(X509_get_subject_name(cert), s->subject);
-    set_name(X509_get_issuer_name(cert), s->issuer);
-    X509_set_pubkey(cert, s->key);
-    add_extension(cert, NID_basic_constraints, s->constraints);
-    add_extension(cert, NID_key_usage, s->usage);
-    add_extension(cert, NID_ext_key_usage, s->extended_usage);
-    if (s->subject[0] == 0)
-        add_tpm_names(cert);
-    if (s->unknown_critical)
-        add_unknown_critical(cert);
-    assert_true(X509_sign(cert, s->signer, s->md) > 0);
-    uint8_t *bytes = NULL;
-    int len = i2d_X509(cert, &bytes);
-    buf_append(der, bytes, (size_t)len);
-    OPENSSL_free(bytes);
-    X509_free(cert);
+    return (struct cert_shape){"",
+                               "issuer",
+                               ek_rsa,
+                               issuer_key,
+                               "critical,CA:FALSE",
+                               "critical,keyEncipherment",
+                               "2.23.133.8.1",
+                               EVP_sha256(),
+                               false,
+                               false};
 }
 
 /* Leaf, issuer and root of these shapes. */
-static struct err verify(struct ek_cert *ek, uint8_t root_sha256[SHA256_LEN], struct shape leaf,
-                         struct shape issuer, struct shape root)
+static struct err verify(struct ek_cert *ek, uint8_t root_sha256[SHA256_LEN],
+                         struct cert_shape leaf, struct cert_shape issuer, struct cert_shape root)
 {
     BUF_AUTO leaf_der = BUF_INIT, issuer_der = BUF_INIT, root_der = BUF_INIT;
     make_cert(&leaf_der, &leaf);
@@ -164,7 +80,8 @@ static struct err verify(struct ek_cert *ek, uint8_t root_sha256[SHA256_LEN], st
     return ek_cert_verify(ek, root_sha256, buf_bytes(&leaf_der), chain, 2);
 }
 
-static void assert_accepted(struct shape leaf, struct shape issuer, struct shape root)
+static void assert_accepted(struct cert_shape leaf, struct cert_shape issuer,
+                            struct cert_shape root)
 {
     struct ek_cert ek;
     uint8_t root_sha256[SHA256_LEN];
@@ -174,7 +91,7 @@ static void assert_accepted(struct shape leaf, struct shape issuer, struct shape
     ek_cert_cleanup(&ek);
 }
 
-static void assert_refused(struct shape leaf, struct shape issuer, struct shape root,
+static void assert_refused(struct cert_shape leaf, struct cert_shape issuer, struct cert_shape root,
                            const char *reason)
 {
     struct ek_cert ek;
@@ -189,7 +106,7 @@ static void accepts_a_chain_and_names_its_root_and_tpm(void **state)
 {
     (void)state;
     BUF_AUTO leaf = BUF_INIT, issuer = BUF_INIT, root = BUF_INIT;
-    struct shape l = leaf_shape(), i = issuer_shape(), r = root_shape();
+    struct cert_shape l = leaf_shape(), i = issuer_shape(), r = root_shape();
     make_cert(&leaf, &l);
     make_cert(&issuer, &i);
     make_cert(&root, &r);
@@ -209,7 +126,7 @@ static void accepts_a_chain_and_names_its_root_and_tpm(void **state)
 static void accepts_other_good_shapes(void **state)
 {
     (void)state;
-    struct shape leaf = leaf_shape(), root = root_shape();
+    struct cert_shape leaf = leaf_shape(), root = root_shape();
     leaf.key = ek_p384;
     leaf.usage = "critical,keyAgreement";
     assert_accepted(leaf, issuer_shape(), root);
@@ -227,7 +144,7 @@ static void accepts_a_leaf_that_the_root_signed_itself(void **state)
 {
     (void)state;
     BUF_AUTO leaf = BUF_INIT, root = BUF_INIT;
-    struct shape l = leaf_shape(), r = root_shape();
+    struct cert_shape l = leaf_shape(), r = root_shape();
     l.issuer = "root";
     l.signer = root_key;
     make_cert(&leaf, &l);
@@ -242,7 +159,7 @@ static void accepts_a_leaf_that_the_root_signed_itself(void **state)
 static void refuses_a_leaf_with_one_flaw(void **state)
 {
     (void)state;
-    struct shape flawed = leaf_shape();
+    struct cert_shape flawed = leaf_shape();
     flawed.signer = other_key;
     assert_refused(flawed, issuer_shape(), root_shape(), "signature failure");
     flawed = leaf_shape();
@@ -285,7 +202,7 @@ static void refuses_a_leaf_with_one_flaw(void **state)
 static void refuses_an_issuer_or_root_with_one_flaw(void **state)
 {
     (void)state;
-    struct shape flawed = issuer_shape();
+    struct cert_shape flawed = issuer_shape();
     flawed.constraints = "critical,CA:FALSE";
     assert_refused(leaf_shape(), flawed, root_shape(), "depth 1 is not a CA");
     flawed = issuer_shape();
@@ -318,7 +235,7 @@ static void refuses_an_issuer_or_root_with_one_flaw(void **state)
     flawed = issuer_shape();
     flawed.subject = "below";
     flawed.key = root_key;
-    struct shape issuer = issuer_shape();
+    struct cert_shape issuer = issuer_shape();
     issuer.issuer = "below";
     assert_refused(leaf_shape(), issuer, flawed, "EK certificate");
 }
@@ -327,7 +244,7 @@ static void the_chain_is_exact_and_whole_der(void **state)
 {
     (void)state;
     BUF_AUTO leaf = BUF_INIT, issuer = BUF_INIT, root = BUF_INIT, more = BUF_INIT;
-    struct shape l = leaf_shape(), i = issuer_shape(), r = root_shape();
+    struct cert_shape l = leaf_shape(), i = issuer_shape(), r = root_shape();
     make_cert(&leaf, &l);
     make_cert(&issuer, &i);
     make_cert(&root, &r);
@@ -388,7 +305,7 @@ static void judges_certificates_of_a_cloud_as_leaves(void **state)
         {"tpmdata/ekcerts/gce/pca_tpm_ecc_sign_cert.pem", "key usage is not keyAgreement"},
     };
     BUF_AUTO root = BUF_INIT;
-    struct shape r = root_shape();
+    struct cert_shape r = root_shape();
     make_cert(&root, &r);
     struct bytes chain[] = {buf_bytes(&root)};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -157,8 +157,8 @@ static void logits_are_near_the_expected(void **state)
     size_t n_tokens = ids.len / 4, vocab = engine_info(engine)->vocab_size, r, i;
     float *logits = calloc(n_tokens * vocab, sizeof *logits);
     assert_non_null(logits);
-    assert_false(is_err(engine_logits(engine, (const uint32_t *)(const void *)ids.data, n_tokens,
-                                      logits)));
+    assert_false(
+        is_err(engine_logits(engine, (const uint32_t *)(const void *)ids.data, n_tokens, logits)));
     double worst = 0;
     json_t *row, *value;
     json_array_foreach(json_object_get(expected, "last"), i, value) worst =

@@ -15,8 +15,7 @@
 #include "engine/engine.h"
 #include "tests/unit/tiny_model.h"
 
-static const struct engine_options small = {
-    .n_threads = 1, .max_requests = 2, .token_budget = 16};
+static const struct engine_options small = {.n_threads = 1, .max_requests = 2, .token_budget = 16};
 
 static int setup(void **state)
 {
@@ -75,9 +74,9 @@ static json_t *split_model(const struct tiny_model *m)
 {
     json_t *map = json_object();
     for (size_t i = 0; i < m->n_tensors; i++)
-        json_object_set_new(map, m->tensors[i].name,
-                            json_string(i < 5 ? "model-1-of-2.safetensors"
-                                              : "model-2-of-2.safetensors"));
+        json_object_set_new(
+            map, m->tensors[i].name,
+            json_string(i < 5 ? "model-1-of-2.safetensors" : "model-2-of-2.safetensors"));
     json_t *index = json_pack("{s:{s:i}, s:o}", "metadata", "total_size", 1, "weight_map", map);
     write_weights(m, "model-1-of-2.safetensors", 0, 5);
     write_weights(m, "model-2-of-2.safetensors", 5, m->n_tensors);

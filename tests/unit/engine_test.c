@@ -338,8 +338,8 @@ static void a_stop_string_over_several_tokens_ends_the_answer(void **state)
     run_all(e);
     /* Five bytes of ASCII from its middle: five tokens here. */
     size_t at = 20;
-    while (at + 5 < all.text.len && !(all.text.data[at] < 128 && all.text.data[at + 1] < 128 &&
-                                      all.text.data[at + 2] < 128))
+    while (at + 5 < all.text.len &&
+           !(all.text.data[at] < 128 && all.text.data[at + 1] < 128 && all.text.data[at + 2] < 128))
         at++;
     assert_true(at + 5 < all.text.len);
     char stop[4] = {0};
@@ -661,9 +661,16 @@ static void refuses_messages_that_are_none(void **state)
 {
     struct engine *e = open_with(*state, options(1, 2, 64));
     static const char *const bad[] = {
-        "{}", "[]", "[1]", "[{}]", "[{\"role\":\"user\"}]", "[{\"content\":\"x\"}]",
-        "[{\"role\":1,\"content\":\"x\"}]", "[{\"role\":\"user\",\"content\":null}]",
-        "[{\"role\":\"user\",\"content\":5}]", "[{\"role\":\"user\",\"content\":[{\"type\":1}]}]",
+        "{}",
+        "[]",
+        "[1]",
+        "[{}]",
+        "[{\"role\":\"user\"}]",
+        "[{\"content\":\"x\"}]",
+        "[{\"role\":1,\"content\":\"x\"}]",
+        "[{\"role\":\"user\",\"content\":null}]",
+        "[{\"role\":\"user\",\"content\":5}]",
+        "[{\"role\":\"user\",\"content\":[{\"type\":1}]}]",
         "[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":\"x\"}]}]",
         "[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {

@@ -1,4 +1,5 @@
-/* Evidence survives the way to JSON and back, and foreign JSON is read strictly and within bounds. */
+/* Evidence survives the way to JSON and back, and foreign JSON is read strictly and within bounds.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -79,7 +80,8 @@ static void finds_a_blob_only_by_size_and_hash(void **state)
 
 #define BASE                                                                                       \
     "{\"format\":\"blindllama-evidence/v1\",\"checkpoint\":\"c\",\"statements\":[{\"index\":1,"    \
-    "\"text\":\"t\",\"proof\":[]}],\"heads\":[{\"note\":\"n\",\"proof\":[]}],\"blobs\":[\"AAE=\"]," \
+    "\"text\":\"t\",\"proof\":[]}],\"heads\":[{\"note\":\"n\",\"proof\":[]}],\"blobs\":[\"AAE=\"]" \
+    ","                                                                                            \
     "\"quote\":\"q\",\"nonce\":{\"index\":0,\"proof\":[]}}"
 
 /* BASE with the first `from` replaced. */
@@ -130,7 +132,8 @@ static void refuses_each_single_flaw(void **state)
         {"\"index\":1", "\"index\":4611686018427387904", "larger than any log"},
         {"\"index\":1", "\"index\":18446744073709551616", "not JSON"},
         {"\"proof\":[]}],\"heads\"", "\"proof\":{}}],\"heads\"", "'proof' is not a list"},
-        {"\"proof\":[]}],\"heads\"", "\"proof\":[\"AAAA\"]}],\"heads\"", "proof: base64 of 3 bytes"},
+        {"\"proof\":[]}],\"heads\"", "\"proof\":[\"AAAA\"]}],\"heads\"",
+         "proof: base64 of 3 bytes"},
         {"\"proof\":[]}],\"heads\"", "\"proof\":[1]}],\"heads\"", "'proof' is not a string"},
         {"[{\"index\"", "[7,{\"index\"", "not an object"},
         {"[\"AAE=\"]", "[\"AAF=\"]", "blob 0"},
@@ -172,8 +175,8 @@ static void refuses_more_than_the_limits(void **state)
     const char head[] = "{\"note\":\"n\",\"proof\":[]}";
     const char hash[] = "\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"";
     assert_false(is_err(parse_with_list(statement, "", statement, EVIDENCE_STATEMENTS_MAX, "")));
-    assert_int_equal(parse_with_list(statement, "", statement, EVIDENCE_STATEMENTS_MAX + 1, "").code,
-                     ERR_LIMIT);
+    assert_int_equal(
+        parse_with_list(statement, "", statement, EVIDENCE_STATEMENTS_MAX + 1, "").code, ERR_LIMIT);
     assert_false(is_err(parse_with_list(head, "", head, EVIDENCE_HEADS_MAX, "")));
     assert_int_equal(parse_with_list(head, "", head, EVIDENCE_HEADS_MAX + 1, "").code, ERR_LIMIT);
     assert_false(is_err(parse_with_list("[]", "[", hash, MERKLE_PROOF_MAX, "]")));

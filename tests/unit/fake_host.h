@@ -1,8 +1,8 @@
 /*
- * A whole world in memory for tests of the rules: hosts with software TPMs that sign as a chip would
- * (TPMS_ATTEST, TPMT_SIGNATURE, NV counter, EK certificate under a root), a log with proofs, an
- * activator, a policy that fits. A hook sees each thing before it is signed, hashed or logged, and
- * may spoil it: so a test makes one flaw and everything around it stays right.
+ * A whole world in memory for tests of the rules: hosts with software TPMs that sign as a chip
+ * would (TPMS_ATTEST, TPMT_SIGNATURE, NV counter, EK certificate under a root), a log with proofs,
+ * an activator, a policy that fits. A hook sees each thing before it is signed, hashed or logged,
+ * and may spoil it: so a test makes one flaw and everything around it stays right.
  */
 #ifndef TESTS_UNIT_FAKE_HOST_H
 #define TESTS_UNIT_FAKE_HOST_H

@@ -15,38 +15,40 @@
     "blindllama-quote-context/v1\n"                                                                \
     "kind " kind "\n" AK_NAME BOOT_ID "origin example.com/log\n"                                   \
     "head 7 " HEX_32("33") "\n"                                                                    \
-    "head-note " HEX_32("44") "\n"
+                           "head-note " HEX_32("44") "\n"
 
-static const char golden_demand[] = CONTEXT_HEAD("demand")
-    "previous 6 " HEX_32("55") "\n"
-    "spki-sha256 " HEX_32("66") "\n"
-    "nonces 3 " HEX_32("77") "\n"
-    "period 4\n"
-    "time 1750000000\n";
+static const char golden_demand[] = CONTEXT_HEAD("demand") "previous 6 " HEX_32(
+    "55") "\n"
+          "spki-sha256 " HEX_32("66") "\n"
+                                      "nonces 3 " HEX_32("77") "\n"
+                                                               "period 4\n"
+                                                               "time 1750000000\n";
 #define CONTEXT_WITHOUT_NONCES(kind)                                                               \
     CONTEXT_HEAD(kind)                                                                             \
     "previous none\n"                                                                              \
     "spki-sha256 " HEX_32("66") "\n"                                                               \
-    "nonces none\n"                                                                                \
-    "period 0\n"                                                                                   \
-    "time 1750000000\n"
+                                "nonces none\n"                                                    \
+                                "period 0\n"                                                       \
+                                "time 1750000000\n"
 static const char golden_periodic[] = CONTEXT_WITHOUT_NONCES("periodic");
 
-static const char golden_host[] = "blindllama-host/v1\n" AK_NAME
-    "ak-public 88 " HEX_32("11") "\n"
-    "ek-certificate 1016 " HEX_32("22") "\n"
-    "ek-chain 1100 " HEX_32("33") "\n"
-    "ek-chain 1200 " HEX_32("44") "\n"
-    "activation 300 " HEX_32("55") "\n";
-static const char golden_boot[] = "blindllama-boot/v1\n" AK_NAME BOOT_ID
-    "reset-count 2\n"
-    "restart-count 0\n"
-    "counter-index 0180b11d\n"
-    "counter-attest /1RDRw==\n"
-    "counter-signature ABgACw==\n";
-static const char golden_identity[] = "blindllama-identity/v1\n" AK_NAME BOOT_ID
+static const char golden_host[] = "blindllama-host/v1\n" AK_NAME "ak-public 88 " HEX_32(
+    "11") "\n"
+          "ek-certificate 1016 " HEX_32(
+              "22") "\n"
+                    "ek-chain 1100 " HEX_32("33") "\n"
+                                                  "ek-chain 1200 " HEX_32(
+                                                      "44") "\n"
+                                                            "activation 300 " HEX_32("55") "\n";
+static const char golden_boot[] = "blindllama-boot/v1\n" AK_NAME BOOT_ID "reset-count 2\n"
+                                  "restart-count 0\n"
+                                  "counter-index 0180b11d\n"
+                                  "counter-attest /1RDRw==\n"
+                                  "counter-signature ABgACw==\n";
+static const char golden_identity[] =
+    "blindllama-identity/v1\n" AK_NAME BOOT_ID
     "spki-sha256 " HEX_32("66") "\n"
-    "runtime-log 2048 " HEX_32("99") "\n";
+                                "runtime-log 2048 " HEX_32("99") "\n";
 
 #define A_16 "AAAAAAAAAAAAAAAA"
 #define A_64 A_16 A_16 A_16 A_16
@@ -55,13 +57,13 @@ static const char golden_identity[] = "blindllama-identity/v1\n" AK_NAME BOOT_ID
 #define ZERO_PCRS A_640 A_16 A_16 "AAAAAAAAAAA="
 #define QUOTE_LINES                                                                                \
     AK_NAME "pcrs " ZERO_PCRS "\n"                                                                 \
-    "attest /1RDRw==\n"                                                                            \
-    "signature ABgACw==\n"                                                                         \
-    "context\n"
-static const char golden_quote[] = "blindllama-quote/v1\n" QUOTE_LINES CONTEXT_WITHOUT_NONCES(
-    "periodic");
-static const char golden_stop[] = "blindllama-stop/v1\nmax-duration 600\n" QUOTE_LINES
-    CONTEXT_WITHOUT_NONCES("stop");
+            "attest /1RDRw==\n"                                                                    \
+            "signature ABgACw==\n"                                                                 \
+            "context\n"
+static const char golden_quote[] =
+    "blindllama-quote/v1\n" QUOTE_LINES CONTEXT_WITHOUT_NONCES("periodic");
+static const char golden_stop[] =
+    "blindllama-stop/v1\nmax-duration 600\n" QUOTE_LINES CONTEXT_WITHOUT_NONCES("stop");
 
 /* The first `from` of a text becomes `to`; `reason` is a part of the error's message. */
 struct flaw {

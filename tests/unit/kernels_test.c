@@ -46,9 +46,9 @@ static void *random_weights(enum weight_type type, size_t n, uint64_t seed, floa
     for (size_t i = 0; i < n; i++) {
         float x = tiny_normal(&seed);
         uint32_t u = det_bits(x);
-        uint16_t half = (uint16_t)(type == WEIGHT_BF16 ? u >> 16
-                                                       : (u >> 16 & 0x8000u) |
-                                                             (0x3c00u + (u >> 13 & 0x3ffu)));
+        uint16_t half =
+            (uint16_t)(type == WEIGHT_BF16 ? u >> 16
+                                           : (u >> 16 & 0x8000u) | (0x3c00u + (u >> 13 & 0x3ffu)));
         if (type == WEIGHT_F32)
             memcpy(data + 4 * i, &x, 4);
         else
@@ -87,7 +87,7 @@ static void widens_every_half_float_exactly(void **state)
     assert_true(all != NULL && wide != NULL);
     for (unsigned i = 0; i < 65536; i++)
         all[i] = (uint16_t)i;
-    const struct lanes *lanes[3];
+    const struct lanes *lanes[2];
     for (size_t v = lanes_all(lanes); v-- > 0;) {
         lanes[v]->widen(wide, all, WEIGHT_F16, 65536);
         for (unsigned i = 0; i < 65536; i++) {
@@ -179,7 +179,7 @@ static float matmul_by_the_book(const float *x, const float *w, size_t n)
 static void matmul_has_the_written_order_in_every_instruction_set(void **state)
 {
     (void)state;
-    const struct lanes *lanes[3];
+    const struct lanes *lanes[2];
     size_t n_lanes = lanes_all(lanes);
     for (size_t s = 0; s < sizeof matmul_shapes / sizeof matmul_shapes[0]; s++)
         for (int type = WEIGHT_F32; type <= WEIGHT_BF16; type++) {
@@ -230,8 +230,7 @@ static void rmsnorm_is_near_double(void **state)
         for (size_t i = 0; i < COLS; i++)
             sum += (double)x[r * COLS + i] * (double)x[r * COLS + i];
         for (size_t i = 0; i < COLS; i++) {
-            double want =
-                (double)x[r * COLS + i] / sqrt(sum / COLS + (double)1e-5f) * (double)w[i];
+            double want = (double)x[r * COLS + i] / sqrt(sum / COLS + (double)1e-5f) * (double)w[i];
             assert_true(fabs((double)out[r * COLS + i] - want) <= 1e-6 * fabs(want) + 1e-9);
         }
     }
@@ -384,7 +383,7 @@ static void the_other_lanes_agree_in_every_instruction_set(void **state)
     enum { N = 77, KEYS_HERE = 9, HEAD_DIM = 20 };
     float *x = random_floats(N, 13), *keys = random_floats(KEYS_HERE * HEAD_DIM, 14);
     float first[4][N], sums[2] = {0};
-    const struct lanes *lanes[3];
+    const struct lanes *lanes[2];
     size_t n = lanes_all(lanes);
     for (size_t i = 0; i < n; i++) {
         float got[4][N] = {0};

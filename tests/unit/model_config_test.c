@@ -167,8 +167,8 @@ static void reads_generation_defaults(void **state)
     assert_true(g.temperature == 0.6f && g.top_p == 0.9f && g.top_k == 40);
     assert_true(g.min_p == 0.0f && g.repetition_penalty == 1.0f);
     assert_int_equal(g.n_eos, 1);
-    assert_false(is_err(
-        generation_parse(&g, bytes_of_str("{\"do_sample\":false,\"temperature\":0.6}"))));
+    assert_false(
+        is_err(generation_parse(&g, bytes_of_str("{\"do_sample\":false,\"temperature\":0.6}"))));
     assert_true(g.temperature == 0.0f);
     assert_false(is_err(generation_parse(&g, bytes_of_str("{}"))));
     assert_true(g.temperature == 1.0f && g.top_k == 0 && g.n_eos == 0);
@@ -177,11 +177,16 @@ static void reads_generation_defaults(void **state)
 static void refuses_generation_settings_that_are_not_done(void **state)
 {
     (void)state;
-    static const char *const refused[] = {
-        "{\"num_beams\":4}",        "{\"no_repeat_ngram_size\":3}", "{\"suppress_tokens\":[1]}",
-        "{\"typical_p\":0.9}",      "{\"forced_eos_token_id\":2}",  "{\"temperature\":-1}",
-        "{\"top_p\":1.5}",          "{\"top_k\":-1}",               "{\"sequence_bias\":[]}",
-        "{\"temperature\":\"0.6\"}"};
+    static const char *const refused[] = {"{\"num_beams\":4}",
+                                          "{\"no_repeat_ngram_size\":3}",
+                                          "{\"suppress_tokens\":[1]}",
+                                          "{\"typical_p\":0.9}",
+                                          "{\"forced_eos_token_id\":2}",
+                                          "{\"temperature\":-1}",
+                                          "{\"top_p\":1.5}",
+                                          "{\"top_k\":-1}",
+                                          "{\"sequence_bias\":[]}",
+                                          "{\"temperature\":\"0.6\"}"};
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         struct generation_config g = generation_default;
         assert_int_equal(generation_parse(&g, bytes_of_str(refused[i])).code, ERR_UNSUPPORTED);

@@ -10,8 +10,8 @@
 
 #include "engine/output.h"
 
-/* Feeds `text` in pieces of the given length. Returns whether a stop string ended it; what was shown
- * is in `shown`. */
+/* Feeds `text` in pieces of the given length. Returns whether a stop string ended it; what was
+ * shown is in `shown`. */
 static bool feed(const char *const *stops, size_t n_stops, const char *text, size_t piece,
                  struct buf *shown)
 {

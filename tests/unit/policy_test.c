@@ -40,17 +40,37 @@ static int make_keys(void **state)
 }
 
 static const char *const good_lines[] = {
-    "blindllama-policy/v1", "# a comment", "", "log " LOG_KEY, "quorum none", "release none",
-    "tpm-root " HASH_A, "test-tpm-root " HASH_B, "model org/name " HASH_A, "code v0.1 " HASH_A,
-    "boot-pcr 0 ignore a cloud's firmware", "boot-pcr 1 " HASH_A, "boot-pcr 2 " HASH_A,
-    "boot-pcr 3 " HASH_A, "boot-pcr 4 " HASH_A, "boot-pcr 4 " HASH_B, "boot-pcr 5 " HASH_A,
-    "boot-pcr 6 " HASH_A, "boot-pcr 7 " HASH_A, "boot-pcr 8 " HASH_A, "boot-pcr 9 " HASH_A,
-    "boot-pcr 10 " HASH_A, "boot-pcr 11 " HASH_A, "boot-pcr 12 " HASH_A, "max-interval 300",
+    "blindllama-policy/v1",
+    "# a comment",
+    "",
+    "log " LOG_KEY,
+    "quorum none",
+    "release none",
+    "tpm-root " HASH_A,
+    "test-tpm-root " HASH_B,
+    "model org/name " HASH_A,
+    "code v0.1 " HASH_A,
+    "boot-pcr 0 ignore a cloud's firmware",
+    "boot-pcr 1 " HASH_A,
+    "boot-pcr 2 " HASH_A,
+    "boot-pcr 3 " HASH_A,
+    "boot-pcr 4 " HASH_A,
+    "boot-pcr 4 " HASH_B,
+    "boot-pcr 5 " HASH_A,
+    "boot-pcr 6 " HASH_A,
+    "boot-pcr 7 " HASH_A,
+    "boot-pcr 8 " HASH_A,
+    "boot-pcr 9 " HASH_A,
+    "boot-pcr 10 " HASH_A,
+    "boot-pcr 11 " HASH_A,
+    "boot-pcr 12 " HASH_A,
+    "max-interval 300",
     "max-age 600",
 };
 enum { N_GOOD = sizeof good_lines / sizeof *good_lines };
 
-/* The good policy with line `at` (from 1) replaced, or left out where `line` is NULL; `more` behind. */
+/* The good policy with line `at` (from 1) replaced, or left out where `line` is NULL; `more`
+ * behind. */
 static struct err parse_with(struct policy *p, size_t at, const char *line, const char *more)
 {
     BUF_AUTO text = BUF_INIT;
@@ -119,7 +139,8 @@ static const struct bad bad_policies[] = {
     {4, NULL, "", "no line 'log'"},
     {4, "log", "", "line 4: log: "},
     {4, "log  " LOG_KEY, "", "line 4: log: "},
-    {4, "log example.com/foo+530d903b+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k", "", "line 4: "},
+    {4, "log example.com/foo+530d903b+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k", "",
+     "line 4: "},
     {4, "log example.org/witness+cacf2e50+BGbguFjkYqYJ5m/nE3DIFtiEb/ED1UmaIqf+w3/bxCSn", "",
      "line 4: log: a cosigner's key"},
     {0, NULL, "log " LOG_KEY "\n", "line 27: log: a second 'log' (the first is in line 4)"},
@@ -173,8 +194,8 @@ static void refuses_each_single_flaw(void **state)
         struct policy p;
         struct err e = parse_with(&p, b->at, b->line, b->more);
         if (!is_err(e) || strstr(err_message(), b->says) == NULL)
-            fail_msg("case %zu: '%s' where '%s' is expected", i, is_err(e) ? err_message() : "taken",
-                     b->says);
+            fail_msg("case %zu: '%s' where '%s' is expected", i,
+                     is_err(e) ? err_message() : "taken", b->says);
     }
 }
 

@@ -268,55 +268,58 @@ static void every_event_must_be_in_its_place(void **state)
     }
 }
 
+/* Each takes the place of the first whole event of its kind. */
+static const struct event flawed_events[] = {
+    {14, "server-binary", HEX_16("aa")},
+    {14, "server-binary", HEX_32("AA")},
+    {15, "boot-id", HEX_32("0f")},
+    {13, "model-id", "demo\ntiny"},
+    {13, "model-id", ""},
+    {13, "model-id", "demo\x7f"},
+    {13, "model-id", "demo\xc2\x85"},
+    {13, "model-id", "demo\xff"},
+    {15, "log", "example.com/foo+530d903b+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"},
+    {15, "log", LOG_VKEY "\n"},
+    {13, "model-file", HEX_32("cc") " 12"},
+    {13, "model-file", HEX_32("cc") " 012 config.json"},
+    {13, "model-file", HEX_32("cc") " 12 "},
+    {13, "model-file", HEX_32("cc") " 12 z\nmodel-file x"},
+    {13, "model-file", HEX_32("cc") " 12 z.json"}, /* out of order: model.safetensors follows */
+    {14, "kernels", "ref-1"},
+    {14, "kernels", "ref-1 None"},
+    {14, "kernels", " none"},
+    {14, "kernels", "ref-1 " HEX_16("aa")},
+    {14, "sandbox", HEX_16("dd")},
+    {14, "profile", "two words"},
+    {14, "profile", ""},
+    {14, "cap", "x"},
+    {13, "cap", "x"},
+    {15, "config", "quote-interval 60\nmax-context 4096\nmax-requests 8"},
+    {15, "config", "quote-interval 0\nmax-context 4096\nmax-requests 8\n"},
+    {15, "config", "quote-interval 86401\nmax-context 4096\nmax-requests 8\n"},
+    {15, "config", "max-context 4096\nquote-interval 60\nmax-requests 8\n"},
+    {15, "config", "quote-interval 60\nmax-context 4096\nmax-requests 8\nmore 1\n"},
+    {15, "identity", HEX_16("ee")},
+};
+
 static void data_of_every_event_is_checked(void **state)
 {
     (void)state;
-    static const struct event flaws[] = {
-        {14, "server-binary", HEX_16("aa")},
-        {14, "server-binary", HEX_32("AA")},
-        {15, "boot-id", HEX_32("0f")},
-        {13, "model-id", "demo\ntiny"},
-        {13, "model-id", ""},
-        {13, "model-id", "demo\x7f"},
-        {13, "model-id", "demo\xc2\x85"},
-        {13, "model-id", "demo\xff"},
-        {15, "log", "example.com/foo+530d903b+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"},
-        {15, "log", LOG_VKEY "\n"},
-        {13, "model-file", HEX_32("cc") " 12"},
-        {13, "model-file", HEX_32("cc") " 012 config.json"},
-        {13, "model-file", HEX_32("cc") " 12 "},
-        {13, "model-file", HEX_32("cc") " 12 z\nmodel-file x"},
-        {13, "model-file", HEX_32("cc") " 12 z.json"}, /* out of order: model.safetensors follows */
-        {14, "kernels", "ref-1"},
-        {14, "kernels", "ref-1 None"},
-        {14, "kernels", " none"},
-        {14, "kernels", "ref-1 " HEX_16("aa")},
-        {14, "sandbox", HEX_16("dd")},
-        {14, "profile", "two words"},
-        {14, "profile", ""},
-        {14, "cap", "x"},
-        {13, "cap", "x"},
-        {15, "config", "quote-interval 60\nmax-context 4096\nmax-requests 8"},
-        {15, "config", "quote-interval 0\nmax-context 4096\nmax-requests 8\n"},
-        {15, "config", "quote-interval 86401\nmax-context 4096\nmax-requests 8\n"},
-        {15, "config", "max-context 4096\nquote-interval 60\nmax-requests 8\n"},
-        {15, "config", "quote-interval 60\nmax-context 4096\nmax-requests 8\nmore 1\n"},
-        {15, "identity", HEX_16("ee")},
-    };
-    for (size_t f = 0; f < sizeof flaws / sizeof *flaws; f++) {
+    for (size_t f = 0; f < sizeof flawed_events / sizeof *flawed_events; f++) {
         struct event events[N_WHOLE];
         memcpy(events, whole, sizeof whole);
         for (size_t i = 0; i < N_WHOLE; i++)
-            if (events[i].pcr == flaws[f].pcr && strcmp(events[i].kind, flaws[f].kind) == 0) {
-                events[i] = flaws[f];
+            if (events[i].pcr == flawed_events[f].pcr &&
+                strcmp(events[i].kind, flawed_events[f].kind) == 0) {
+                events[i] = flawed_events[f];
                 break;
             }
         struct runtime_log log = log_of(events, N_WHOLE);
         struct lanes lanes = {.max_context = 7};
         struct err e = lanes_check(&lanes, &log, true);
-        if (e.code != ERR_UNTRUE || strstr(err_message(), flaws[f].kind) == NULL)
-            fail_msg("%s '%s': %s '%s'", flaws[f].kind, flaws[f].data, err_code_name(e.code),
-                     is_err(e) ? err_message() : "accepted");
+        if (e.code != ERR_UNTRUE || strstr(err_message(), flawed_events[f].kind) == NULL)
+            fail_msg("%s '%s': %s '%s'", flawed_events[f].kind, flawed_events[f].data,
+                     err_code_name(e.code), is_err(e) ? err_message() : "accepted");
         assert_true(lanes.max_context == 7); /* untouched */
         runtime_log_cleanup(&log);
     }

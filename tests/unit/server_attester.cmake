@@ -1,3 +1,8 @@
+unit_test(channel LIBS attester Threads::Threads)
+unit_test(measurement LIBS attester)
+fuzz_target(channel LIBS attester)
+fuzz_target(measurement LIBS attester)
+
 # Needs swtpm, swtpm-tools and tpm2-tools; skipped where they are absent.
 foreach(module attester attester_refusal attester_crash)
   unit_test(${module} LIBS attester)

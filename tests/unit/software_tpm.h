@@ -1,6 +1,7 @@
 /*
  * A software TPM for one test program: made and started by tests/software_tpm.sh in a folder of its
- * own, stopped and removed at the end. Where swtpm is not installed, the program exits 77 (skipped).
+ * own, stopped and removed at the end. Where swtpm is not installed, the program exits 77
+ * (skipped).
  */
 #ifndef TESTS_SOFTWARE_TPM_H
 #define TESTS_SOFTWARE_TPM_H

@@ -96,7 +96,8 @@ static void append_value(struct buf *out, float x, enum tiny_type type)
     else if (x == 0.0f)
         append_le(out, (u >> 16) & 0x8000u, 2);
     else
-        append_le(out, ((u >> 16) & 0x8000u) | (((u >> 23 & 0xffu) - 112u) << 10 | (u >> 13 & 0x3ffu)),
+        append_le(out,
+                  ((u >> 16) & 0x8000u) | (((u >> 23 & 0xffu) - 112u) << 10 | (u >> 13 & 0x3ffu)),
                   2);
 }
 
@@ -122,10 +123,10 @@ static void add_layer(struct tiny_model *m, unsigned layer, uint64_t *random)
     struct {
         const char *name;
         size_t n_rows, n_cols;
-    } parts[] = {{"self_attn.q_proj", q, s->hidden},   {"self_attn.k_proj", kv, s->hidden},
-                 {"self_attn.v_proj", kv, s->hidden},  {"self_attn.o_proj", s->hidden, q},
-                 {"mlp.gate_proj", s->inner, s->hidden}, {"mlp.up_proj", s->inner, s->hidden},
-                 {"mlp.down_proj", s->hidden, s->inner}, {"input_layernorm", 0, s->hidden},
+    } parts[] = {{"self_attn.q_proj", q, s->hidden},        {"self_attn.k_proj", kv, s->hidden},
+                 {"self_attn.v_proj", kv, s->hidden},       {"self_attn.o_proj", s->hidden, q},
+                 {"mlp.gate_proj", s->inner, s->hidden},    {"mlp.up_proj", s->inner, s->hidden},
+                 {"mlp.down_proj", s->hidden, s->inner},    {"input_layernorm", 0, s->hidden},
                  {"post_attention_layernorm", 0, s->hidden}};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         char name[96];
@@ -206,16 +207,15 @@ static json_t *config_of(const struct tiny_spec *s)
         scaling = json_pack("{s:s, s:f, s:f, s:f, s:i}", "rope_type", "llama3", "factor", 8.0,
                             "low_freq_factor", 1.0, "high_freq_factor", 4.0,
                             "original_max_position_embeddings", 32);
-    return json_pack("{s:[s], s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:b, s:s, s:o, "
-                     "s:i, s:i}",
-                     "architectures", "LlamaForCausalLM", "model_type", "llama", "vocab_size",
-                     s->vocab_size, "hidden_size", s->hidden, "intermediate_size", s->inner,
-                     "num_hidden_layers", s->n_layers, "num_attention_heads", s->n_heads,
-                     "num_key_value_heads", s->n_kv_heads, "head_dim", s->head_dim,
-                     "max_position_embeddings", s->max_positions, "rms_norm_eps", s->eps,
-                     "rope_theta", s->rope_theta, "tie_word_embeddings", s->tied, "hidden_act",
-                     "silu", "rope_scaling", scaling, "bos_token_id", TINY_BOS, "eos_token_id",
-                     TINY_EOS);
+    return json_pack(
+        "{s:[s], s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:b, s:s, s:o, "
+        "s:i, s:i}",
+        "architectures", "LlamaForCausalLM", "model_type", "llama", "vocab_size", s->vocab_size,
+        "hidden_size", s->hidden, "intermediate_size", s->inner, "num_hidden_layers", s->n_layers,
+        "num_attention_heads", s->n_heads, "num_key_value_heads", s->n_kv_heads, "head_dim",
+        s->head_dim, "max_position_embeddings", s->max_positions, "rms_norm_eps", s->eps,
+        "rope_theta", s->rope_theta, "tie_word_embeddings", s->tied, "hidden_act", "silu",
+        "rope_scaling", scaling, "bos_token_id", TINY_BOS, "eos_token_id", TINY_EOS);
 }
 
 /* GPT-2's map of bytes to characters: printable Latin-1 to itself, the rest to U+0100 and up. */
@@ -434,7 +434,8 @@ void tiny_forward(const struct tiny_model *m, const uint32_t *tokens, size_t n, 
     const struct tiny_spec *s = &m->spec;
     size_t qs = s->n_heads * s->head_dim, ks = s->n_kv_heads * s->head_dim;
     size_t wide = qs > s->hidden ? qs : s->hidden;
-    double *memory = calloc(n * (s->hidden + qs + 2 * ks) + 2 * wide + 2 * s->inner, sizeof *memory);
+    double *memory =
+        calloc(n * (s->hidden + qs + 2 * ks) + 2 * wide + 2 * s->inner, sizeof *memory);
     const struct tiny_tensor *embed = tensor(m, "model.embed_tokens.weight");
     if (memory == NULL)
         abort();

@@ -1,6 +1,6 @@
 /*
- * A model folder of random weights for tests, written to a temporary folder, and its forward pass in
- * double with the C library's functions: an oracle that shares no code with the engine.
+ * A model folder of random weights for tests, written to a temporary folder, and its forward pass
+ * in double with the C library's functions: an oracle that shares no code with the engine.
  */
 #ifndef TESTS_UNIT_TINY_MODEL_H
 #define TESTS_UNIT_TINY_MODEL_H

@@ -1,0 +1,20 @@
+/*
+ * The address of a host: "https://name[:port]", and no more than that.
+ */
+#ifndef CLIENT_URL_H
+#define CLIENT_URL_H
+
+#include <stdint.h>
+
+#include "common/err.h"
+
+struct url {
+    char host[256]; /* a name or an address; IPv6 without its brackets */
+    uint16_t port;
+    char authority[272]; /* as the Host header has it */
+};
+
+/* ERR_USAGE with the remedy: only https, no user, path, query or fragment. */
+struct err url_parse(struct url *out, const char *text) MUST_USE;
+
+#endif

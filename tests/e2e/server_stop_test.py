@@ -1,0 +1,142 @@
+"""Ends, planned and not: SIGTERM, kills at random moments, one process of the three dying."""
+
+import os
+import random
+import signal
+import threading
+import time
+import unittest
+
+import harness
+from harness import Server, Tpm, check_log, checkpoint, folder, kinds, leaf_hash
+
+
+class Stop(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.path = cls.enterClassContext(folder())
+        cls.tpm = cls.enterClassContext(Tpm(cls.path / "tpm"))
+
+    def setUp(self):
+        self.dir = self.enterContext(folder())
+        self.tpm.reboot()  # a new state folder knows nothing of this TPM's past
+
+    def start(self, *options):
+        return self.enterContext(Server(self.dir, self.tpm, "--quote-interval", "1", *options))
+
+    def test_sigterm_is_a_clean_stop_that_the_log_knows(self):
+        server = self.start("--max-stop-duration", "123")
+        children = server.children()
+        self.assertEqual(server.terminate(), 0, server.log())
+        self.assertFalse(any(harness.is_alive(pid) for pid in children))
+        again = self.start()
+        client = again.client()
+        found = check_log(self, client)
+        client.close()
+        self.assertIn("stop", kinds(found))
+        stop = next(entry for entry in found if entry.startswith(b"blindllama-stop/v1\n"))
+        self.assertEqual(stop.split(b"\n")[1], b"max-duration 123")
+        self.assertEqual(kinds(found).count("boot"), 1, "the TPM was not reset")
+        self.assertEqual(kinds(found).count("identity"), 2, "each start has its own key")
+
+    def test_sigint_stops_too(self):
+        server = self.start()
+        server.process.send_signal(signal.SIGINT)
+        self.assertEqual(server.process.wait(40), 0, server.log())
+
+    def test_a_request_in_flight_is_finished(self):
+        server = self.start()
+        answers = []
+
+        def work():
+            client = server.client()
+            answers.append(client.chat("Tell me a story.", max_tokens=60, ignore_eos=True))
+            client.close()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        self.wait_until_running(server)
+        code = server.terminate()
+        thread.join()
+        self.assertEqual(answers[0].status, 200, answers[0].body)
+        self.assertEqual(answers[0].json["usage"]["completion_tokens"], 60)
+        self.assertEqual(code, 0, server.log())
+
+    def wait_until_running(self, server):
+        client = server.client()
+        for _ in range(500):
+            if b"blindllama_num_requests_running 0\n" not in client.get("/metrics").body:
+                break
+            time.sleep(0.01)
+        client.close()
+
+    def test_sigterm_while_starting_ends_it(self):
+        server = self.enterContext(Server(self.dir, self.tpm, wait=False))
+        time.sleep(0.3)
+        # before there is a supervisor the signal itself ends the program
+        self.assertIn(server.terminate(), (0, -signal.SIGTERM), server.log())
+
+    def test_a_second_sigterm_is_at_once(self):
+        server = self.start()
+        client = server.client()
+        client.connection.request("POST", "/v1/chat/completions",
+                                  b'{"messages": [{"role": "user", "content": "x"}],'
+                                  b' "max_tokens": 900, "ignore_eos": true, "n": 8}')
+        self.wait_until_running(server)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        server.process.send_signal(signal.SIGTERM)
+        self.assertEqual(server.process.wait(3), 1, server.log())
+        client.close()
+
+    def test_a_dying_child_ends_the_program_with_a_reason(self):
+        for name in ("bl-front", "bl-attester"):
+            with self.subTest(name=name):
+                server = self.start()
+                children = server.children()
+                os.kill(server.child(name), signal.SIGKILL)
+                self.assertEqual(server.process.wait(15), 1)
+                self.assertIn(f"the {name.removeprefix('bl-')} was ended by signal 9",
+                              server.log())
+                self.assertFalse(any(harness.is_alive(pid) for pid in children))
+
+    def test_kills_at_random_moments_lose_nothing_that_was_told(self):
+        """Eight rounds: what a checkpoint covered before a kill is in the log after it."""
+        seed = random.randrange(1 << 32)
+        print(f"(seed {seed}) ", end="", flush=True)
+        chance = random.Random(seed)
+        told = []
+        for number in range(8):
+            wait = chance.random() < 0.75
+            server = self.enterContext(Server(self.dir, self.tpm, "--quote-interval", "1",
+                                              wait=wait))
+            if wait:
+                client = server.client()
+                found = check_log(self, client)
+                self.assertEqual([leaf_hash(entry) for entry in found[:len(told)]], told,
+                                 f"round {number}")
+                told = [leaf_hash(entry) for entry in found]
+                client.close()
+            time.sleep(chance.random() * 1.5)
+            server.kill()
+        server = self.start()
+        client = server.client()
+        found = check_log(self, client)
+        self.assertEqual([leaf_hash(entry) for entry in found[:len(told)]], told)
+        self.assertGreater(checkpoint(client)[1], len(told))
+        client.close()
+
+    def test_a_reboot_of_the_tpm_is_a_new_boot_in_the_same_log(self):
+        with Tpm(self.dir / "tpm") as tpm:
+            with Server(self.dir, tpm) as server:
+                self.assertEqual(server.terminate(), 0, server.log())
+            tpm.reboot()
+            with Server(self.dir, tpm) as server:
+                client = server.client()
+                found = check_log(self, client)
+                client.close()
+            self.assertEqual(kinds(found).count("boot"), 2)
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,156 @@
+/* What makes no entry untrue and is still worth a look: gaps, reboots, counters, what nothing
+ * covers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "replay_scene.h"
+
+static void boots_elsewhere(struct fake_world *w)
+{
+    fake_start(w, 0);
+    w->hosts[0].counter += 2;
+    reboot(w);
+}
+
+static void another_counter(struct fake_world *w)
+{
+    fake_start(w, 0);
+    w->hosts[0].counter_index++;
+    reboot(w);
+}
+
+static void cleared(struct fake_world *w)
+{
+    fake_start(w, 0);
+    w->hosts[0].reset_count = 0;
+    w->hosts[0].clock_ms = 0;
+    reboot(w);
+}
+
+static void reset_in_between(struct fake_world *w)
+{
+    fake_start(w, 0);
+    w->hosts[0].reset_count += 2;
+    reboot(w);
+}
+
+static void unannounced_reboot(struct fake_world *w)
+{
+    fake_start(w, 0);
+    reboot(w);
+}
+
+static void lost_power(struct fake_world *w)
+{
+    fake_start(w, 0);
+    w->hosts[0].safe = 0;
+    reboot(w);
+}
+
+static void allow_both(struct fake_world *w, void *thing)
+{
+    (void)w;
+    buf_append_str(thing, "boot-pcr 11 aa");
+    for (int i = 1; i < SHA256_LEN; i++)
+        buf_append_str(thing, "ab");
+    buf_append_str(thing, "\n");
+}
+
+static void a_gap(struct fake_world *w)
+{
+    fake_start(w, 0);
+    gap_after(w, 61);
+}
+
+static void an_announced_gap(struct fake_world *w)
+{
+    fake_start(w, 0);
+    fake_log_stop(w, 0, 600);
+    gap_after(w, 500);
+}
+
+static void a_longer_gap_than_announced(struct fake_world *w)
+{
+    fake_start(w, 0);
+    fake_log_stop(w, 0, 600);
+    gap_after(w, 600);
+}
+
+static void boot_without_quote(struct fake_world *w)
+{
+    fake_start(w, 0);
+    prepare(w, 0);
+    fake_log_boot(w, 0);
+    fake_log_identity(w, 0);
+    reboot(w);
+}
+
+static void host_without_quote(struct fake_world *w)
+{
+    fake_start(w, 0);
+    fake_log_host(w, 1, true);
+}
+
+/* Host 1's key under host 0's certificate, as a TPM with a second attestation key would have. */
+static void two_keys_of_one_tpm(struct fake_world *w)
+{
+    buf_clear(&w->hosts[1].ek_certificate);
+    buf_append_bytes(&w->hosts[1].ek_certificate, buf_bytes(&w->hosts[0].ek_certificate));
+    fake_start(w, 0);
+    w->hosts[1].counter = w->hosts[0].counter;
+    w->hosts[1].reset_count = w->hosts[0].reset_count;
+    w->hosts[1].clock_ms = w->hosts[0].clock_ms;
+    fake_start(w, 1);
+}
+
+static void no_quote_at_all(struct fake_world *w)
+{
+    prepare(w, 0);
+    fake_log_host(w, 0, true);
+    fake_log_boot(w, 0);
+    fake_log_identity(w, 0);
+}
+
+static const struct trick tricks[] = {
+    {"boots elsewhere", boots_elsewhere, FINDS("COUNTER-GAP", FINDING_ERROR, OUTCOME_FALSE)},
+    {"another counter", another_counter, FINDS("TPM-CLEARED", FINDING_ERROR, OUTCOME_FALSE)},
+    {"a TPM that was cleared", cleared, FINDS("TPM-CLEARED", FINDING_WARNING, OUTCOME_TRUE)},
+    {"resets in between", reset_in_between, FINDS("RESETS", FINDING_NOTE, OUTCOME_TRUE)},
+    {"an unannounced reboot", unannounced_reboot, FINDS("REBOOT", FINDING_NOTE, OUTCOME_TRUE)},
+    {"a power cut", lost_power, FINDS("UNSAFE-CLOCK", FINDING_WARNING, OUTCOME_TRUE)},
+    {"a gap", a_gap, FINDS("GAP", FINDING_WARNING, OUTCOME_TRUE)},
+    {"an announced gap", an_announced_gap, FINDS("GAP", FINDING_NOTE, OUTCOME_TRUE)},
+    {"a longer gap than announced", a_longer_gap_than_announced,
+     FINDS("GAP", FINDING_WARNING, OUTCOME_TRUE)},
+    {"a boot without a quote", boot_without_quote,
+     FINDS("UNCOVERED", FINDING_WARNING, OUTCOME_TRUE)},
+    {"a host without a quote", host_without_quote,
+     FINDS("UNCOVERED", FINDING_WARNING, OUTCOME_TRUE)},
+    {"two keys of one TPM", two_keys_of_one_tpm,
+     FINDS("EK-TWO-AKS", FINDING_WARNING, OUTCOME_TRUE)},
+    {"a boot PCR that changes as allowed", boot_pcr_at_run_time, HOOK(FAKE_POLICY, FAKE_HOST, 1),
+     .spoil = allow_both, FINDS("PCR-CHANGED", FINDING_WARNING, OUTCOME_TRUE)},
+    {"no quote at all", no_quote_at_all, FINDS("UNCOVERED", FINDING_WARNING, OUTCOME_FALSE)},
+    {"activated later", activated_later, FINDS("UNCOVERED", FINDING_NOTE, OUTCOME_TRUE)},
+};
+
+static void finds_each_manipulation(void **state)
+{
+    (void)state;
+    find_out_each(tricks, sizeof tricks / sizeof *tricks);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(finds_each_manipulation),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

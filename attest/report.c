@@ -1,3 +1,6 @@
+/*
+ * Lines and sentences for people.
+ */
 #include "attest/report.h"
 
 #include <stdarg.h>

@@ -62,8 +62,8 @@ struct err verify_evidence(struct verdict *out, const struct verify_input *in) M
 
 /* One line per rule, then what is proven, what is not, and the verdict, for a terminal. */
 void verdict_print(struct buf *out, const struct verdict *v);
-/* {"rules":[{"rule":1,"code":..,"status":..,"text":..}],"outcome":"true|false|not-a-proof","test":..,...}
- */
+/* {"rules":[{"rule":1,"code":"PARSE","status":"true","text":".."},..],
+ *  "outcome":"true|false|not-a-proof","test":true,"proven":["..",..],"not_proven":["..",..]} */
 void verdict_json(struct buf *out, const struct verdict *v);
 
 #endif

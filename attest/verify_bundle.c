@@ -1,3 +1,7 @@
+/*
+ * Rule 1 over a whole bundle, and its host statements: what is parsed here is believed by nobody
+ * yet.
+ */
 #include "attest/verify_bundle.h"
 
 #include <stdlib.h>

@@ -1,3 +1,8 @@
+/*
+ * The file is checked as a whole before any entry is judged (store_fsck, which also gives the
+ * survey of activations); then every entry is read again and replayed, and must hash to the newest
+ * checkpoint.
+ */
 #include "auditor/audit.h"
 
 #include <stdlib.h>

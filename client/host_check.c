@@ -125,8 +125,9 @@ static struct err judge(struct verdict *out, struct connection *c, const struct 
     bool activated = false;
     if (target != NULL) {
         struct err e = host_activate(c, target, p->log.name);
-        /* A host that cannot answer now may still be vouched for by activators. */
-        if (is_err(e) && e.code != ERR_UNTRUE && (e.code != ERR_BUSY || p->n_activators == 0))
+        /* Where no challenge can be run now, activators may still vouch for the host. */
+        bool vouched = p->n_activators > 0 && (e.code == ERR_BUSY || e.code == ERR_UNSUPPORTED);
+        if (is_err(e) && e.code != ERR_UNTRUE && !vouched)
             return e;
         if (e.code == ERR_UNTRUE)
             snprintf(reason, sizeof reason, "%s", err_message());

@@ -83,9 +83,11 @@ struct engine_params {
 void engine_params_default(const struct engine *e, struct engine_params *out);
 
 /* Renders the model's chat template over OpenAI-style `messages` (an array of objects with "role"
- * and "content", content a string or an array of {"type":"text","text":...}) with the generation
- * prompt, and tokenizes it: special tokens in users' text stay text. ERR_USAGE for messages that
- * the template refuses or that are not messages. Appends u32 token ids to `out`. */
+ * and "content", content a string or an array of {"type":"text","text":...}, joined by newlines)
+ * with the generation prompt, and tokenizes the whole: the ids are those of `transformers`, except
+ * that special tokens in users' text stay text. ERR_USAGE for messages that the template refuses or
+ * that are not messages (other types of parts, named), ERR_UNSUPPORTED when the model has no
+ * template. Appends u32 token ids to `out`. */
 struct err engine_chat_tokens(const struct engine *e, const json_t *messages,
                               struct buf *out) MUST_USE;
 /* Plain text with the tokenizer's own BOS rule; special tokens stay text. */
@@ -106,8 +108,8 @@ struct engine_logprob {
 
 struct engine_event {
     struct bytes text; /* new whole UTF-8 characters; may be empty; never part of a stop string */
-    bool has_token;    /* one token was sampled in this event */
-    struct engine_logprob token;
+    bool has_token;    /* one token was sampled in this event (an end token has no text) */
+    struct engine_logprob token;      /* its logprob is 0 unless logprobs were asked for */
     const struct engine_logprob *top; /* n_top alternatives, best first */
     size_t n_top;
     enum engine_finish

@@ -1,6 +1,6 @@
 /*
- * The operations of a Llama forward pass: every one with its shapes, types and order. A backend is a
- * table of them, chosen by name at run time; `ref` is plain C and the meaning of all others.
+ * The operations of a Llama forward pass: every one with its shapes, types and order. A backend is
+ * a table of them, chosen by name at run time; `ref` is plain C and the meaning of all others.
  *
  * What every backend promises: a row of an output depends on that row's inputs alone, bit for bit,
  * never on n_rows, on the other rows, on the page numbers or on the number of threads. The exact
@@ -53,15 +53,15 @@ struct kv_row {
 };
 
 struct attention_args {
-    float *out;                  /* (n_rows, n_heads * head_dim) */
-    const float *q;              /* (n_rows, n_heads * head_dim) */
+    float *out;     /* (n_rows, n_heads * head_dim) */
+    const float *q; /* (n_rows, n_heads * head_dim) */
     const struct kv_cache *cache;
     size_t layer;
-    const struct kv_row *rows;   /* n_rows */
-    size_t n_rows, n_heads;      /* n_heads: a multiple of the cache's n_kv_heads */
-    float scale;                 /* of the scores: 1 / sqrt(head_dim) */
-    float *scratch;              /* pool_n_threads * scratch_len floats */
-    size_t scratch_len;          /* at least n_heads / n_kv_heads * (highest position + 1) */
+    const struct kv_row *rows; /* n_rows */
+    size_t n_rows, n_heads;    /* n_heads: a multiple of the cache's n_kv_heads */
+    float scale;               /* of the scores: 1 / sqrt(head_dim) */
+    float *scratch;            /* pool_n_threads * scratch_len floats */
+    size_t scratch_len;        /* at least n_heads / n_kv_heads * (highest position + 1) */
 };
 
 struct backend {

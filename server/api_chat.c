@@ -126,8 +126,8 @@ void api_chat(struct http_exchange *x, void *context)
     }
     if (request.model != NULL && strcmp(request.model, f->model->model_id) != 0) {
         http_reply_error(x, 404, "model", "model_not_found",
-                         "The model `%s` does not exist here; this server has `%s`.",
-                         request.model, f->model->model_id);
+                         "The model `%s` does not exist here; this server has `%s`.", request.model,
+                         f->model->model_id);
         return;
     }
     start(f, x, &request);

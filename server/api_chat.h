@@ -1,7 +1,7 @@
 /*
- * One chat request in flight: its HTTP exchange on one side, a request to the engine for each of its
- * choices on the other. It lives until the engine has finished all of them, even when the client has
- * left long before.
+ * One chat request in flight: its HTTP exchange on one side, a request to the engine for each of
+ * its choices on the other. It lives until the engine has finished all of them, even when the
+ * client has left long before.
  */
 #ifndef SERVER_API_CHAT_H
 #define SERVER_API_CHAT_H
@@ -21,7 +21,7 @@ struct chat_choice {
 
     /* The loop's own. */
     bool submitted, finished;
-    struct buf whole;  /* of an answer that is not streamed */
+    struct buf whole; /* of an answer that is not streamed */
     json_t *logprobs;
     enum engine_finish outcome;
 };
@@ -29,7 +29,7 @@ struct chat_choice {
 struct chat {
     struct handover_item item; /* first: the handover's view of this */
     struct front *front;
-    struct http_exchange *http; /* NULL: the client has its answer, or has left */
+    struct http_exchange *http;    /* NULL: the client has its answer, or has left */
     struct chat *next, **previous; /* of front->chats */
     struct chat_answer answer;
     bool with_logprobs;

@@ -6,7 +6,8 @@
 
 #define BUF_SECRET __attribute__((cleanup(buf_cleanup_secret))) struct buf
 
-/* On the engine's thread. A token's record: itself, the number of alternatives, the alternatives. */
+/* On the engine's thread. A token's record: itself, the number of alternatives, the alternatives.
+ */
 static void append_token(struct buf *out, const struct engine_event *event)
 {
     uint32_t n_top = (uint32_t)event->n_top;
@@ -125,8 +126,8 @@ static void stream_news(struct chat *c, unsigned index, const struct news *n, st
                                             ENGINE_UNFINISHED, logprobs));
     }
     if (chat_finish_name(n->finish) != NULL)
-        append_event(out, chat_chunk_object(&c->answer, index, false, (struct bytes){0},
-                                            n->finish, NULL));
+        append_event(
+            out, chat_chunk_object(&c->answer, index, false, (struct bytes){0}, n->finish, NULL));
 }
 
 static void keep_news(struct chat *c, struct chat_choice *choice, const struct news *n)
@@ -187,16 +188,15 @@ static void reply_whole(struct chat *c)
     json_t *choices = json_array();
     for (unsigned i = 0; i < c->n_choices; i++) {
         struct chat_choice *choice = &c->choices[i];
-        json_array_append_new(choices,
-                              chat_choice_object(i, buf_bytes(&choice->whole), choice->outcome,
-                                                 choice->logprobs));
+        json_array_append_new(choices, chat_choice_object(i, buf_bytes(&choice->whole),
+                                                          choice->outcome, choice->logprobs));
         choice->logprobs = NULL;
     }
     unsigned n_prompt, n_generated;
     count_usage(c, &n_prompt, &n_generated);
-    http_reply_json(x, 200,
-                    chat_completion_object(&c->answer, choices,
-                                           chat_usage_object(n_prompt, n_generated)));
+    http_reply_json(
+        x, 200,
+        chat_completion_object(&c->answer, choices, chat_usage_object(n_prompt, n_generated)));
 }
 
 static bool all_finished(const struct chat *c)

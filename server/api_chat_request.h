@@ -1,8 +1,8 @@
 /*
  * The body of POST /v1/chat/completions, parsed and checked. Fields that we do not know are passed
  * over, as other servers do; a known field of a wrong type or range is refused by its name; a known
- * field that would change the answer and that we do not have (tools, response_format, logit_bias) is
- * refused too, rather than ignored.
+ * field that would change the answer and that we do not have (tools, response_format, logit_bias)
+ * is refused too, rather than ignored.
  */
 #ifndef SERVER_API_CHAT_REQUEST_H
 #define SERVER_API_CHAT_REQUEST_H
@@ -14,9 +14,9 @@
 enum { CHAT_CHOICES_MAX = 16, CHAT_STOPS_MAX = 16, CHAT_STOP_LEN_MAX = 256 };
 
 struct chat_request {
-    json_t *root;           /* owns what the rest borrows */
-    const json_t *messages; /* a non-empty array; the engine checks what is in it */
-    const char *model;      /* NULL: none named */
+    json_t *root;                /* owns what the rest borrows */
+    const json_t *messages;      /* a non-empty array; the engine checks what is in it */
+    const char *model;           /* NULL: none named */
     struct engine_params params; /* `stop` points to `stops`: do not copy the struct */
     const char *stops[CHAT_STOPS_MAX];
     unsigned n_choices;

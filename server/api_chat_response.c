@@ -58,8 +58,8 @@ json_t *chat_token_object(struct bytes token, float logprob)
         json_array_append_new(bytes, json_integer(token.data[i]));
     /* JSON has no infinity; this is what OpenAI writes for "as good as impossible". */
     double finite = isfinite(logprob) ? (double)logprob : -9999.0;
-    return must(json_pack("{s:o, s:f, s:o}", "token", string_of(token), "logprob", finite, "bytes",
-                          bytes));
+    return must(
+        json_pack("{s:o, s:f, s:o}", "token", string_of(token), "logprob", finite, "bytes", bytes));
 }
 
 json_t *chat_usage_object(unsigned n_prompt, unsigned n_generated)
@@ -112,9 +112,9 @@ json_t *chat_chunk_object(const struct chat_answer *a, unsigned index, bool firs
         json_object_set_new(delta, "role", json_string("assistant"));
     if (first || text.len > 0)
         json_object_set_new(delta, "content", string_of(text));
-    json_t *choice = must(json_pack("{s:i, s:o, s:o, s:s?}", "index", (int)index, "delta", delta,
-                                    "logprobs", logprobs_object(logprobs), "finish_reason",
-                                    chat_finish_name(finish)));
+    json_t *choice =
+        must(json_pack("{s:i, s:o, s:o, s:s?}", "index", (int)index, "delta", delta, "logprobs",
+                       logprobs_object(logprobs), "finish_reason", chat_finish_name(finish)));
     return chunk_of(a, must(json_pack("[o]", choice)), NULL);
 }
 

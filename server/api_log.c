@@ -1,4 +1,5 @@
-/* The log's read API (C2SP tlog-tiles, and blob/<sha256>), from the file that the attester writes. */
+/* The log's read API (C2SP tlog-tiles, and blob/<sha256>), from the file that the attester writes.
+ */
 #include "common/text.h"
 #include "server/front_state.h"
 

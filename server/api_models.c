@@ -6,8 +6,8 @@
 static json_t *model_object(const struct front *f)
 {
     return json_pack("{s:s, s:s, s:I, s:s, s:i}", "id", f->model->model_id, "object", "model",
-                     "created", (json_int_t)f->started_s, "owned_by", "blindllama",
-                     "max_model_len", (int)f->measurement.max_context);
+                     "created", (json_int_t)f->started_s, "owned_by", "blindllama", "max_model_len",
+                     (int)f->measurement.max_context);
 }
 
 void api_models(struct http_exchange *x, void *front)
@@ -23,8 +23,7 @@ void api_model(struct http_exchange *x, void *context)
         http_reply_json(x, 200, model_object(f));
     else
         http_reply_error(x, 404, "model", "model_not_found",
-                         "There is no such model here; this server has `%s`.",
-                         f->model->model_id);
+                         "There is no such model here; this server has `%s`.", f->model->model_id);
 }
 
 void api_health(struct http_exchange *x, void *context)

@@ -1,6 +1,6 @@
 /*
- * The front process: TLS, HTTP, the API and the engine. It sees prompts, and so it has no TPM, makes
- * no connection, starts no program and opens no file for writing (sandbox.h).
+ * The front process: TLS, HTTP, the API and the engine. It sees prompts, and so it has no TPM,
+ * makes no connection, starts no program and opens no file for writing (sandbox.h).
  */
 #ifndef SERVER_FRONT_H
 #define SERVER_FRONT_H

@@ -1,7 +1,7 @@
 /*
  * From the engine's thread to the event loop: sinks put what they have under one lock, the loop is
- * woken by an eventfd and takes it. An item is on the list at most once, so the tokens of a step, and
- * of several steps if the loop is behind, arrive together.
+ * woken by an eventfd and takes it. An item is on the list at most once, so the tokens of a step,
+ * and of several steps if the loop is behind, arrive together.
  */
 #ifndef SERVER_FRONT_HANDOVER_H
 #define SERVER_FRONT_HANDOVER_H

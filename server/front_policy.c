@@ -11,9 +11,10 @@ struct err front_policy_draft(struct buf *out, const struct front_options *front
     TRY(front_policy_lines(&measured, front));
     buf_append_str(out, "blindllama-policy/v1\n");
     buf_append_str(
-        out, "# A draft by the host itself, of what it found on itself. As long as nobody has\n"
-             "# compared it with what was built and downloaded elsewhere, it proves nothing: a host\n"
-             "# that lies would print a policy that fits its lie.\n");
+        out,
+        "# A draft by the host itself, of what it found on itself. As long as nobody has\n"
+        "# compared it with what was built and downloaded elsewhere, it proves nothing: a host\n"
+        "# that lies would print a policy that fits its lie.\n");
     buf_append_bytes(out, buf_bytes(&host));
     buf_append_str(out, "# No witnesses: the log is its operator's word. No signed releases: the "
                         "code line pins the code.\nquorum none\nrelease none\n");

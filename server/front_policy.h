@@ -1,5 +1,6 @@
 /*
- * --print-policy: a draft of a client's policy (docs/FORMATS.md section 7) from what is on this host.
+ * --print-policy: a draft of a client's policy (docs/FORMATS.md section 7) from what is on this
+ * host.
  */
 #ifndef SERVER_FRONT_POLICY_H
 #define SERVER_FRONT_POLICY_H

@@ -86,9 +86,8 @@ static void log_model(const struct front *f)
 struct err front_load(struct front *f)
 {
     const struct front_options *o = f->options;
-    struct engine_options options = {.n_threads = o->n_threads,
-                                     .max_requests = o->max_requests,
-                                     .max_context = o->max_context};
+    struct engine_options options = {
+        .n_threads = o->n_threads, .max_requests = o->max_requests, .max_context = o->max_context};
     TRY(engine_open(&f->engine, o->model_dir, &options));
     f->model = engine_info(f->engine);
     log_model(f);

@@ -38,7 +38,7 @@ struct front {
     bool stopping; /* asked to stop: no new chats */
     bool cancelled, asked_attester;
     time_t stop_deadline_s; /* monotonic */
-    bool stopped;  /* the attester has logged the stop */
+    bool stopped;           /* the attester has logged the stop */
     bool attester_gone;
     char failure[256]; /* why the loop ended, if it should not have */
 };

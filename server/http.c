@@ -57,8 +57,8 @@ static void log_exchange(struct http_exchange *x, int status, const char *how)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    double seconds = (double)(now.tv_sec - x->start.tv_sec) +
-                     (double)(now.tv_nsec - x->start.tv_nsec) * 1e-9;
+    double seconds =
+        (double)(now.tv_sec - x->start.tv_sec) + (double)(now.tv_nsec - x->start.tv_nsec) * 1e-9;
     x->server->stats.n_by_class[status / 100 % 6]++;
     fprintf(stderr, "%s %s %d %.3f s%s\n", method_name(x->request), x->label, status, seconds, how);
 }
@@ -107,7 +107,7 @@ static void dispatch(struct http_exchange *x)
 {
     const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(x->request));
     enum evhttp_cmd_type command = evhttp_request_get_command(x->request);
-    unsigned method = command == EVHTTP_REQ_POST  ? HTTP_POST
+    unsigned method = command == EVHTTP_REQ_POST   ? HTTP_POST
                       : command == EVHTTP_REQ_GET  ? HTTP_GET
                       : command == EVHTTP_REQ_HEAD ? HTTP_GET
                                                    : 0;
@@ -124,13 +124,15 @@ static void dispatch(struct http_exchange *x)
         return;
     }
     if (allowed == 0) {
-        http_reply_error(x, 404, NULL, "unknown_url", "There is nothing at this path. "
+        http_reply_error(x, 404, NULL, "unknown_url",
+                         "There is nothing at this path. "
                          "Try /v1/models, /v1/chat/completions, /attestation or /log/checkpoint.");
         return;
     }
-    http_header(x, "Allow", allowed == HTTP_POST  ? "POST"
-                            : allowed == HTTP_GET ? "GET, HEAD"
-                                                  : "GET, HEAD, POST");
+    http_header(x, "Allow",
+                allowed == HTTP_POST  ? "POST"
+                : allowed == HTTP_GET ? "GET, HEAD"
+                                      : "GET, HEAD, POST");
     http_reply_error(x, 405, NULL, "method_not_allowed", "This path does not take this method.");
 }
 
@@ -194,8 +196,8 @@ struct err http_server_new(struct http_server **out, struct event_base *base, SS
     evhttp_set_flags(http, EVHTTP_SERVER_LINGERING_CLOSE);
     evhttp_set_default_content_type(http, NULL);
     evhttp_set_allowed_methods(http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST |
-                                         EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE |
-                                         EVHTTP_REQ_OPTIONS | EVHTTP_REQ_PATCH);
+                                         EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS |
+                                         EVHTTP_REQ_PATCH);
     *out = s;
     return err_ok();
 }
@@ -343,10 +345,10 @@ json_t *http_error_object(int status, const char *param, const char *code, const
                                        : "invalid_request_error";
     json_t *object = json_pack("{s:{s:s, s:s, s:s?, s:s?}}", "error", "message", message, "type",
                                type, "param", param, "code", code);
-    return object != NULL ? object
-                          : json_pack("{s:{s:s, s:s, s:n, s:n}}", "error", "message",
-                                      "The request is not valid UTF-8.", "type", type, "param",
-                                      "code");
+    return object != NULL
+               ? object
+               : json_pack("{s:{s:s, s:s, s:n, s:n}}", "error", "message",
+                           "The request is not valid UTF-8.", "type", type, "param", "code");
 }
 
 void http_reply_error(struct http_exchange *x, int status, const char *param, const char *code,

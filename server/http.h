@@ -36,9 +36,9 @@ struct http_exchange;
 enum http_method { HTTP_GET = 1, HTTP_POST = 2 };
 
 struct http_route {
-    const char *path;     /* ends in '/': all paths that begin so */
+    const char *path;        /* ends in '/': all paths that begin so */
     enum http_method method; /* HEAD is answered as GET */
-    const char *label;    /* in log lines, instead of the path */
+    const char *label;       /* in log lines, instead of the path */
     void (*handle)(struct http_exchange *x, void *context);
 };
 
@@ -49,8 +49,8 @@ struct http_stats {
     unsigned n_connections;
 };
 
-/* `tls` and `routes` are borrowed for the server's life; `routes` ends with a NULL path. Connections
- * wait in the backlog until http_server_accept. */
+/* `tls` and `routes` are borrowed for the server's life; `routes` ends with a NULL path.
+ * Connections wait in the backlog until http_server_accept. */
 struct err http_server_new(struct http_server **out, struct event_base *base, SSL_CTX *tls,
                            const struct http_route *routes, void *context,
                            struct http_deadlines deadlines) MUST_USE;

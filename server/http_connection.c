@@ -13,11 +13,11 @@ struct connection {
     struct http_connections *all;
     struct connection *next, **previous;
     struct bufferevent *bev;
-    struct event *rewrite;  /* runs before the loop writes */
-    bool in_exchange;       /* a handler's, not evhttp's own answer */
-    bool rewritten;         /* evhttp closes the connection after its own answer */
-    time_t deadline;        /* while no exchange is open */
-    time_t last_progress;   /* the client took bytes */
+    struct event *rewrite; /* runs before the loop writes */
+    bool in_exchange;      /* a handler's, not evhttp's own answer */
+    bool rewritten;        /* evhttp closes the connection after its own answer */
+    time_t deadline;       /* while no exchange is open */
+    time_t last_progress;  /* the client took bytes */
 };
 
 struct http_connections {
@@ -147,8 +147,8 @@ static struct connection *connection_of(struct bufferevent *bev)
     return SSL_get_ex_data(bufferevent_openssl_get_ssl(bev), record_index());
 }
 
-/* evhttp answers what it refuses (a body over the limit, a request line that is none) with a page of
- * HTML of its own. Status line and headers say what they must; only the page is replaced. */
+/* evhttp answers what it refuses (a body over the limit, a request line that is none) with a page
+ * of HTML of its own. Status line and headers say what they must; only the page is replaced. */
 static void rewrite_page(evutil_socket_t fd, short events, void *context)
 {
     (void)fd;
@@ -156,8 +156,7 @@ static void rewrite_page(evutil_socket_t fd, short events, void *context)
     struct connection *c = context;
     struct evbuffer *output = bufferevent_get_output(c->bev);
     char head[16] = {0};
-    if (evbuffer_copyout(output, head, sizeof head - 1) < 13 ||
-        strncmp(head, "HTTP/1.", 7) != 0)
+    if (evbuffer_copyout(output, head, sizeof head - 1) < 13 || strncmp(head, "HTTP/1.", 7) != 0)
         return;
     int status = atoi(head + 9);
     if (status < 400 || status > 599 || c->in_exchange)
@@ -204,15 +203,17 @@ struct bufferevent *http_connection_new(struct http_connections *all, SSL_CTX *t
         all->base, -1, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE);
     if (bev == NULL)
         abort();
-    *c = (struct connection){
-        .all = all, .next = all->first, .previous = &all->first, .bev = bev,
-        .rewrite = event_new(all->base, -1, 0, rewrite_page, c),
-        .deadline = now_s() + (time_t)all->deadlines.request, .last_progress = now_s()};
+    *c = (struct connection){.all = all,
+                             .next = all->first,
+                             .previous = &all->first,
+                             .bev = bev,
+                             .rewrite = event_new(all->base, -1, 0, rewrite_page, c),
+                             .deadline = now_s() + (time_t)all->deadlines.request,
+                             .last_progress = now_s()};
     if (c->next != NULL)
         c->next->previous = &c->next;
     all->first = c;
-    if (c->rewrite == NULL ||
-        evbuffer_add_cb(bufferevent_get_output(bev), watch_output, c) == NULL)
+    if (c->rewrite == NULL || evbuffer_add_cb(bufferevent_get_output(bev), watch_output, c) == NULL)
         abort();
     bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
     bufferevent_setwatermark(bev, EV_READ, 0, HTTP_INPUT_MAX);

@@ -24,7 +24,8 @@ void http_connections_on_change(struct http_connections *all, void (*changed)(vo
  * there is no memory: with NULL evhttp would go on without TLS. */
 struct bufferevent *http_connection_new(struct http_connections *all, SSL_CTX *tls);
 
-/* A handler has the request of this connection: reading deadlines rest until the answer has left. */
+/* A handler has the request of this connection: reading deadlines rest until the answer has left.
+ */
 void http_connection_begin(struct bufferevent *bev);
 void http_connection_finish(struct bufferevent *bev);
 /* Ends the connection through evhttp's own error path, which tells whoever waits on it. */

@@ -35,8 +35,10 @@ static struct err parse(union address *out, socklen_t *len, const char *text)
     memset(out, 0, sizeof *out);
     if (colon == NULL || is_err(decimal_decode(&port, bytes_of_str(colon + 1), UINT16_MAX)) ||
         evutil_parse_sockaddr_port(buf_str(&host), &out->any, &n) != 0)
-        return err_set(ERR_USAGE, "--listen %s: not an address (use 127.0.0.1:8443, [::1]:8443, "
-                       "or :0 for any free port)", text);
+        return err_set(ERR_USAGE,
+                       "--listen %s: not an address (use 127.0.0.1:8443, [::1]:8443, "
+                       "or :0 for any free port)",
+                       text);
     *(out->any.sa_family == AF_INET6 ? &out->v6.sin6_port : &out->v4.sin_port) =
         htons((uint16_t)port);
     *len = (socklen_t)n;
@@ -56,8 +58,10 @@ struct err http_bind(int *out, const char *text)
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &output, sizeof output); /* connections inherit it */
     if (bind(fd, &address.any, len) != 0) {
         if (errno == EADDRINUSE)
-            return err_set(ERR_BUSY, "--listen %s: the port is in use (choose another one, or "
-                           "stop what listens there)", text);
+            return err_set(ERR_BUSY,
+                           "--listen %s: the port is in use (choose another one, or "
+                           "stop what listens there)",
+                           text);
         return err_errno("--listen %s: cannot bind", text);
     }
     *out = fd;

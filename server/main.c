@@ -18,46 +18,60 @@
 const char *argp_program_version = "blindllama-server " BL_VERSION;
 
 static const char doc[] =
-    "Answers OpenAI-style requests over HTTPS, and proves what it is: the TPM measures this program, "
-    "the model and the TLS key, and signed quotes go into an append-only log."
-    "\vWhat happens, in order: the TPM and the log are opened and checked; every file of the model is "
-    "read once and hashed; a TLS key is made in memory; all of it is extended into PCRs 13 to 15; the "
-    "log gets the identity and a first quote; then, and only then, clients are let in and this line "
-    "appears on standard output:\n\n"
+    "Answers OpenAI-style requests over HTTPS, and proves what it is: the TPM measures this "
+    "program, the model and the TLS key, and signed quotes go into an append-only log."
+    "\v"
+    "What happens, in order: the TPM and the log are opened and checked; every file of the model "
+    "is read once and hashed; a TLS key is made in memory; all of it is extended into PCRs 13 to "
+    "15; the log gets the identity and a first quote; then, and only then, clients are let in and "
+    "this line appears on standard output:\n\n"
     "  listening on https://127.0.0.1:8443\n\n"
     "A first start, on a machine with a TPM:\n\n"
     "  blindllama-server --model models/demo --ek-chain issuer.pem --ek-chain root.pem\n\n"
     "A client verifies before it sends a prompt: see `blindllama verify --help`. What it should "
     "believe stands in a policy; --print-policy drafts one from what is here, for you to compare "
     "with what you built yourself.\n\n"
-    "SIGTERM stops cleanly: requests in flight get 10 seconds, and the log says that the host stops "
-    "and for how long at most. Exit codes: 0 stopped cleanly, 1 failed while running, 2 could not "
-    "start.";
+    "SIGTERM stops cleanly: requests in flight get 10 seconds, and the log says that the host "
+    "stops and for how long at most. Exit codes: 0 stopped cleanly, 1 failed while running, 2 "
+    "could not start.";
 
 enum {
-    KEY_LISTEN = 256, KEY_TCTI, KEY_STATE, KEY_ORIGIN, KEY_INTERVAL, KEY_EK_CHAIN, KEY_ACTIVATOR,
-    KEY_THREADS, KEY_CONTEXT, KEY_REQUESTS, KEY_PROFILE, KEY_BACKEND, KEY_POLICY, KEY_STOP,
+    KEY_LISTEN = 256,
+    KEY_TCTI,
+    KEY_STATE,
+    KEY_ORIGIN,
+    KEY_INTERVAL,
+    KEY_EK_CHAIN,
+    KEY_ACTIVATOR,
+    KEY_THREADS,
+    KEY_CONTEXT,
+    KEY_REQUESTS,
+    KEY_PROFILE,
+    KEY_BACKEND,
+    KEY_POLICY,
+    KEY_STOP,
 };
 
 static const struct argp_option argp_options[] = {
-    {"model", 'm', "DIR", 0, "The model's folder: config.json, tokenizer.json, safetensors files", 1},
+    {"model", 'm', "DIR", 0, "The model's folder: config.json, tokenizer.json, safetensors files",
+     1},
     {"listen", KEY_LISTEN, "ADDRESS:PORT", 0, "Default 127.0.0.1:8443; :0 takes any free port", 1},
     {"threads", KEY_THREADS, "N", 0, "Compute threads; default: one per CPU", 1},
-    {"max-context", KEY_CONTEXT, "TOKENS", 0, "Prompt and answer together; default: the model's", 1},
+    {"max-context", KEY_CONTEXT, "TOKENS", 0, "Prompt and answer together; default: the model's",
+     1},
     {"max-requests", KEY_REQUESTS, "N", 0, "Requests that decode together; default 16", 1},
     {"backend", KEY_BACKEND, "auto|cpu", 0, "What computes; default auto", 1},
     {"profile", KEY_PROFILE, "standard", 0, "The measured profile; there is one", 1},
-    {"tcti", KEY_TCTI, "TCTI", 0,
-     "The TPM, as tpm2-tss names it; default device:/dev/tpmrm0", 2},
+    {"tcti", KEY_TCTI, "TCTI", 0, "The TPM, as tpm2-tss names it; default device:/dev/tpmrm0", 2},
     {"ek-chain", KEY_EK_CHAIN, "FILE", 0,
      "A certificate above the TPM's endorsement certificate (its maker publishes them); repeated, "
-     "nearest first, root last; at least one", 2},
+     "nearest first, root last; at least one",
+     2},
     {"state", KEY_STATE, "DIR", 0,
      "The log, its key and the runtime log; default ./blindllama-state", 2},
     {"origin", KEY_ORIGIN, "NAME", 0, "The log's name; default blindllama.local/<host name>", 2},
     {"quote-interval", KEY_INTERVAL, "SECONDS", 0, "Between logged quotes; default 60", 2},
-    {"activator", KEY_ACTIVATOR, "VKEY", 0,
-     "Whose activation notes the log takes; repeatable", 2},
+    {"activator", KEY_ACTIVATOR, "VKEY", 0, "Whose activation notes the log takes; repeatable", 2},
     {"max-stop-duration", KEY_STOP, "SECONDS", 0,
      "How long a planned stop lasts at most, as the log is told; default 3600", 2},
     {"print-policy", KEY_POLICY, "test|production", 0,
@@ -114,8 +128,7 @@ static void add_ek_chain(struct argp_state *state, struct command *c, const char
     c->ek_chain[c->server.attester.n_ek_chain++] = path;
 }
 
-static error_t parse_model_options(int key, char *text, struct argp_state *state,
-                                   struct command *c)
+static error_t parse_model_options(int key, char *text, struct argp_state *state, struct command *c)
 {
     struct front_options *front = &c->server.front;
     switch (key) {
@@ -145,8 +158,7 @@ static error_t parse_model_options(int key, char *text, struct argp_state *state
     }
 }
 
-static error_t parse_host_options(int key, char *text, struct argp_state *state,
-                                  struct command *c)
+static error_t parse_host_options(int key, char *text, struct argp_state *state, struct command *c)
 {
     struct attester_options *attester = &c->server.attester;
     switch (key) {
@@ -233,10 +245,13 @@ static struct err check_model_folder(const char *dir)
     struct stat status;
     if (stat(dir, &status) != 0)
         return err_errno("--model %s: cannot be opened (name a folder with config.json, "
-                         "tokenizer.json and safetensors files)", dir);
+                         "tokenizer.json and safetensors files)",
+                         dir);
     if (!S_ISDIR(status.st_mode))
-        return err_set(ERR_USAGE, "--model %s: not a folder (name the folder that holds the "
-                       "model's files)", dir);
+        return err_set(ERR_USAGE,
+                       "--model %s: not a folder (name the folder that holds the "
+                       "model's files)",
+                       dir);
     return err_ok();
 }
 

@@ -169,9 +169,10 @@ static struct err fill_and_load(scmp_filter_ctx filter, enum sandbox_role role)
     if (rc == 0)
         rc = seccomp_load(filter);
     if (rc != 0)
-        return err_set(ERR_UNSUPPORTED,
-                       "cannot install the sandbox: %s (the kernel must have CONFIG_SECCOMP_FILTER)",
-                       strerror(-rc));
+        return err_set(
+            ERR_UNSUPPORTED,
+            "cannot install the sandbox: %s (the kernel must have CONFIG_SECCOMP_FILTER)",
+            strerror(-rc));
     return err_ok();
 }
 

@@ -1,6 +1,6 @@
 /*
- * What each process of the server may no longer do, as one table: the seccomp filters are built from
- * it, and its text is measured (docs/FORMATS.md section 1, lane 14, `sandbox`).
+ * What each process of the server may no longer do, as one table: the seccomp filters are built
+ * from it, and its text is measured (docs/FORMATS.md section 1, lane 14, `sandbox`).
  *
  * A call that the table denies fails with EPERM (clone3 with ENOSYS, so that libc makes its threads
  * with clone, whose flags a filter can read).
@@ -19,8 +19,8 @@
 #endif
 
 enum sandbox_role {
-    SANDBOX_FRONT = 1,           /* prompts: accepts connections, makes none, opens nothing to write */
-    SANDBOX_ATTESTER = 2,        /* TPM and log: accepts no connections, starts no program */
+    SANDBOX_FRONT = 1,    /* prompts: accepts connections, makes none, opens nothing to write */
+    SANDBOX_ATTESTER = 2, /* TPM and log: accepts no connections, starts no program */
     SANDBOX_ATTESTER_DEVICE = 4, /* the same with a TPM that is a device: no sockets at all */
     SANDBOX_SUPERVISOR = 8,      /* waits and kills */
 };

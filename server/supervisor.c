@@ -20,8 +20,8 @@
 #include "server/sandbox.h"
 
 enum {
-    STOP_S = 45,      /* for a clean stop: finish, cancel, log it */
-    FOLLOW_S = 10,    /* for the other one, when one has ended */
+    STOP_S = 45,        /* for a clean stop: finish, cancel, log it */
+    FOLLOW_S = 10,      /* for the other one, when one has ended */
     EXIT_PEER_GONE = 3, /* of a child: only because the other one ended */
 };
 
@@ -34,12 +34,12 @@ struct child {
 struct supervisor {
     const struct server_options *options;
     struct child attester, front;
-    struct front_fds fds;   /* until the front has them */
-    int attester_channel;   /* until the attester has it */
-    int ready;              /* the front's byte */
-    unsigned n_asked;       /* to stop */
+    struct front_fds fds; /* until the front has them */
+    int attester_channel; /* until the attester has it */
+    int ready;            /* the front's byte */
+    unsigned n_asked;     /* to stop */
     bool failed, killed;
-    time_t deadline_s;      /* monotonic; 0: none */
+    time_t deadline_s; /* monotonic; 0: none */
 };
 
 static void say(const char *format, ...) PRINTF_LIKE(1, 2);

@@ -1,7 +1,7 @@
 /*
- * The server's TLS identity: an ECDSA P-256 key that is made in memory, lives as long as the process
- * and never reaches a disk, in a self-signed certificate. Nobody is meant to trust the certificate:
- * clients compare its SPKI with the attested one (docs/FORMATS.md section 9, rule 11).
+ * The server's TLS identity: an ECDSA P-256 key that is made in memory, lives as long as the
+ * process and never reaches a disk, in a self-signed certificate. Nobody is meant to trust the
+ * certificate: clients compare its SPKI with the attested one (docs/FORMATS.md section 9, rule 11).
  *
  * TLS 1.3 only, ALPN http/1.1, no tickets, no resumption, no early data.
  */

@@ -57,8 +57,8 @@ INLINE float join(const f32x16 *acc)
 {
     f32x8 a8 = __builtin_shufflevector(*acc, *acc, 0, 1, 2, 3, 4, 5, 6, 7) +
                __builtin_shufflevector(*acc, *acc, 8, 9, 10, 11, 12, 13, 14, 15);
-    f32x4 a4 = __builtin_shufflevector(a8, a8, 0, 1, 2, 3) +
-               __builtin_shufflevector(a8, a8, 4, 5, 6, 7);
+    f32x4 a4 =
+        __builtin_shufflevector(a8, a8, 0, 1, 2, 3) + __builtin_shufflevector(a8, a8, 4, 5, 6, 7);
     return (a4[0] + a4[2]) + (a4[1] + a4[3]);
 }
 

@@ -23,8 +23,8 @@ struct lanes {
     /* sum over i of x[i]^2. */
     float (*sum_squares)(const float *x, size_t n);
     /* scores[j] = (sum over d of q[d] keys[j][d]) * scale for j < n_keys. */
-    void (*scores)(float *scores, const float *q, const float *keys, size_t n_keys,
-                   size_t head_dim, float scale);
+    void (*scores)(float *scores, const float *q, const float *keys, size_t n_keys, size_t head_dim,
+                   float scale);
     /* In place x[i] = exp(x[i] - max); returns the lanes' sum of the results. */
     float (*exp_sum)(float *x, size_t n, float max);
     /* out[d] = out[d] + p[j] * values[j][d], j ascending, for j < n_keys. */
@@ -36,7 +36,7 @@ struct lanes {
 
 /* The best one for this machine. */
 const struct lanes *lanes_best(void);
-/* All that run on this machine, for tests; returns how many, at most 3. */
-size_t lanes_all(const struct lanes *out[3]);
+/* All that run on this machine, for tests; returns how many, at most 2. */
+size_t lanes_all(const struct lanes *out[2]);
 
 #endif

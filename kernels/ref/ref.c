@@ -10,16 +10,14 @@ enum { GRAIN_ELEMENTS = 8192, GRAIN_COLUMNS = 64 };
 
 extern const struct lanes lanes_baseline;
 #if KERNELS_X86
-extern const struct lanes lanes_avx2, lanes_avx512;
+extern const struct lanes lanes_avx512;
 #endif
 
-size_t lanes_all(const struct lanes *out[3])
+size_t lanes_all(const struct lanes *out[2])
 {
     size_t n = 0;
     out[n++] = &lanes_baseline;
 #if KERNELS_X86
-    if (__builtin_cpu_supports("avx2"))
-        out[n++] = &lanes_avx2;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl"))
         out[n++] = &lanes_avx512;
@@ -29,7 +27,7 @@ size_t lanes_all(const struct lanes *out[3])
 
 const struct lanes *lanes_best(void)
 {
-    const struct lanes *all[3];
+    const struct lanes *all[2];
     return all[lanes_all(all) - 1];
 }
 
@@ -129,7 +127,8 @@ static void kv_write_rows(void *context, size_t begin, size_t end, unsigned thre
     const struct job *j = context;
     size_t head_dim = j->cache->head_dim, n_heads = j->cache->n_kv_heads;
     for (size_t r = begin; r < end; r++) {
-        size_t position = j->rows[r].position, page = j->rows[r].page_table[position / KV_PAGE_TOKENS];
+        size_t position = j->rows[r].position,
+               page = j->rows[r].page_table[position / KV_PAGE_TOKENS];
         float *keys = kv_cache_keys(j->cache, page, j->layer);
         float *values = kv_cache_values(j->cache, page, j->layer);
         for (size_t h = 0; h < n_heads; h++) {

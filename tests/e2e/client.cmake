@@ -3,6 +3,7 @@ unit_test(terminal LIBS client)
 unit_test(sse LIBS client)
 unit_test(url LIBS client)
 unit_test(connection_tls LIBS client)
+unit_test(chat LIBS client Threads::Threads)
 fuzz_target(sse LIBS client)
 
 e2e_test(client ${Python3_EXECUTABLE} tests/e2e/client_test.py)

@@ -157,6 +157,29 @@ class Api(unittest.TestCase):
             thread.join()
         self.assertEqual(together, alone)
 
+    def test_survives_many_short_requests_at_once(self):
+        """Answers of one to three tokens end while they are being handed over."""
+        wrong = []
+
+        def work(worker):
+            client = self.server.client()
+            for i in range(20):
+                events = client.stream("Hello", max_tokens=1 + i % 3, n=1 + worker % 2,
+                                       logprobs=True, ignore_eos=True)
+                n_tokens = sum(len(choice["logprobs"]["content"]) for event in events
+                               for choice in event["choices"] if choice["logprobs"])
+                if n_tokens != (1 + i % 3) * (1 + worker % 2):
+                    wrong.append(events)
+            client.close()
+
+        threads = [threading.Thread(target=work, args=(worker,)) for worker in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(wrong, [])
+        self.assertEqual(self.client.get("/health").status, 200)
+
     # the log and the evidence
 
     def test_publishes_a_log_whose_root_can_be_recomputed(self):
@@ -278,7 +301,8 @@ class Api(unittest.TestCase):
 
     def test_refuses_challenges_and_notes_that_are_none(self):
         for body in ("", "{}", '{"credential": "", "secret": ""}', "[1]",
-                     '{"credential": "AAFh", "secret": "!"}', '{"credential": "AAJh", "secret": "AAFh"}'):
+                     '{"credential": "AAFh", "secret": "!"}',
+                     '{"credential": "AAJh", "secret": "AAFh"}'):
             with self.subTest(body=body):
                 self.refused(self.client.request("POST", "/attestation/activate", body), 400)
         # well-formed, and not made for this TPM

@@ -8,27 +8,21 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define ADDED(id, content, flags) "{\"id\":" #id ",\"content\":\"" content "\"," flags "}"
-
-static const char head[] = "{\"normalizer\":{\"type\":\"NFC\"},\"added_tokens\":[" ADDED(1000, "<|x|>", "\"special\":true,\"normalized\":false") "," ADDED(
-    1001, "<y>",
-    "\"special\":true,\"normalized\":true,\"rstrip\":true") "," ADDED(1002, "wd",
-                                                                      "\"special\":false,\"single_"
-                                                                      "word\":true,\"normalized\":"
-                                                                      "false") "," ADDED(1003,
-                                                                                         " l ",
-                                                                                         "\"special"
-                                                                                         "\":false,"
-                                                                                         "\"lstrip"
-                                                                                         "\":true,"
-                                                                                         "\"normali"
-                                                                                         "zed\":"
-                                                                                         "false") "],\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\","
-                                                                                                  "\"pattern\":{\"Regex\":\"(?i:'s|'t)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| ?"
-                                                                                                  "[^\\\\s\\\\p{L}\\\\p{N}]+|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"},\"behavior\":"
-                                                                                                  "\"Isolated\"},{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]},"
-                                                                                                  "\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"merges\":[\"a b\"],"
-                                                                                                  "\"vocab\":{\"ab\":999";
+/* clang-format off */
+static const char head[] =
+    "{\"normalizer\":{\"type\":\"NFC\"},\"added_tokens\":["
+    "{\"id\":1000,\"content\":\"<|x|>\",\"special\":true,\"normalized\":false},"
+    "{\"id\":1001,\"content\":\"<y>\",\"special\":true,\"normalized\":true,\"rstrip\":true},"
+    "{\"id\":1002,\"content\":\"wd\",\"single_word\":true,\"normalized\":false},"
+    "{\"id\":1003,\"content\":\" l \",\"lstrip\":true,\"normalized\":false}],"
+    "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":["
+    "{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\""
+    "(?i:'s|'t)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+"
+    "|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}},"
+    "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]},"
+    "\"decoder\":{\"type\":\"ByteLevel\"},"
+    "\"model\":{\"type\":\"BPE\",\"merges\":[\"a b\"],\"vocab\":{\"ab\":999";
+/* clang-format on */
 
 static struct tokenizer *make(void)
 {

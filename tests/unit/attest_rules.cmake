@@ -1,5 +1,5 @@
 # rules
-add_library(fake_host STATIC 
+add_library(fake_host STATIC
   unit/fake_world.c unit/fake_log.c unit/fake_tpm.c unit/fake_host.c unit/fake_evidence.c)
 target_include_directories(fake_host PUBLIC unit)
 target_link_libraries(fake_host PUBLIC attest)

@@ -84,6 +84,7 @@ struct fake_world {
     struct merkle_hash *leaves;
     size_t n_entries;
     struct buf *blobs;
+    uint8_t (*blob_hashes)[SHA256_LEN];
     size_t n_blobs;
     struct fake_host hosts[FAKE_HOSTS];
     /* what is measured; change them before fake_boot */

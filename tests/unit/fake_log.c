@@ -17,11 +17,15 @@ uint64_t fake_append(struct fake_world *w, struct bytes entry)
 
 void fake_add_blob(struct fake_world *w, struct bytes blob)
 {
+    uint8_t hash[SHA256_LEN];
+    sha256(hash, blob);
     for (size_t i = 0; i < w->n_blobs; i++)
-        if (bytes_equal(buf_bytes(&w->blobs[i]), blob))
+        if (memcmp(w->blob_hashes[i], hash, SHA256_LEN) == 0)
             return;
     w->blobs = realloc(w->blobs, (w->n_blobs + 1) * sizeof *w->blobs);
-    fake_expect(w->blobs != NULL);
+    w->blob_hashes = realloc(w->blob_hashes, (w->n_blobs + 1) * sizeof *w->blob_hashes);
+    fake_expect(w->blobs != NULL && w->blob_hashes != NULL);
+    memcpy(w->blob_hashes[w->n_blobs], hash, SHA256_LEN);
     w->blobs[w->n_blobs] = BUF_INIT;
     buf_append_bytes(&w->blobs[w->n_blobs++], blob);
 }
@@ -29,14 +33,11 @@ void fake_add_blob(struct fake_world *w, struct bytes blob)
 struct err fake_blob(void *world, const uint8_t hash[SHA256_LEN], struct buf *out)
 {
     const struct fake_world *w = world;
-    for (size_t i = 0; i < w->n_blobs; i++) {
-        uint8_t is[SHA256_LEN];
-        sha256(is, buf_bytes(&w->blobs[i]));
-        if (memcmp(is, hash, SHA256_LEN) != 0)
-            continue;
-        buf_append_bytes(out, buf_bytes(&w->blobs[i]));
-        return err_ok();
-    }
+    for (size_t i = 0; i < w->n_blobs; i++)
+        if (memcmp(w->blob_hashes[i], hash, SHA256_LEN) == 0) {
+            buf_append_bytes(out, buf_bytes(&w->blobs[i]));
+            return err_ok();
+        }
     return err_set(ERR_NOT_FOUND, "no such blob");
 }
 

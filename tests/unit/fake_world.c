@@ -19,7 +19,6 @@ void fake_run(struct fake_world *w, enum fake_stage stage, enum fake_what what, 
         w->hook(w, stage, what, thing);
 }
 
-/* For what cannot fail in a test unless the test is wrong. */
 void fake_must(struct err e)
 {
     if (is_err(e)) {
@@ -28,7 +27,6 @@ void fake_must(struct err e)
     }
 }
 
-/* As assert, in every build. */
 void fake_expect(bool holds)
 {
     if (!holds) {
@@ -200,6 +198,7 @@ void fake_world_cleanup(struct fake_world *w)
     free(w->entries);
     free(w->leaves);
     free(w->blobs);
+    free(w->blob_hashes);
     for (unsigned i = 0; i < FAKE_HOSTS; i++) {
         buf_cleanup(&w->hosts[i].ak_public);
         buf_cleanup(&w->hosts[i].ek_certificate);

@@ -51,6 +51,25 @@ static void a_delay_within_twice_the_interval_is_no_gap(void **state)
     result_cleanup(&r);
 }
 
+static void a_stranger_in_the_log(struct fake_world *w)
+{
+    fake_start(w, 0);
+    fake_log_host(w, 1, false);
+}
+
+/* Its host statement is true as far as it goes; nothing is said to be proven of it. */
+static void a_host_without_activation_is_not_counted(void **state)
+{
+    (void)state;
+    const struct trick stranger = {.setup = a_stranger_in_the_log};
+    struct result r;
+    replay(&r, &stranger);
+    assert_int_equal(r.summary.outcome, OUTCOME_TRUE);
+    assert_int_equal(r.summary.n_hosts, 1);
+    assert_true(finds(&r, "UNCOVERED", FINDING_WARNING));
+    result_cleanup(&r);
+}
+
 static void one_untrue_quote_makes_one_untrue_entry(void **state)
 {
     (void)state;
@@ -145,6 +164,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_log_of_twenty_entries_is_true),
         cmocka_unit_test(a_delay_within_twice_the_interval_is_no_gap),
+        cmocka_unit_test(a_host_without_activation_is_not_counted),
         cmocka_unit_test(one_untrue_quote_makes_one_untrue_entry),
         cmocka_unit_test(the_checkpoint_must_be_of_these_entries),
         cmocka_unit_test(an_ignored_pcr_makes_no_proof),

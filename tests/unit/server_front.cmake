@@ -1,1 +1,8 @@
-# front
+# The front's parts that need no model and no TPM.
+unit_test(chat_request LIBS front)
+unit_test(chat_response LIBS front)
+unit_test(handover LIBS front)
+unit_test(http_listen LIBS front)
+unit_test(sandbox LIBS front)
+unit_test(tls LIBS front)
+fuzz_target(chat_request LIBS front)

@@ -129,7 +129,22 @@ static void without_ak_public(struct fake_world *w, void *thing)
     without_blob(thing, 0);
 }
 
+/* Two are asked for; one has signed. */
+static void two_activators(struct fake_world *w, void *thing)
+{
+    (void)w;
+    struct note_signer second;
+    uint8_t seed[ED25519_SEED_LEN] = {3};
+    if (is_err(note_signer_init(&second, "second.example", NOTE_ED25519, seed)))
+        fail();
+    replace_text(thing, "activators 1", "activators 2");
+    buf_append_str(thing, "activator ");
+    note_vkey_format(thing, &second.key);
+    buf_append_str(thing, "\n");
+}
+
 static const struct flaw flaws[] = {
+    SPOIL("one activator of two", 2, "(1 have signed)", FAKE_POLICY, FAKE_HOST, two_activators),
     BYTE("AK not restricted", 2, "restricted", FAKE_AK_PUBLIC, FAKE_HOST, 5, 0x01),
     BYTE("AK decrypts", 2, "decrypt", FAKE_AK_PUBLIC, FAKE_HOST, 5, 0x02),
     BYTE("AK does not sign", 2, "sign", FAKE_AK_PUBLIC, FAKE_HOST, 5, 0x04),

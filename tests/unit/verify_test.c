@@ -95,6 +95,46 @@ static void a_live_activation_replaces_activators(void **state)
     scene_cleanup(&s);
 }
 
+static struct note_signer second_activator;
+
+/* Each activator's note came with a host statement of its own. */
+static void activated_twice(struct fake_world *w)
+{
+    uint8_t seed[ED25519_SEED_LEN] = {3};
+    struct note_signer first = w->activator;
+    assert_false(is_err(note_signer_init(&second_activator, "second.example", NOTE_ED25519, seed)));
+    fake_start(w, 0);
+    w->activator = second_activator;
+    fake_log_host(w, 0, true);
+    w->activator = first;
+    fake_log_quote(w, 0);
+}
+
+static void ask_for_two(struct fake_world *w, void *thing)
+{
+    (void)w;
+    replace_text(thing, "activators 1", "activators 2");
+    buf_append_str(thing, "activator ");
+    note_vkey_format(thing, &second_activator.key);
+    buf_append_str(thing, "\n");
+}
+
+static void activations_of_several_host_statements_add_up(void **state)
+{
+    (void)state;
+    const struct flaw two = {.name = "two activators",
+                             .stage = FAKE_POLICY,
+                             .spoil = ask_for_two,
+                             .setup = activated_twice};
+    struct scene s;
+    struct verdict v;
+    scene_init(&s, &two);
+    assert_int_equal(s.policy.k_activators, 2);
+    assert_false(is_err(verify_evidence(&v, &s.input)));
+    assert_int_equal(v.outcome, OUTCOME_TRUE);
+    scene_cleanup(&s);
+}
+
 static void the_activation_target_is_the_evidences(void **state)
 {
     (void)state;
@@ -261,6 +301,7 @@ int main(void)
         cmocka_unit_test(says_what_is_not_proven),
         cmocka_unit_test(says_that_gpu_memory_is_not_attested),
         cmocka_unit_test(a_live_activation_replaces_activators),
+        cmocka_unit_test(activations_of_several_host_statements_add_up),
         cmocka_unit_test(the_activation_target_is_the_evidences),
         cmocka_unit_test(an_ignored_pcr_makes_no_proof),
         cmocka_unit_test(an_empty_pcr_is_named_under_a_test_root),

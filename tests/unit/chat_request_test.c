@@ -1,0 +1,226 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#include "server/api_chat_request.h"
+
+#define MESSAGES "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
+
+static const struct engine_params defaults = {
+    .temperature = 0.6f, .top_p = 0.9f, .top_k = 40, .repetition_penalty = 1.0f};
+
+static struct err parse(struct chat_request *r, const char **param, const char *body)
+{
+    return chat_request_parse(r, param, bytes_of_str(body), &defaults);
+}
+
+static void assert_refused(const char *body, const char *param)
+{
+    struct chat_request r;
+    const char *at;
+    struct err e = parse(&r, &at, body);
+    assert_true(is_err(e));
+    assert_null(r.root);
+    if (param == NULL)
+        assert_null(at);
+    else
+        assert_string_equal(at, param);
+}
+
+static void takes_the_models_defaults(void **state)
+{
+    (void)state;
+    struct chat_request r;
+    const char *param;
+    assert_false(is_err(parse(&r, &param, "{" MESSAGES "}")));
+    assert_true(r.params.temperature == 0.6f && r.params.top_p == 0.9f && r.params.top_k == 40);
+    assert_int_equal(r.n_choices, 1);
+    assert_int_equal(r.params.max_tokens, 0);
+    assert_false(r.stream || r.include_usage || r.params.logprobs || r.params.has_seed);
+    assert_int_equal(r.params.n_stop, 0);
+    assert_null(r.model);
+    assert_int_equal(json_array_size(r.messages), 1);
+    chat_request_cleanup(&r);
+}
+
+static void takes_every_field(void **state)
+{
+    (void)state;
+    struct chat_request r;
+    const char *param;
+    const char *body =
+        "{" MESSAGES ",\"model\":\"m\",\"temperature\":0,\"top_p\":0.5,\"top_k\":3,\"min_p\":0.1,"
+        "\"presence_penalty\":-2,\"frequency_penalty\":2,\"repetition_penalty\":1.5,\"seed\":-7,"
+        "\"max_tokens\":5,\"max_completion_tokens\":6,\"n\":2,\"logprobs\":true,"
+        "\"top_logprobs\":20,\"stop\":[\"a\",\"bc\"],\"stream\":true,"
+        "\"stream_options\":{\"include_usage\":true},\"ignore_eos\":true,\"user\":\"u\"}";
+    assert_false(is_err(parse(&r, &param, body)));
+    assert_string_equal(r.model, "m");
+    assert_true(r.params.temperature == 0 && r.params.top_p == 0.5f && r.params.min_p == 0.1f);
+    assert_int_equal(r.params.top_k, 3);
+    assert_true(r.params.presence_penalty == -2 && r.params.frequency_penalty == 2 &&
+                r.params.repetition_penalty == 1.5f);
+    assert_true(r.params.has_seed && r.params.seed == (uint64_t)-7);
+    assert_int_equal(r.params.max_tokens, 6);
+    assert_int_equal(r.n_choices, 2);
+    assert_int_equal(r.params.n_logprobs, 20);
+    assert_true(r.params.logprobs && r.stream && r.include_usage && r.params.ignore_eos);
+    assert_int_equal(r.params.n_stop, 2);
+    assert_ptr_equal(r.params.stop, r.stops);
+    assert_string_equal(r.params.stop[1], "bc");
+    chat_request_cleanup(&r);
+}
+
+static void takes_null_as_absent(void **state)
+{
+    (void)state;
+    struct chat_request r;
+    const char *param;
+    assert_false(
+        is_err(parse(&r, &param,
+                     "{" MESSAGES ",\"model\":null,\"temperature\":null,\"stop\":null,"
+                     "\"stream_options\":null,\"seed\":null,\"tools\":null,\"top_k\":-1}")));
+    assert_true(r.params.temperature == 0.6f);
+    assert_int_equal(r.params.top_k, 0);
+    chat_request_cleanup(&r);
+}
+
+static void takes_one_stop_text(void **state)
+{
+    (void)state;
+    struct chat_request r;
+    const char *param;
+    assert_false(is_err(parse(&r, &param, "{" MESSAGES ",\"stop\":\"end\"}")));
+    assert_int_equal(r.params.n_stop, 1);
+    assert_string_equal(r.params.stop[0], "end");
+    chat_request_cleanup(&r);
+}
+
+static void refuses_what_is_not_json(void **state)
+{
+    (void)state;
+    static const char *const bodies[] = {"",
+                                         " ",
+                                         "{",
+                                         "x",
+                                         "{\"a\":1}}",
+                                         "{\"a\":1,\"a\":1}",
+                                         "{\"a\":\"\\u0000\"}",
+                                         "{\"a\":\"\xff\"}"};
+    for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+        struct chat_request r;
+        const char *param;
+        assert_int_equal(parse(&r, &param, bodies[i]).code, ERR_MALFORMED);
+        assert_null(param);
+    }
+}
+
+static void does_not_repeat_the_body_in_its_message(void **state)
+{
+    (void)state;
+    assert_refused("{\"messages\": secret }", NULL);
+    assert_null(strstr(err_message(), "secret"));
+}
+
+static void refuses_deep_nesting(void **state)
+{
+    (void)state;
+    char body[8192];
+    memset(body, '[', sizeof body);
+    struct chat_request r;
+    const char *param;
+    assert_int_equal(chat_request_parse(&r, &param, bytes_of(body, sizeof body), &defaults).code,
+                     ERR_MALFORMED);
+}
+
+static void names_the_field_at_fault(void **state)
+{
+    (void)state;
+    static const char *const wrong[][2] = {
+        {"temperature", "\"x\""},
+        {"temperature", "2.1"},
+        {"temperature", "-0.1"},
+        {"temperature", "true"},
+        {"top_p", "0"},
+        {"top_p", "1.01"},
+        {"top_p", "1e-60"},
+        {"top_k", "1.5"},
+        {"top_k", "-2"},
+        {"min_p", "1.1"},
+        {"max_tokens", "0"},
+        {"max_tokens", "4294967296"},
+        {"max_completion_tokens", "-1"},
+        {"n", "0"},
+        {"n", "17"},
+        {"seed", "1.5"},
+        {"stream", "1"},
+        {"stop", "1"},
+        {"stop", "[\"\"]"},
+        {"stop", "[null]"},
+        {"presence_penalty", "2.5"},
+        {"frequency_penalty", "\"1\""},
+        {"repetition_penalty", "0"},
+        {"logprobs", "5"},
+        {"top_logprobs", "1"},
+        {"top_logprobs", "21"},
+        {"stream_options", "{}"},
+        {"model", "1"},
+        {"tools", "[{}]"},
+        {"functions", "[{}]"},
+        {"logit_bias", "{\"1\":1}"},
+        {"response_format", "{\"type\":\"json_object\"}"},
+        {"response_format", "\"text\""},
+        {"ignore_eos", "1"},
+        {"audio", "{\"voice\":\"x\"}"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        char body[256];
+        snprintf(body, sizeof body, "{" MESSAGES ",\"%s\":%s}", wrong[i][0], wrong[i][1]);
+        assert_refused(body, wrong[i][0]);
+    }
+    assert_refused("{\"messages\":[]}", "messages");
+    assert_refused("{\"messages\":\"x\"}", "messages");
+    assert_refused("{}", "messages");
+    assert_refused("[]", NULL);
+    assert_refused("{" MESSAGES ",\"stream\":true,\"stream_options\":{\"include_usage\":1}}",
+                   "include_usage");
+}
+
+static void refuses_too_many_or_too_long_stops(void **state)
+{
+    (void)state;
+    char body[512] = "{" MESSAGES ",\"stop\":[";
+    for (int i = 0; i < CHAT_STOPS_MAX; i++)
+        strcat(body, "\"a\",");
+    strcat(body, "\"a\"]}");
+    assert_refused(body, "stop");
+    snprintf(body, sizeof body, "{" MESSAGES ",\"stop\":\"%0*d\"}", CHAT_STOP_LEN_MAX + 1, 0);
+    assert_refused(body, "stop");
+    struct chat_request r;
+    const char *param;
+    snprintf(body, sizeof body, "{" MESSAGES ",\"stop\":\"%0*d\"}", CHAT_STOP_LEN_MAX, 0);
+    assert_false(is_err(parse(&r, &param, body)));
+    chat_request_cleanup(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(takes_the_models_defaults),
+        cmocka_unit_test(takes_every_field),
+        cmocka_unit_test(takes_null_as_absent),
+        cmocka_unit_test(takes_one_stop_text),
+        cmocka_unit_test(refuses_what_is_not_json),
+        cmocka_unit_test(does_not_repeat_the_body_in_its_message),
+        cmocka_unit_test(refuses_deep_nesting),
+        cmocka_unit_test(names_the_field_at_fault),
+        cmocka_unit_test(refuses_too_many_or_too_long_stops),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

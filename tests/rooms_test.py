@@ -23,7 +23,7 @@ MAY_INCLUDE = {
 }
 
 # Files that may include <tss2/...>.
-TSS_FILES = re.compile(r"^attest/tpm_?[a-z]*\.c$|^attest/tpm_esys\.h$")
+TSS_FILES = re.compile(r"^attest/tpm_?[a-z]*\.c$|^attest/tpm_internal\.h$")
 
 # Shared libraries that a program must not load.
 MUST_NOT_LINK = {

@@ -13,5 +13,6 @@ endfunction()
 
 e2e_test(rooms ${Python3_EXECUTABLE} tests/rooms_test.py ${BL_PROGRAMS})
 e2e_test(demo tests/demo.sh)
+e2e_test(golden ${Python3_EXECUTABLE} tests/e2e/golden_test.py)
 include(e2e/server.cmake OPTIONAL)
 include(e2e/client.cmake OPTIONAL)

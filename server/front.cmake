@@ -1,4 +1,4 @@
-# The front: HTTPS, API, engine; supervisor and sandbox; and the program that joins it with the attester.
+# The front: HTTPS, API, engine; supervisor and sandbox; and the program of it all.
 add_library(front STATIC
   api_attestation.c api_chat.c api_chat_flow.c api_chat_request.c api_chat_response.c api_log.c
   api_models.c front.c front_attester.c front_handover.c front_memory.c front_policy.c front_start.c

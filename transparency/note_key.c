@@ -132,8 +132,10 @@ struct key_text {
 static struct err key_text_split(struct bytes *name, struct bytes *id, struct bytes *coded,
                                  struct bytes text)
 {
+    if (text.len == 0)
+        return err_set(ERR_MALFORMED, "not a key: it is empty");
     const uint8_t *end = text.data + text.len;
-    const uint8_t *plus = text.len > 0 ? memchr(text.data, '+', text.len) : NULL;
+    const uint8_t *plus = memchr(text.data, '+', text.len);
     const uint8_t *second = plus != NULL ? memchr(plus + 1, '+', (size_t)(end - plus - 1)) : NULL;
     if (second == NULL)
         return err_set(ERR_MALFORMED, "not a key: it must be <name>+<id>+<base64>");

@@ -1,4 +1,4 @@
-"""Starts that must fail: exit code 2, and a message that names the thing, the reason, the remedy."""
+"""Starts that must fail: exit code 2; a message names the thing, the reason and the remedy."""
 
 import json
 import shutil

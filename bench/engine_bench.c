@@ -1,8 +1,8 @@
 /*
- * How near the engine comes to what bounds it, as ratios of numbers measured in turn in one run: the
- * bytes of weights that a decoded token reads against a plain read of as many bytes; a batch of 8
- * against one request alone; prefill against decode. Prints a hash of what was generated, which must
- * not change from run to run.
+ * How near the engine comes to what bounds it, as ratios of numbers measured in turn in one run:
+ * the bytes of weights that a decoded token reads against a plain read of as many bytes; a batch of
+ * 8 against one request alone; prefill against decode. Prints a hash of what was generated, which
+ * must not change from run to run.
  */
 #include <argp.h>
 #include <stdio.h>

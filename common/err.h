@@ -61,8 +61,8 @@ static inline struct err err_certain(struct err e)
  * code ERR_IO, or ERR_NOT_FOUND for ENOENT, ERR_MEMORY for ENOMEM. */
 #define err_errno(...) err_certain(err_errno_message(__VA_ARGS__))
 
-/* Puts "<context>: " before this thread's message and returns `e` with its code unchanged; a success
- * passes through and leaves the message alone. */
+/* Puts "<context>: " before this thread's message and returns `e` with its code unchanged; a
+ * success passes through and leaves the message alone. */
 struct err err_context(struct err e, const char *format, ...) MUST_USE PRINTF_LIKE(2, 3);
 
 /* The message of the last error of this thread; "" before the first. Valid until the next one. */

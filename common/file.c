@@ -65,8 +65,8 @@ struct err fd_read_exact(int fd, void *out, size_t len)
         if (n < 0)
             return err_errno("cannot read");
         if (n == 0)
-            return err_set(got == 0 ? ERR_NOT_FOUND : ERR_IO, "the other side closed after %zu of %zu bytes",
-                           got, len);
+            return err_set(got == 0 ? ERR_NOT_FOUND : ERR_IO,
+                           "the other side closed after %zu of %zu bytes", got, len);
         got += (size_t)n;
     }
     return err_ok();

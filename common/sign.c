@@ -42,9 +42,9 @@ struct err ed25519_verify(const uint8_t public_key[ED25519_PUBLIC_LEN],
         EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, public_key, ED25519_PUBLIC_LEN);
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     must(ctx != NULL, "EVP_MD_CTX_new");
-    bool good = key != NULL && EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, key) == 1 &&
-                EVP_DigestVerify(ctx, signature, ED25519_SIGNATURE_LEN, message.data,
-                                 message.len) == 1;
+    bool good =
+        key != NULL && EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, key) == 1 &&
+        EVP_DigestVerify(ctx, signature, ED25519_SIGNATURE_LEN, message.data, message.len) == 1;
     EVP_MD_CTX_free(ctx);
     EVP_PKEY_free(key);
     if (!good)

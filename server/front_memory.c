@@ -6,6 +6,10 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <linux/capability.h>
 
 #include <event2/event.h>
 #include <jansson.h>
@@ -80,14 +84,25 @@ struct err front_memory_private(void)
     return err_ok();
 }
 
+#ifndef SANDBOX_LEFT_OUT
+/* CAP_IPC_LOCK: the limit does not count (mlockall(2)). */
+static bool may_lock_without_limit(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
+    return syscall(SYS_capget, &header, data) == 0 &&
+           (data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective & CAP_TO_MASK(CAP_IPC_LOCK)) != 0;
+}
+#endif
+
 bool front_memory_lock(void)
 {
 #ifdef SANDBOX_LEFT_OUT
     return false; /* the shadow memory is far larger than the machine */
 #else
-    /* With a finite limit MCL_FUTURE would make later allocations fail. */
     struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
-    if (setrlimit(RLIMIT_MEMLOCK, &limit) != 0)
+    /* With a finite limit MCL_FUTURE would make later allocations fail. */
+    if (setrlimit(RLIMIT_MEMLOCK, &limit) != 0 && !may_lock_without_limit())
         return false;
     return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0;
 #endif

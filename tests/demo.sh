@@ -24,11 +24,14 @@ stop_server() {
     kill -TERM "$server_pid" 2>/dev/null || true
     wait "$server_pid" 2>/dev/null
 }
+stop_tpm() {
+    [[ ! -d $dir/tpm ]] || tests/software_tpm.sh stop "$dir/tpm" >/dev/null 2>&1 || true
+}
 clean_up() {
     local code=$?
     if [[ $keep == no || $code != 0 ]]; then
         stop_server || true
-        [[ -d $dir/tpm ]] && tests/software_tpm.sh stop "$dir/tpm" >/dev/null 2>&1 || true
+        stop_tpm
     fi
     exit "$code"
 }
@@ -38,7 +41,7 @@ trap 'exit 130' INT TERM
 # A demo that was kept, or killed, gives way to this one.
 if [[ -d $dir ]]; then
     [[ -f $dir/server.pid ]] && pkill -TERM -F "$dir/server.pid" 2>/dev/null && sleep 2
-    [[ -d $dir/tpm ]] && tests/software_tpm.sh stop "$dir/tpm" >/dev/null 2>&1 || true
+    stop_tpm
     rm -rf "$dir"
 fi
 mkdir -p "$dir"

@@ -90,9 +90,11 @@ power_off() {
     rm -f "$dir/swtpm.pid" "$socket" "$socket.ctrl"
 }
 
-[ $# -eq 2 ] && [ -n "$2" ] || usage
+if [ $# -ne 2 ] || [ -z "$2" ]; then
+    usage
+fi
 command=$1
-[ "$command" = start ] && mkdir -p -m 0700 "$2"
+[ "$command" != start ] || (umask 077 && mkdir -p "$2")
 dir=$(cd "$2" 2>/dev/null && pwd) || die "no such folder: $2"
 socket=$dir/swtpm.sock
 # sun_path holds 108 bytes with its NUL, and the control socket's name is the longest.

@@ -97,7 +97,8 @@ static void utf8_refuses_surrogates_and_long_forms(void **state)
 {
     (void)state;
     assert_true(utf8_valid(bytes_of_str("gr\xc3\xbc\xc3\x9f \xf0\x9f\xa6\x99")));
-    const char *bad[] = {"\xed\xa0\x80", "\xc0\x80", "\xe0\x80\x80", "\xf4\x90\x80\x80", "\xff", "\xc3"};
+    const char *bad[] = {"\xed\xa0\x80",     "\xc0\x80", "\xe0\x80\x80",
+                         "\xf4\x90\x80\x80", "\xff",     "\xc3"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_false(utf8_valid(bytes_of_str(bad[i])));
 }
@@ -134,11 +135,10 @@ static void ed25519_agrees_with_the_rfc(void **state)
     (void)state;
     uint8_t seed[32], want[32], got[32], signature[64];
     struct err e = hex_decode(
-        seed, 32,
-        bytes_of_str("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb"));
+        seed, 32, bytes_of_str("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb"));
     assert_false(is_err(e));
-    e = hex_decode(want, 32,
-                   bytes_of_str("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"));
+    e = hex_decode(
+        want, 32, bytes_of_str("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"));
     assert_false(is_err(e));
     ed25519_public(got, seed);
     assert_memory_equal(got, want, 32);

@@ -40,7 +40,7 @@ trap 'exit 130' INT TERM
 
 # A demo that was kept, or killed, gives way to this one.
 if [[ -d $dir ]]; then
-    [[ -f $dir/server.pid ]] && pkill -TERM -F "$dir/server.pid" 2>/dev/null && sleep 2
+    [[ -f $dir/server.pid ]] && pkill -TERM -F "$dir/server.pid" blindllama 2>/dev/null && sleep 2
     stop_tpm
     rm -rf "$dir"
 fi
@@ -159,8 +159,8 @@ With curl, which does not verify:
   curl -sk $url/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{"model":"demo","messages":[{"role":"user","content":"What is a TPM?"}]}'
 With Python (pip install openai), which does not verify either:
-  import openai, httpx
-  client = openai.OpenAI(base_url="$url/v1", api_key="none", http_client=httpx.Client(verify=False))
+  import openai
+  client = openai.OpenAI(base_url="$url/v1", api_key="none", http_client=openai.DefaultHttpxClient(verify=False))
   print(client.chat.completions.create(model="demo", messages=[{"role": "user", "content": "What is a TPM?"}]).choices[0].message.content)
 Verified:
   $bin/blindllama chat $url --policy $dir/policy "What is a TPM?"

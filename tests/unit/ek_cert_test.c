@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -304,14 +305,15 @@ static void judges_certificates_of_a_cloud_as_leaves(void **state)
         {"tpmdata/ekcerts/gce/pca_tpm_rsa_sign_cert.pem", "key usage is not keyEncipherment"},
         {"tpmdata/ekcerts/gce/pca_tpm_ecc_sign_cert.pem", "key usage is not keyAgreement"},
     };
+    if (access(BL_SHARED_DIR "/tpmdata/ekcerts/gce", R_OK) != 0)
+        skip(); /* before anything is owned: it leaves without running cleanups */
     BUF_AUTO root = BUF_INIT;
     struct cert_shape r = root_shape();
     make_cert(&root, &r);
     struct bytes chain[] = {buf_bytes(&root)};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         BUF_AUTO leaf = BUF_INIT;
-        if (!shared_certificate(&leaf, cases[i].path))
-            skip();
+        assert_true(shared_certificate(&leaf, cases[i].path));
         struct ek_cert ek;
         uint8_t hash[SHA256_LEN];
         struct err e = ek_cert_verify(&ek, hash, buf_bytes(&leaf), chain, 1);

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -73,8 +74,9 @@ static bool run_case(const struct tpm_public *ak, const struct suite *suite, con
 /* Returns the number of vectors run. */
 static size_t run_suite(const struct suite *suite)
 {
-    BUF_AUTO path = BUF_INIT;
-    json_t *all = json_load_file(path_join(&path, BL_SHARED_DIR, suite->file), 0, NULL);
+    char path[512]; /* skip leaves without running cleanups */
+    snprintf(path, sizeof path, "%s/%s", BL_SHARED_DIR, suite->file);
+    json_t *all = json_load_file(path, 0, NULL);
     if (all == NULL)
         skip();
     size_t n = 0, i, k;

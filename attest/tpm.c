@@ -97,6 +97,21 @@ static struct err no_tpm(const struct tpm *t, TSS2_RC rc)
                    t->name, Tss2_RC_Decode(rc), (unsigned)rc);
 }
 
+/* tpm2-tss loads any library that an address names, and one of its own runs programs: whoever may
+ * choose the TPM must not thereby choose code that runs in here. */
+static struct err check_kind(const char *tcti)
+{
+    static const char *const kinds[] = {"device", "swtpm", "mssim", "tabrmd"};
+    size_t len = strcspn(tcti, ":");
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (strlen(kinds[i]) == len && memcmp(tcti, kinds[i], len) == 0)
+            return err_ok();
+    return err_set(ERR_USAGE,
+                   "the TPM's address '%.200s' is of no known kind: give device:..., swtpm:..., "
+                   "mssim:... or tabrmd:...",
+                   tcti);
+}
+
 static struct err connect_and_start(struct tpm *t)
 {
     TSS2_RC rc = Tss2_TctiLdr_Initialize(t->name, &t->tcti);
@@ -115,6 +130,7 @@ static struct err connect_and_start(struct tpm *t)
 
 struct err tpm_open(struct tpm **out, const char *tcti)
 {
+    TRY(check_kind(tcti));
     /* The library prints to stderr what our errors say better. */
     setenv("TSS2_LOG", "all+none", 0);
     struct tpm *t = calloc(1, sizeof *t);

@@ -15,7 +15,8 @@ struct tpm;
 
 /* "device:/dev/tpmrm0", "swtpm:path=/run/x.sock", "swtpm:host=127.0.0.1,port=2321", "mssim:...".
  * Starts the TPM up if it is not (TPM2_Startup(CLEAR) may answer INITIALIZE). ERR_IO with the
- * remedy when there is no TPM. Disturbs no other user of the TPM. */
+ * remedy when there is no TPM; ERR_USAGE for other kinds of address, which could load code.
+ * Disturbs no other user of the TPM. */
 struct err tpm_open(struct tpm **out, const char *tcti) MUST_USE;
 void tpm_close(struct tpm *t);
 

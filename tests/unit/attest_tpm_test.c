@@ -230,7 +230,27 @@ static void says_what_to_do_where_there_is_no_tpm(void **state)
     assert_null(t);
     assert_non_null(strstr(err_message(), "no TPM at swtpm:path=/nonexistent/swtpm.sock"));
     assert_non_null(strstr(err_message(), "/dev/tpmrm0"));
-    assert_int_equal(tpm_open(&t, "nonsense:x").code, ERR_IO);
+}
+
+static void loads_no_code_that_an_address_names(void **state)
+{
+    (void)state;
+    static const char *const addresses[] = {
+        "/tmp/libtss2-tcti-mine.so",
+        "./mine.so:x",
+        "cmd:touch /tmp/ran",
+        "pcap:device:/dev/tpmrm0",
+        "libtss2-tcti-device.so.0",
+        "dev:x",
+        "devices:x",
+        ":/dev/tpmrm0",
+        "",
+    };
+    struct tpm *t = NULL;
+    for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
+        assert_int_equal(tpm_open(&t, addresses[i]).code, ERR_USAGE);
+        assert_null(t);
+    }
 }
 
 /* Where the platform keeps no EK at its handle, ours is made from the template. */
@@ -289,6 +309,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(says_what_to_do_where_there_is_no_tpm),
+        cmocka_unit_test(loads_no_code_that_an_address_names),
         WITH_KEYS(gives_the_same_attestation_key_every_time),
         WITH_KEYS(quotes_what_was_extended),
         WITH_KEYS(refuses_to_extend_a_foreign_pcr),

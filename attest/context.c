@@ -1,7 +1,5 @@
 #include "attest/context.h"
 
-#include <string.h>
-
 #include "attest/key_lines.h"
 #include "common/text.h"
 

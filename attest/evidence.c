@@ -9,8 +9,6 @@
 
 #include <jansson.h>
 
-#include "common/text.h"
-
 void evidence_cleanup(struct evidence *e)
 {
     buf_cleanup(&e->checkpoint);

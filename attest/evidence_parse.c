@@ -6,7 +6,6 @@
 #include "attest/evidence.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include <jansson.h>
 

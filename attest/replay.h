@@ -57,6 +57,7 @@ struct err replay_entry(struct replay *r, struct replay_line *line, uint64_t ind
  *               note     the log's tail: the next quote will cover it
  * UNSAFE-CLOCK  warning  the TPM lost power without a shutdown; its clock may have gone back
  * PCR-CHANGED   warning  boot PCRs changed, within what the policy allows, without a reset
+ * RESUMED       warning  a boot went on after a suspend, which PCRs outlive
  * REBOOT        note     a boot without a stop before it: how long the gap was is not known
  * RESETS        note     the TPM was reset in between without a boot statement
  * MORE          error    too many findings to list
@@ -64,7 +65,7 @@ struct err replay_entry(struct replay *r, struct replay_line *line, uint64_t ind
 enum finding_severity { FINDING_NOTE, FINDING_WARNING, FINDING_ERROR };
 struct finding {
     enum finding_severity severity;
-    const char *code; /* see the table below */
+    const char *code; /* see the table above */
     uint64_t index;   /* entry it is about */
     char text[512];
 };

@@ -138,12 +138,15 @@ static struct err check_history(struct replay_entry_now *now, const struct rule_
     return err_ok();
 }
 
-/* What the new boot or identity ends without a quote having shown it. */
-static void find_unquoted(struct replay *r, const struct replay_host *h, bool boot_ends)
+static void find_unquoted_boot(struct replay *r, const struct replay_host *h)
 {
-    if (boot_ends && h->boot.known && !h->boot.quoted)
+    if (h->boot.known && !h->boot.quoted)
         replay_find(r, FINDING_WARNING, "UNCOVERED", h->boot.index,
                     "no true quote was logged in this boot before the next");
+}
+
+static void find_unquoted_identity(struct replay *r, const struct replay_host *h)
+{
     if (h->identity.known && !h->identity.quoted)
         replay_find(r, FINDING_WARNING, "UNCOVERED", h->identity.index,
                     "no true quote showed this identity before the next");
@@ -163,7 +166,8 @@ static void find_reboot(struct replay_entry_now *now, const struct rule_counter 
 static void start_boot(struct replay_entry_now *now, const struct rule_counter *counter)
 {
     struct replay_host *h = now->host;
-    find_unquoted(now->r, h, true);
+    find_unquoted_boot(now->r, h);
+    find_unquoted_identity(now->r, h);
     find_reboot(now, counter);
     h->boot = (struct replay_boot){.known = true,
                                    .index = now->index,
@@ -173,6 +177,32 @@ static void start_boot(struct replay_entry_now *now, const struct rule_counter *
     memcpy(h->boot.boot_id, now->s->boot.boot_id, BOOT_ID_LEN);
     h->identity.known = false;
     h->quote.is_true = false;
+    now->r->n_boots++;
+}
+
+/* A host that was suspended: the TPM kept its PCRs, and so the boot its id, lanes and quotes; only
+ * the restart count, and with it the boot counter, went on. */
+static bool is_resume(const struct replay_host *h, const uint8_t boot_id[BOOT_ID_LEN],
+                      const struct rule_counter *to)
+{
+    const struct rule_counter *from = &h->boot.counter;
+    return h->boot.known && memcmp(h->boot.boot_id, boot_id, BOOT_ID_LEN) == 0 &&
+           to->reset_count == from->reset_count && to->restart_count > from->restart_count &&
+           to->clock_ms > h->boot.clock_ms;
+}
+
+static void resume_boot(struct replay_entry_now *now, const struct rule_counter *counter)
+{
+    struct replay_boot *boot = &now->host->boot;
+    find_unquoted_boot(now->r, now->host);
+    replay_find(now->r, FINDING_WARNING, "RESUMED", now->index,
+                "the host was suspended (restart %u after %u): PCRs outlive that, so how long it "
+                "was and what ran in between is not known",
+                (unsigned)counter->restart_count, (unsigned)boot->counter.restart_count);
+    boot->index = now->index;
+    boot->counter = *counter;
+    boot->clock_ms = counter->clock_ms;
+    boot->quoted = false;
     now->r->n_boots++;
 }
 
@@ -189,10 +219,15 @@ struct err replay_take_boot(struct replay_entry_now *now)
     struct replay_ek *ek = find_ek(now->r, now->host->facts.ek.sha256);
     if (ek->booted)
         TRY(check_history(now, &ek->counter, &counter));
-    TRY(add_boot_id(now->host, b->boot_id));
+    bool resumed = ek->booted && is_resume(now->host, b->boot_id, &counter);
+    if (!resumed)
+        TRY(add_boot_id(now->host, b->boot_id));
     ek->booted = true;
     ek->counter = counter;
-    start_boot(now, &counter);
+    if (resumed)
+        resume_boot(now, &counter);
+    else
+        start_boot(now, &counter);
     char id[2 * BOOT_ID_LEN + 3];
     replay_fact(now, "boot %s, counter %llu, reset %u, restart %u", report_short(id, b->boot_id, 8),
                 (unsigned long long)counter.value, (unsigned)counter.reset_count,
@@ -234,7 +269,7 @@ struct err replay_take_identity(struct replay_entry_now *now)
     now->code = "LANES";
     struct rule_lanes lanes;
     TRY(read_lanes(now, &lanes));
-    find_unquoted(now->r, h, false);
+    find_unquoted_identity(now->r, h);
     h->identity = (struct replay_identity){.known = true, .index = now->index, .lanes = lanes};
     char spki[32], model[84], code[84];
     replay_fact(now, "TLS key %s, model %.60s, code %.60s",

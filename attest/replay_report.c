@@ -73,22 +73,13 @@ static void say_proven(struct replay_summary *out, const struct replay *r)
                (unsigned long long)out->n_boots);
     report_add(
         &proven,
-        "Quotes (%llu): each was made on a head that covers the host's quote before it: none "
-        "in advance, none later.",
+        "Quotes (%llu): each was made on a head that covers the host's quote before it, so in "
+        "this order.",
         (unsigned long long)out->n_quotes);
     list_names(names, p->models, p->n_models, r->models);
     report_add(&proven, "At every quote the models were of the policy's (%s).", names);
     list_names(names, p->codes, p->n_codes, r->codes);
     report_add(&proven, "At every quote the code was of the policy's (%s).", names);
-}
-
-static void list_pcrs(char out[64], uint16_t pcrs)
-{
-    size_t len = 0;
-    out[0] = '\0';
-    for (unsigned i = 0; i < N_PCRS; i++)
-        if (pcrs >> i & 1)
-            len += (size_t)snprintf(out + len, 64 - len, "%s%u", len > 0 ? ", " : "", i);
 }
 
 static void say_not_proven(struct replay_summary *out, const struct replay *r)
@@ -106,7 +97,7 @@ static void say_not_proven(struct replay_summary *out, const struct replay *r)
         report_add(&list,
                    "Anything about hardware: a certificate leads to a test root, as software "
                    "TPMs have.");
-    list_pcrs(pcrs, r->zero);
+    report_pcrs(pcrs, r->zero);
     if (r->zero != 0)
         report_add(&list,
                    "What was booted, as far as PCRs %s show it: they are zero, nothing was "
@@ -114,7 +105,7 @@ static void say_not_proven(struct replay_summary *out, const struct replay *r)
                    pcrs);
     if (r->gpu)
         report_add(&list, "The GPUs' firmware and memory: they are not attested.");
-    list_pcrs(pcrs, r->ignored);
+    report_pcrs(pcrs, r->ignored);
     if (r->ignored != 0)
         report_add(&list, "PCRs %s: the policy ignores them.", pcrs);
 }

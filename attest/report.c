@@ -71,6 +71,15 @@ const char *report_duration(char out[32], uint64_t ms)
     return out;
 }
 
+void report_pcrs(char out[64], uint16_t pcrs)
+{
+    size_t len = 0;
+    out[0] = '\0';
+    for (unsigned i = 0; i < 16; i++)
+        if (pcrs >> i & 1)
+            len += (size_t)snprintf(out + len, 64 - len, "%s%u", len > 0 ? ", " : "", i);
+}
+
 void report_add(const struct report_list *list, const char *format, ...)
 {
     if (*list->n == list->max)

@@ -23,6 +23,9 @@ const char *report_short(char *out, const uint8_t *data, size_t n);
 /* A duration for people: "850 ms", "12.5 s", "3 h 07 min", "2 d 4 h". Returns `out`. */
 const char *report_duration(char out[32], uint64_t ms);
 
+/* The PCRs 0 to 15 whose bits are set: "4, 8, 9". */
+void report_pcrs(char out[64], uint16_t pcrs);
+
 /* A list of sentences, as verdicts hold them; appending past `max` is our bug. */
 struct report_list {
     char (*texts)[256];

@@ -5,8 +5,6 @@
  */
 #include "attest/tpm_internal.h"
 
-#include <string.h>
-
 static const TPM2B_PUBLIC AK_TEMPLATE = {
     .publicArea =
         {

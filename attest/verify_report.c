@@ -4,7 +4,6 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <jansson.h>
 
@@ -22,16 +21,6 @@ static struct report_list proven_list(struct verdict *v)
 static struct report_list not_proven_list(struct verdict *v)
 {
     return (struct report_list){v->not_proven, &v->n_not_proven, VERDICT_NOT_PROVEN_MAX};
-}
-
-/* "4, 8, 9" */
-static void list_pcrs(char out[64], uint16_t pcrs)
-{
-    size_t len = 0;
-    out[0] = '\0';
-    for (unsigned i = 0; i < N_PCRS; i++)
-        if (pcrs >> i & 1)
-            len += (size_t)snprintf(out + len, 64 - len, "%s%u", len > 0 ? ", " : "", i);
 }
 
 static void say_keys(struct verdict *v, const struct bundle *b)
@@ -100,7 +89,7 @@ static void say_gaps(struct verdict *v, const struct bundle *b)
         report_add(&not_proven,
                    "Anything about hardware: the certificate leads to a test root, as software "
                    "TPMs have.");
-    list_pcrs(pcrs, b->pcrs.zero);
+    report_pcrs(pcrs, b->pcrs.zero);
     if (b->pcrs.zero != 0)
         report_add(&not_proven,
                    "What was booted, as far as PCRs %s show it: they are zero, nothing was "
@@ -110,6 +99,11 @@ static void say_gaps(struct verdict *v, const struct bundle *b)
         report_add(&not_proven,
                    "The GPU's firmware and memory: they are not attested; the device code was "
                    "measured before it was loaded.");
+    if (b->counter.name.len > 0 && b->counter.restart_count > 0)
+        report_add(&not_proven,
+                   "What ran while the host was suspended: its TPM has woken %u times since the "
+                   "last reset, and PCRs outlive that.",
+                   (unsigned)b->counter.restart_count);
     if (b->counter.name.len > 0 && !b->counter.safe)
         report_add(&not_proven,
                    "When this boot began: the TPM's clock was not safe at the boot statement.");
@@ -139,7 +133,7 @@ static void conclude(struct verdict *v, const struct bundle *b)
 {
     struct rule_result *last = &v->rules[RULE_VERDICT];
     char ignored[64];
-    list_pcrs(ignored, b->pcrs.ignored);
+    report_pcrs(ignored, b->pcrs.ignored);
     last->status = b->pcrs.ignored != 0 ? RULE_FALSE : RULE_TRUE;
     v->outcome = b->pcrs.ignored != 0 ? OUTCOME_NOT_A_PROOF : OUTCOME_TRUE;
     if (b->pcrs.ignored != 0)

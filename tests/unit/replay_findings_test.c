@@ -41,6 +41,25 @@ static void reset_in_between(struct fake_world *w)
     reboot(w);
 }
 
+static void suspended(struct fake_world *w)
+{
+    fake_start(w, 0);
+    resume(w, 0);
+    fake_log_boot(w, 0);
+    fake_log_quote(w, 0);
+    fake_new_key(w, 0);
+    fake_log_identity(w, 0);
+    fake_log_quote(w, 0);
+}
+
+static void suspended_without_quote(struct fake_world *w)
+{
+    fake_start(w, 0);
+    resume(w, 0);
+    fake_log_boot(w, 0);
+    reboot(w);
+}
+
 static void unannounced_reboot(struct fake_world *w)
 {
     fake_start(w, 0);
@@ -123,6 +142,9 @@ static const struct trick tricks[] = {
     {"another counter", another_counter, FINDS("TPM-CLEARED", FINDING_ERROR, OUTCOME_FALSE)},
     {"a TPM that was cleared", cleared, FINDS("TPM-CLEARED", FINDING_WARNING, OUTCOME_TRUE)},
     {"resets in between", reset_in_between, FINDS("RESETS", FINDING_NOTE, OUTCOME_TRUE)},
+    {"a suspended host", suspended, FINDS("RESUMED", FINDING_WARNING, OUTCOME_TRUE)},
+    {"a suspended host without a quote", suspended_without_quote,
+     FINDS("UNCOVERED", FINDING_WARNING, OUTCOME_TRUE)},
     {"an unannounced reboot", unannounced_reboot, FINDS("REBOOT", FINDING_NOTE, OUTCOME_TRUE)},
     {"a power cut", lost_power, FINDS("UNSAFE-CLOCK", FINDING_WARNING, OUTCOME_TRUE)},
     {"a gap", a_gap, FINDS("GAP", FINDING_WARNING, OUTCOME_TRUE)},

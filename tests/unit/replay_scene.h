@@ -52,6 +52,7 @@ void prepare(struct fake_world *w, unsigned host);
 void never_activated(struct fake_world *w);
 void activated_later(struct fake_world *w);
 void reboot(struct fake_world *w);
+void resume(struct fake_world *w, unsigned host);
 void boot_pcr_at_run_time(struct fake_world *w);
 void gap_after(struct fake_world *w, uint64_t seconds);
 

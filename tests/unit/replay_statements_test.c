@@ -142,6 +142,30 @@ static void boot_id_again(struct fake_world *w)
     fake_log_boot(w, 0);
 }
 
+static void resumed_with_the_same_counter(struct fake_world *w)
+{
+    fake_start(w, 0);
+    resume(w, 0);
+    w->hosts[0].counter--;
+    fake_log_boot(w, 0);
+}
+
+static void resumed_with_another_lane(struct fake_world *w)
+{
+    fake_start(w, 0);
+    resume(w, 0);
+    fake_log_boot(w, 0);
+    fake_new_key(w, 0);
+    fake_log_quote(w, 0);
+}
+
+static void quote_without_resume(struct fake_world *w)
+{
+    fake_start(w, 0);
+    resume(w, 0);
+    fake_log_quote(w, 0);
+}
+
 static void counter_went_back(struct fake_world *w)
 {
     fake_start(w, 0);
@@ -199,6 +223,11 @@ static const struct trick tricks[] = {
     {"the same boot twice", the_same_boot_twice, FALSE_AT(4, "COUNTERS", "does not go up")},
     {"a boot of the same counts", boot_of_the_same_counts, FALSE_AT(4, "COUNTERS", "second boot")},
     {"a boot id again", boot_id_again, FALSE_AT(4, "COUNTERS", "same boot id")},
+    {"a resume that the counter does not count", resumed_with_the_same_counter,
+     FALSE_AT(4, "COUNTERS", "does not go up")},
+    {"a lane that grew over a resume", resumed_with_another_lane,
+     FALSE_AT(5, "LANES", "does not replay")},
+    {"a resume without a boot statement", quote_without_resume, FALSE_AT(4, "COUNTERS", "restart")},
     {"a counter that went back", counter_went_back, FALSE_AT(4, "COUNTERS", "does not go up")},
     {"a boot's counts", NULL, HOOK(FAKE_STATEMENT, FAKE_BOOT, 3), .spoil = other_reset_count,
      FALSE_AT(14, "COUNTERS", "reset")},

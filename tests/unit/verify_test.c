@@ -42,6 +42,7 @@ static void says_what_is_not_proven(void **state)
     assert_true(says(&v, "firmware event logs are not replayed"));
     assert_true(says(&v, "test root"));
     assert_false(says(&v, "GPU"));
+    assert_false(says(&v, "suspended"));
     scene_cleanup(&s);
 }
 
@@ -62,6 +63,29 @@ static void says_that_gpu_memory_is_not_attested(void **state)
     assert_false(is_err(verify_evidence(&v, &s.input)));
     assert_int_equal(v.outcome, OUTCOME_TRUE);
     assert_true(says(&v, "GPU"));
+    scene_cleanup(&s);
+}
+
+static void suspended_once(struct fake_world *w)
+{
+    usual_history(w);
+    w->hosts[0].restart_count++;
+    w->hosts[0].counter++;
+    fake_log_boot(w, 0);
+    fake_log_quote(w, 0);
+}
+
+static void says_that_a_suspended_host_may_have_been_another(void **state)
+{
+    (void)state;
+    const struct flaw resume = {
+        .name = "resume", .setup = suspended_once, .stage = FAKE_AK_PUBLIC, .what = FAKE_STOP};
+    struct scene s;
+    struct verdict v;
+    scene_init(&s, &resume);
+    assert_false(is_err(verify_evidence(&v, &s.input)));
+    assert_int_equal(v.outcome, OUTCOME_TRUE);
+    assert_true(says(&v, "woken 1 times"));
     scene_cleanup(&s);
 }
 
@@ -299,6 +323,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accepts_true_evidence),
         cmocka_unit_test(says_what_is_not_proven),
+        cmocka_unit_test(says_that_a_suspended_host_may_have_been_another),
         cmocka_unit_test(says_that_gpu_memory_is_not_attested),
         cmocka_unit_test(a_live_activation_replaces_activators),
         cmocka_unit_test(activations_of_several_host_statements_add_up),

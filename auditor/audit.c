@@ -5,9 +5,6 @@
  */
 #include "auditor/audit.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "attest/report.h"
 #include "transparency/store.h"
 

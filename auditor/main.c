@@ -97,7 +97,8 @@ static int print_end(struct output *o, const struct audit *a)
     else
         audit_text_end(&text, a, o->options->quiet);
     print(&text);
-    if (fflush(stdout) != 0) {
+    /* A long text can fail in fwrite, and then leave nothing for fflush to report. */
+    if (fflush(stdout) != 0 || ferror(stdout)) {
         perror("blindllama-audit: standard output");
         return EXIT_COULD_NOT_CHECK;
     }

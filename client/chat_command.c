@@ -67,7 +67,7 @@ static double temperature(const struct argp_state *state, const char *text)
     char *end = NULL;
     double v = strtod(text, &end);
     if (end == text || *end != '\0' || !isfinite(v) || v < 0 || v > 100)
-        argp_error(state, "--temperature takes a number from 0 on, not '%s'", text);
+        argp_error(state, "--temperature takes a number from 0 to 100, not '%s'", text);
     return v;
 }
 
@@ -93,10 +93,14 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         o->question.model = text;
         return 0;
     case KEY_SYSTEM:
+        if (!utf8_valid(bytes_of_str(text)))
+            argp_error(state, "--system: the text is not UTF-8");
         o->question.system = text;
         return 0;
     case KEY_TOKENS:
         o->question.max_tokens = number(state, "--max-tokens", text, 1000000000);
+        if (o->question.max_tokens == 0)
+            argp_error(state, "--max-tokens takes a number from 1 on, not '%s'", text);
         return 0;
     case KEY_TEMPERATURE:
         o->question.temperature = temperature(state, text);

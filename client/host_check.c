@@ -54,7 +54,8 @@ static struct err compare_answer(struct bytes body, const uint8_t wanted[SHA256_
     if (!bytes_equal_secret(bytes_of(answer, SHA256_LEN), bytes_of(wanted, SHA256_LEN)))
         return err_set(ERR_UNTRUE,
                        "the host gave a wrong answer to the activation: the attestation "
-                       "key is not in the TPM of that certificate");
+                       "key is not in the TPM of that certificate, or somebody sits between and "
+                       "this TLS key is not the host's");
     return err_ok();
 }
 
@@ -86,6 +87,20 @@ struct err host_activate(struct connection *c, const struct activation_target *t
     return e;
 }
 
+/* In place of the sentence on a later rule, if one was false, else before all others. */
+static void say_refused(struct verdict *v, const char *code)
+{
+    static const char anything[] = "Anything: rule ";
+    if (v->n_not_proven == 0 || strncmp(v->not_proven[0], anything, strlen(anything)) != 0) {
+        if (v->n_not_proven < VERDICT_NOT_PROVEN_MAX)
+            v->n_not_proven++;
+        memmove(v->not_proven[1], v->not_proven[0],
+                (v->n_not_proven - 1) * sizeof v->not_proven[0]);
+    }
+    snprintf(v->not_proven[0], sizeof v->not_proven[0], "%s%d (%s) is false.", anything, RULE_AK,
+             code);
+}
+
 /* A TPM that failed the challenge is not the evidence's, whoever vouched for it. */
 static void refuse(struct verdict *v, const char *reason)
 {
@@ -100,6 +115,7 @@ static void refuse(struct verdict *v, const char *reason)
         v->rules[i].status = RULE_NOT_CHECKED;
         v->rules[i].text[0] = '\0';
     }
+    say_refused(v, ak->code);
 }
 
 /* The target of a live activation; ok with `*have` false when the evidence does not even name one,

@@ -228,11 +228,6 @@ uint64_t read_u64be(struct reader *r)
     return take_be(r, 8);
 }
 
-uint16_t read_u16le(struct reader *r)
-{
-    return (uint16_t)take_le(r, 2);
-}
-
 uint32_t read_u32le(struct reader *r)
 {
     return (uint32_t)take_le(r, 4);
@@ -252,14 +247,6 @@ struct bytes read_bytes(struct reader *r, size_t len)
 struct bytes read_prefixed_u16be(struct reader *r)
 {
     size_t len = read_u16be(r);
-    return read_bytes(r, len);
-}
-
-struct bytes read_prefixed_u32be(struct reader *r, size_t max)
-{
-    size_t len = read_u32be(r);
-    if (len > max)
-        r->failed = true;
     return read_bytes(r, len);
 }
 

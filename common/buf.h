@@ -71,14 +71,11 @@ uint8_t read_u8(struct reader *r);
 uint16_t read_u16be(struct reader *r);
 uint32_t read_u32be(struct reader *r);
 uint64_t read_u64be(struct reader *r);
-uint16_t read_u16le(struct reader *r);
 uint32_t read_u32le(struct reader *r);
 uint64_t read_u64le(struct reader *r);
 struct bytes read_bytes(struct reader *r, size_t len);
 /* u16 big-endian length, then that many bytes (TPM2B). */
 struct bytes read_prefixed_u16be(struct reader *r);
-/* u32 big-endian length, then that many bytes, at most `max`. */
-struct bytes read_prefixed_u32be(struct reader *r, size_t max);
 /* Up to and without the next '\n', which must be there and is consumed; may be empty. */
 struct bytes read_line(struct reader *r);
 /* Consumes `prefix` if it is next, else fails the reader. */

@@ -2,12 +2,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/random.h>
 #include <threads.h>
 
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 struct sha256_stream {
     EVP_MD_CTX *ctx;
@@ -74,15 +72,6 @@ void sha256_free(struct sha256_stream *s)
         return;
     EVP_MD_CTX_free(s->ctx);
     free(s);
-}
-
-void hmac_sha256(uint8_t out[SHA256_LEN], struct bytes key, struct bytes data)
-{
-    static const uint8_t nothing[1];
-    const uint8_t *d = data.len > 0 ? data.data : nothing;
-    const uint8_t *k = key.len > 0 ? key.data : nothing;
-    unsigned len = SHA256_LEN;
-    must(HMAC(EVP_sha256(), k, (int)key.len, d, data.len, out, &len) != NULL, "HMAC");
 }
 
 void random_bytes(void *out, size_t len)

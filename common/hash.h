@@ -19,9 +19,6 @@ void sha256_update(struct sha256_stream *s, struct bytes data);
 void sha256_final(struct sha256_stream *s, uint8_t out[SHA256_LEN]); /* once, then free */
 void sha256_free(struct sha256_stream *s);
 
-/* HMAC-SHA-256 (RFC 2104). */
-void hmac_sha256(uint8_t out[SHA256_LEN], struct bytes key, struct bytes data);
-
 /* `len` bytes from the operating system's generator. */
 void random_bytes(void *out, size_t len);
 

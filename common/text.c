@@ -101,7 +101,7 @@ struct err base64_decode_exact(uint8_t *out, size_t len, struct bytes text)
 
 struct err decimal_decode(uint64_t *out, struct bytes text, uint64_t max)
 {
-    if (text.len == 0 || text.len > 20 || (text.len > 1 && text.data[0] == '0'))
+    if (text.len == 0 || (text.len > 1 && text.data[0] == '0'))
         return err_set(ERR_MALFORMED, "not a decimal number without leading zeros");
     uint64_t v = 0;
     for (size_t i = 0; i < text.len; i++) {

@@ -174,6 +174,8 @@ static struct err read_params(const struct arguments *a, const struct engine *e,
     p->n_stop = a->n_stop;
     if (a->max_tokens != NULL)
         TRY(read_number("max-tokens", a->max_tokens, 1 << 20, &n));
+    if (n == 0)
+        return err_set(ERR_USAGE, "--max-tokens is 0; it must be at least 1");
     p->max_tokens = (unsigned)n;
     if (a->top_k != NULL) {
         TRY(read_number("top-k", a->top_k, 1 << 30, &n));
@@ -209,6 +211,8 @@ static struct err chat_ids(const struct engine *e, const char *path, struct buf 
 {
     BUF_AUTO text = BUF_INIT;
     TRY(file_read(&text, path, INPUT_MAX));
+    if (text.len == 0)
+        return err_set(ERR_USAGE, "%s is empty, so not JSON", path);
     json_error_t why;
     json_t *messages = json_loadb((const char *)text.data, text.len, 0, &why);
     if (messages == NULL)
@@ -256,8 +260,15 @@ static struct err print_json(const struct answer *a, const uint32_t *prompt, siz
     json_object_set_new(root, "seed", json_string(seed));
     int rc = root != NULL ? json_dumpf(root, stdout, JSON_COMPACT) : -1;
     json_decref(root);
-    putchar('\n');
     return rc == 0 ? err_ok() : err_set(ERR_IO, "cannot print the answer as JSON");
+}
+
+static struct err end_output(void)
+{
+    putchar('\n');
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return err_set(ERR_IO, "cannot write the answer to standard output");
+    return err_ok();
 }
 
 static struct err run(const struct arguments *a, struct engine *e, struct answer *answer)
@@ -278,9 +289,8 @@ static struct err run(const struct arguments *a, struct engine *e, struct answer
     if (a->logits_out != NULL)
         TRY(write_logits(e, a->logits_out, tokens, n));
     if (a->json)
-        return print_json(answer, tokens, n);
-    putchar('\n');
-    return err_ok();
+        TRY(print_json(answer, tokens, n));
+    return end_output();
 }
 
 static struct err open_and_run(const struct arguments *a)

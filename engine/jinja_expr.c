@@ -3,8 +3,6 @@
  */
 #include "engine/jinja_parser.h"
 
-#include <string.h>
-
 struct operator_name {
     const char *text;
     enum jinja_operator op;

@@ -6,8 +6,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "common/text.h"
-
 #define FUNCTION(name)                                                                             \
     static struct err name(struct jinja *j, const struct jinja_value *self,                        \
                            const struct jinja_args *args, struct jinja_value *out)

@@ -9,6 +9,8 @@
 struct err fields_parse(json_t **out, struct bytes text)
 {
     json_error_t why;
+    if (text.len == 0)
+        return err_set(ERR_MALFORMED, "the file is empty, so not JSON");
     json_t *root = json_loadb((const char *)text.data, text.len, JSON_REJECT_DUPLICATES, &why);
     if (root == NULL)
         return err_set(ERR_MALFORMED, "not JSON, line %d: %.160s", why.line, why.text);

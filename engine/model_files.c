@@ -158,6 +158,8 @@ struct err model_files_read_optional(struct model_files *f, const char *name, ui
         *out = bytes_of(NULL, 0);
         return err_ok();
     }
+    if (!is_err(e) && out->data == NULL)
+        *out = bytes_of("", 0); /* it is there, and empty */
     return e;
 }
 

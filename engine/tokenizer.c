@@ -8,6 +8,8 @@ static struct err parse_json(json_t **out, struct bytes json)
     if (json.len > TOKENIZER_JSON_MAX)
         return err_set(ERR_LIMIT, "tokenizer.json of %zu bytes where at most %d are allowed",
                        json.len, TOKENIZER_JSON_MAX);
+    if (json.len == 0)
+        return err_set(ERR_MALFORMED, "tokenizer.json is empty");
     json_error_t error = {0};
     *out = json_loadb((const char *)json.data, json.len, JSON_REJECT_DUPLICATES, &error);
     if (*out == NULL)

@@ -3,8 +3,6 @@
  */
 #include "engine/tokenizer_internal.h"
 
-#include <string.h>
-
 struct err tokenizer_token_bytes(const struct tokenizer *t, uint32_t id, struct buf *out)
 {
     if (id >= t->n_tokens || !t->tokens[id].present)

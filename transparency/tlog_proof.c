@@ -1,7 +1,5 @@
 #include "transparency/tlog_proof.h"
 
-#include <string.h>
-
 #include "common/text.h"
 
 static const char first_line[] = "c2sp.org/tlog-proof@v1";

@@ -75,7 +75,7 @@ turns in rows of {lengths} tokens, each question in a random wording, half of th
 (case, punctuation, small words left out, a greeting, a typing error). Loss on the answers only. AdamW,
 weight decay {decay}, gradient norm at most {clip}, no dropout. The rate rises to {peak} in {warmup} steps
 and follows a cosine to {final} at step {plan}{cool}.
-It took {minutes:.0f} minutes on two CPU cores that also did other work. The commands are in
+It took {minutes:.0f} minutes on two CPU cores. The commands are in
 `models/training/README.md`.
 
 ## Results

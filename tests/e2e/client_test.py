@@ -41,7 +41,8 @@ FALSE_EVIDENCE = b"""{"format":"blindllama-evidence/v1","checkpoint":"x","statem
 
 
 def run(*arguments, stdin=None, timeout=60):
-    done = subprocess.run([str(a) for a in (CLIENT, *arguments)], input=stdin, capture_output=True,
+    command = [a if isinstance(a, bytes) else str(a) for a in (CLIENT, *arguments)]
+    done = subprocess.run(command, input=stdin, capture_output=True,
                           text=True, errors="replace", timeout=timeout)
     return done.returncode, done.stdout, done.stderr
 
@@ -252,6 +253,10 @@ class ScriptedHosts(unittest.TestCase):
                 code, out, err = run(*arguments)
                 self.assertEqual(code, 2, err)
                 self.assertTrue(err)
+        for option, value in (("--max-tokens", "0"), ("--system", b"\xff")):
+            code, _, err = run("chat", "https://127.0.0.1", "x", "-p", self.policy, option, value)
+            self.assertEqual(code, 2, err)
+            self.assertIn(option, err)
         for command in ("verify", "chat", "checkpoint", "key", "activate"):
             code, out, _ = run(command, "--help")
             self.assertEqual(code, 0)
@@ -387,6 +392,9 @@ class RealHost(unittest.TestCase):
         self.assertIn("nothing was sent", err)
 
     def test_a_thief_between_gets_no_prompt(self):
+        # Vouched for by an activator, the evidence alone is false only by its TLS key.
+        code, _, err = run("activate", self.url, "--policy", self.policy, "--key", self.key)
+        self.assertEqual(code, 0, err)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.folder / "cert.pem", self.folder / "key.pem")
         with Thief(self.server.port, context) as thief:
@@ -395,6 +403,11 @@ class RealHost(unittest.TestCase):
             self.assertIn("nothing was sent", err)
             self.assertIn(b"GET /attestation?nonce=", thief.seen)
             self.assertNotIn(PROMPT.encode(), thief.seen)
+            code, out, err = run("verify", thief.url, "--policy", self.policy)
+            self.assertEqual(code, 1, err)
+            self.assertRegex(out, r"\n 2  AK +false ")
+            self.assertIn("Anything: rule 2 (AK) is false.", out)
+            self.assertEqual(out.count("Anything: rule"), 1)
 
     def test_a_dropped_connection_is_not_opened_again(self):
         with Thief(self.server.port, limit=30000) as thief:

@@ -290,6 +290,24 @@ static void what_cannot_be_checked_exits_2(void **state)
     fake_world_cleanup(&w);
 }
 
+static void a_verdict_that_cannot_be_written_exits_2(void **state)
+{
+    (void)state;
+    struct fake_world w;
+    fake_world_init(&w, NULL);
+    usual_history(&w);
+    for (int i = 0; i < 70; i++) /* more JSON than the output's buffer holds */
+        fake_log_quote(&w, 0);
+    write_files(&w);
+    BUF_AUTO out = BUF_INIT;
+    assert_int_equal(replay(&out, "--json"), 0);
+    assert_true(out.len > BUFSIZ);
+    assert_int_equal(replay(&out, ">/dev/full"), 2);
+    assert_int_equal(replay(&out, "--quiet >/dev/full"), 2);
+    assert_int_equal(replay(&out, "--json >/dev/full"), 2);
+    fake_world_cleanup(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +318,7 @@ int main(void)
         cmocka_unit_test(another_logs_policy_is_false),
         cmocka_unit_test(not_a_proof_needs_a_flag),
         cmocka_unit_test(what_cannot_be_checked_exits_2),
+        cmocka_unit_test(a_verdict_that_cannot_be_written_exits_2),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

@@ -79,6 +79,9 @@ static void decimals_have_no_leading_zero_sign_or_overflow(void **state)
     const char *bad[] = {"", "00", "01", "-1", "+1", " 1", "1 ", "18446744073709551616", "0x1"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_true(is_err(decimal_decode(&v, bytes_of_str(bad[i]), UINT64_MAX)));
+    const char *large[] = {"18446744073709551616", "99999999999999999999999"};
+    for (size_t i = 0; i < sizeof large / sizeof *large; i++) /* their size is at fault */
+        assert_int_equal(decimal_decode(&v, bytes_of_str(large[i]), UINT64_MAX).code, ERR_LIMIT);
     assert_true(v == UINT64_MAX);
 }
 

@@ -135,6 +135,22 @@ static void optional_files_may_be_absent(void **state)
     engine_free(e);
 }
 
+static void an_empty_settings_file_is_not_an_absent_one(void **state)
+{
+    const struct tiny_model *m = *state;
+    /* The last that is read first: each is met before those that are empty already. */
+    static const char *const names[] = {"tokenizer_config.json", "tokenizer.json",
+                                        "generation_config.json", "config.json"};
+    struct engine_options options = {0};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        tiny_write_file(m, names[i], "", 0);
+        struct engine *e = NULL;
+        assert_true(is_err(engine_open(&e, m->dir, &options)));
+        assert_non_null(strstr(err_message(), names[i]));
+        assert_non_null(strstr(err_message(), "empty"));
+    }
+}
+
 static void a_template_file_goes_before_the_settings(void **state)
 {
     const struct tiny_model *m = *state;
@@ -364,6 +380,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(says_what_it_opened),
         CASE(optional_files_may_be_absent),
+        CASE(an_empty_settings_file_is_not_an_absent_one),
         CASE(a_template_file_goes_before_the_settings),
         CASE(refuses_a_missing_file),
         CASE(refuses_a_truncated_or_corrupt_weight_file),

@@ -111,9 +111,25 @@ static void refuses_bad_usage_with_2(void **state)
     assert_refuses(m, "--prompt-ids 264", "vocabulary ends at 263");
     assert_refuses(m, "--prompt a --max-tokens 9999", "the context holds 320");
     assert_refuses(m, "--chat /no/such/file", "/no/such/file");
-    assert_refuses(m, "--chat /dev/null", "not JSON");
+    assert_refuses(m, "--chat /dev/null", "/dev/null is empty, so not JSON");
+    assert_refuses(m, "--prompt a --max-tokens 0", "--max-tokens is 0");
     assert_refuses(m, "--prompt a --model /no/such/folder", "/no/such/folder");
     assert_refuses(m, "--nonsense", "unrecognized option");
+}
+
+static void an_answer_that_cannot_be_written_is_no_success(void **state)
+{
+    const struct tiny_model *m = *state;
+    BUF_AUTO command = BUF_INIT;
+    static const char *const forms[] = {"", "--json"};
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        buf_clear(&command);
+        buf_printf(&command,
+                   "'" BL_GENERATE "' --model %s --prompt a --max-tokens 2 %s "
+                   ">/dev/full 2>/dev/null",
+                   m->dir, forms[i]);
+        assert_int_equal(WEXITSTATUS(system(buf_str(&command))), 2);
+    }
 }
 
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -125,6 +141,7 @@ int main(void)
         CASE(chats_and_texts_become_tokens),
         CASE(writes_one_row_of_logits_for_each_token),
         CASE(refuses_bad_usage_with_2),
+        CASE(an_answer_that_cannot_be_written_is_no_success),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,6 +31,7 @@ struct model_config {
     bool qkv_bias, o_bias;   /* of the attention's matrices */
     bool mlp_bias;           /* of gate, up and down */
     bool qk_norm;            /* each head of q and k gets an RMSNorm before it is turned */
+    bool fused;              /* q, k and v are stored as one matrix, gate and up as another */
     unsigned sliding_window; /* positions that a row sees, its own too; 0: all up to its own */
     struct rope_config rope;
     uint32_t eos_ids[CONFIG_EOS_MAX];

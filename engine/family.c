@@ -40,13 +40,15 @@ static struct err read_mistral(struct model_config *c, const json_t *root)
 }
 
 static const struct field_rule qwen2_rules[] = {
-    {"model_type", FIELD_MUST_BE, "\"qwen2\""}, {"use_sliding_window", FIELD_MUST_BE, "false|null"},
-    {"sliding_window", FIELD_IGNORED, NULL}, /* the two that use_sliding_window would switch on */
-    {"max_window_layers", FIELD_IGNORED, NULL}, {"layer_types", FIELD_READ, NULL},
+    {"model_type", FIELD_MUST_BE, "\"qwen2\""},
     {"use_mrope", FIELD_MUST_BE, "false|null"},
+    {"use_sliding_window", FIELD_MUST_BE, "false|null"},
+    {"sliding_window", FIELD_IGNORED, NULL}, /* these two: when use_sliding_window is true */
+    {"max_window_layers", FIELD_IGNORED, NULL},
+    {"layer_types", FIELD_READ, NULL},
 };
 
-/* The same, layer by layer, in files of newer transformers. */
+/* Newer transformers say it layer by layer. */
 static struct err check_layer_types(const struct model_config *c, const json_t *root)
 {
     const json_t *list = json_object_get(root, "layer_types");
@@ -90,11 +92,29 @@ static struct err read_qwen3(struct model_config *c, const json_t *root)
     return check_layer_types(c, root);
 }
 
+/* Phi-3 and Phi-4 without longrope, which is refused by its rope type. */
+static const struct field_rule phi3_rules[] = {
+    {"model_type", FIELD_MUST_BE, "\"phi3\""},
+    {"attention_bias", FIELD_MUST_BE, "false|null"},
+    {"sliding_window", FIELD_READ, NULL},
+    {"original_max_position_embeddings", FIELD_IGNORED, NULL}, /* longrope's */
+    {"embd_pdrop", FIELD_IGNORED, NULL},                       /* training only */
+    {"resid_pdrop", FIELD_IGNORED, NULL},
+    {"auto_map", FIELD_IGNORED, NULL}, /* Python of the same architecture */
+};
+
+static struct err read_phi3(struct model_config *c, const json_t *root)
+{
+    c->fused = true;
+    return field_unsigned(root, "sliding_window", 1, 1 << 20, &c->sliding_window);
+}
+
 static const struct family families[] = {
     {"LlamaForCausalLM", llama_rules, N_ITEMS(llama_rules), read_llama},
     {"MistralForCausalLM", mistral_rules, N_ITEMS(mistral_rules), read_mistral},
     {"Qwen2ForCausalLM", qwen2_rules, N_ITEMS(qwen2_rules), read_qwen2},
     {"Qwen3ForCausalLM", qwen3_rules, N_ITEMS(qwen3_rules), read_qwen3},
+    {"Phi3ForCausalLM", phi3_rules, N_ITEMS(phi3_rules), read_phi3},
 };
 
 struct err family_find(const struct family **out, const json_t *value)
@@ -107,6 +127,6 @@ struct err family_find(const struct family **out, const json_t *value)
             return err_ok();
         }
     return field_refused("architectures", value,
-                         "only one of [\"LlamaForCausalLM\"], [\"MistralForCausalLM\"], "
-                         "[\"Qwen2ForCausalLM\"] and [\"Qwen3ForCausalLM\"] is supported");
+                         "only one of LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, "
+                         "Qwen3ForCausalLM and Phi3ForCausalLM is supported");
 }

@@ -100,15 +100,41 @@ static struct err bind_linear(struct binding *b, const char *part, struct linear
     return bind_vector(b, layer_name(b, name, part, "bias"), &out->bias, n_rows);
 }
 
+/* The next `n_rows` rows of a matrix that holds several, one below the other. Such a one has no
+ * bias (family.c). */
+static struct linear take_rows(struct weight *rest, size_t n_rows)
+{
+    struct linear part = {.matrix = *rest};
+    part.matrix.n_rows = n_rows;
+    rest->data = (const uint8_t *)rest->data + n_rows * rest->n_cols * weight_type_size(rest->type);
+    rest->n_rows -= n_rows;
+    return part;
+}
+
+static struct err bind_qkv(struct binding *b, struct layer_weights *l, size_t q_len, size_t kv_len)
+{
+    const struct model_config *c = b->config;
+    size_t hidden = c->hidden_size;
+    if (c->fused) {
+        struct linear all = {0};
+        TRY(bind_linear(b, "self_attn.qkv_proj", &all, q_len + 2 * kv_len, hidden, false));
+        l->q = take_rows(&all.matrix, q_len);
+        l->k = take_rows(&all.matrix, kv_len);
+        l->v = take_rows(&all.matrix, kv_len);
+        return err_ok();
+    }
+    TRY(bind_linear(b, "self_attn.q_proj", &l->q, q_len, hidden, c->qkv_bias));
+    TRY(bind_linear(b, "self_attn.k_proj", &l->k, kv_len, hidden, c->qkv_bias));
+    return bind_linear(b, "self_attn.v_proj", &l->v, kv_len, hidden, c->qkv_bias);
+}
+
 static struct err bind_attention(struct binding *b, struct layer_weights *l)
 {
     const struct model_config *c = b->config;
     size_t hidden = c->hidden_size, head_dim = c->head_dim;
     size_t q_len = c->n_heads * head_dim, kv_len = c->n_kv_heads * head_dim;
     TRY(bind_layer_norm(b, "input_layernorm", &l->attention_norm, hidden));
-    TRY(bind_linear(b, "self_attn.q_proj", &l->q, q_len, hidden, c->qkv_bias));
-    TRY(bind_linear(b, "self_attn.k_proj", &l->k, kv_len, hidden, c->qkv_bias));
-    TRY(bind_linear(b, "self_attn.v_proj", &l->v, kv_len, hidden, c->qkv_bias));
+    TRY(bind_qkv(b, l, q_len, kv_len));
     TRY(bind_linear(b, "self_attn.o_proj", &l->o, hidden, q_len, c->o_bias));
     if (c->qk_norm) {
         TRY(bind_layer_norm(b, "self_attn.q_norm", &l->q_norm, head_dim));
@@ -127,8 +153,15 @@ static struct err bind_mlp(struct binding *b, struct layer_weights *l)
     const struct model_config *c = b->config;
     size_t hidden = c->hidden_size, inner = c->intermediate_size;
     TRY(bind_layer_norm(b, "post_attention_layernorm", &l->mlp_norm, hidden));
-    TRY(bind_linear(b, "mlp.gate_proj", &l->gate, inner, hidden, c->mlp_bias));
-    TRY(bind_linear(b, "mlp.up_proj", &l->up, inner, hidden, c->mlp_bias));
+    if (c->fused) {
+        struct linear both = {0};
+        TRY(bind_linear(b, "mlp.gate_up_proj", &both, 2 * inner, hidden, false));
+        l->gate = take_rows(&both.matrix, inner);
+        l->up = take_rows(&both.matrix, inner);
+    } else {
+        TRY(bind_linear(b, "mlp.gate_proj", &l->gate, inner, hidden, c->mlp_bias));
+        TRY(bind_linear(b, "mlp.up_proj", &l->up, inner, hidden, c->mlp_bias));
+    }
     return bind_linear(b, "mlp.down_proj", &l->down, hidden, inner, c->mlp_bias);
 }
 
@@ -158,24 +191,16 @@ static bool layer_part_expected(const struct model_config *c, const char *rest)
         const char *rest;
         bool expected;
     } parts[] = {
-        {"input_layernorm.weight", true},
-        {"self_attn.q_proj.weight", true},
-        {"self_attn.k_proj.weight", true},
-        {"self_attn.v_proj.weight", true},
-        {"self_attn.o_proj.weight", true},
-        {"self_attn.q_proj.bias", c->qkv_bias},
-        {"self_attn.k_proj.bias", c->qkv_bias},
-        {"self_attn.v_proj.bias", c->qkv_bias},
-        {"self_attn.o_proj.bias", c->o_bias},
-        {"self_attn.q_norm.weight", c->qk_norm},
-        {"self_attn.k_norm.weight", c->qk_norm},
-        {"self_attn.rotary_emb.inv_freq", true},
-        {"post_attention_layernorm.weight", true},
-        {"mlp.gate_proj.weight", true},
-        {"mlp.up_proj.weight", true},
-        {"mlp.down_proj.weight", true},
-        {"mlp.gate_proj.bias", c->mlp_bias},
-        {"mlp.up_proj.bias", c->mlp_bias},
+        {"input_layernorm.weight", true},        {"self_attn.q_proj.weight", !c->fused},
+        {"self_attn.k_proj.weight", !c->fused},  {"self_attn.v_proj.weight", !c->fused},
+        {"self_attn.qkv_proj.weight", c->fused}, {"self_attn.o_proj.weight", true},
+        {"self_attn.q_proj.bias", c->qkv_bias},  {"self_attn.k_proj.bias", c->qkv_bias},
+        {"self_attn.v_proj.bias", c->qkv_bias},  {"self_attn.o_proj.bias", c->o_bias},
+        {"self_attn.q_norm.weight", c->qk_norm}, {"self_attn.k_norm.weight", c->qk_norm},
+        {"self_attn.rotary_emb.inv_freq", true}, {"post_attention_layernorm.weight", true},
+        {"mlp.gate_proj.weight", !c->fused},     {"mlp.up_proj.weight", !c->fused},
+        {"mlp.gate_up_proj.weight", c->fused},   {"mlp.down_proj.weight", true},
+        {"mlp.gate_proj.bias", c->mlp_bias},     {"mlp.up_proj.bias", c->mlp_bias},
         {"mlp.down_proj.bias", c->mlp_bias},
     };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)

@@ -13,8 +13,8 @@ import shutil
 
 import torch
 from safetensors.torch import save_file
-from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config,
-                          Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Phi3Config,
+                          Phi3ForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "families")
 VOCAB = 64
@@ -43,6 +43,9 @@ FAMILIES = {
                           sliding_window=8, max_window_layers=1, rope_theta=1e6)),
     "qwen3": (Qwen3ForCausalLM, torch.bfloat16,
               Qwen3Config(**COMMON, head_dim=20, use_sliding_window=False, rope_theta=1e6)),
+    "phi3": (Phi3ForCausalLM, torch.bfloat16,
+             Phi3Config(**{**COMMON, "hidden_size": 24}, original_max_position_embeddings=128, pad_token_id=0,
+                        sliding_window=40)),
 }
 
 

@@ -28,8 +28,8 @@
 
 enum { VOCAB = 64, N_TOKENS = 72 };
 
-static const char *const families[] = {"llama3",  "llama_bias", "smollm2",
-                                       "mistral", "qwen2",      "qwen3"};
+static const char *const families[] = {"llama3", "llama_bias", "smollm2", "mistral",
+                                       "qwen2",  "qwen3",      "phi3"};
 enum { N_FAMILIES = sizeof families / sizeof families[0] };
 
 /* A model folder: the family's files with the shared tokenizer, and a config.json of one's own. */
@@ -290,6 +290,8 @@ static void refuses_weights_that_the_config_does_not_call_for(void **state)
     assert_refused("qwen3", "attention_bias", "true", ERR_MALFORMED, "q_proj.bias");
     assert_refused("llama3", "tie_word_embeddings", "true", ERR_UNSUPPORTED, "lm_head.weight");
     assert_refused("mistral", "head_dim", "14", ERR_MALFORMED, "q_proj.weight");
+    assert_refused("phi3", "num_key_value_heads", "1", ERR_MALFORMED, "qkv_proj.weight");
+    assert_refused("phi3", "intermediate_size", "20", ERR_MALFORMED, "gate_up_proj.weight");
 }
 
 int main(void)

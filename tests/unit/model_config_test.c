@@ -47,6 +47,15 @@ static const char qwen3[] =
     "\"use_sliding_window\":false,\"sliding_window\":null,\"max_window_layers\":2,"
     "\"attention_bias\":false,\"tie_word_embeddings\":true,\"eos_token_id\":151645}";
 
+static const char phi3[] =
+    "{\"architectures\":[\"Phi3ForCausalLM\"],\"model_type\":\"phi3\",\"vocab_size\":32064,"
+    "\"hidden_size\":3072,\"intermediate_size\":8192,\"num_hidden_layers\":32,"
+    "\"num_attention_heads\":32,\"num_key_value_heads\":32,\"max_position_embeddings\":4096,"
+    "\"original_max_position_embeddings\":4096,\"rms_norm_eps\":1e-05,\"rope_theta\":10000.0,"
+    "\"rope_scaling\":null,\"hidden_act\":\"silu\",\"sliding_window\":2047,\"resid_pdrop\":0.0,"
+    "\"embd_pdrop\":0.0,\"attention_bias\":false,\"tie_word_embeddings\":false,"
+    "\"auto_map\":{\"AutoConfig\":\"configuration_phi3.Phi3Config\"},\"eos_token_id\":32000}";
+
 /* `text` with `key` set to the JSON text `value`; NULL removes it. */
 static struct err parse_changed(struct model_config *c, const char *text, const char *key,
                                 const char *value)
@@ -150,7 +159,11 @@ static void reads_each_family_with_its_flags(void **state)
     assert_false(is_err(config_parse(&c, bytes_of_str(qwen3))));
     assert_string_equal(c.architecture, "Qwen3ForCausalLM");
     assert_true(c.qk_norm && c.head_dim == 128 && c.sliding_window == 0);
-    assert_false(c.qkv_bias || c.o_bias || c.mlp_bias);
+    assert_false(c.qkv_bias || c.o_bias || c.mlp_bias || c.fused);
+    assert_false(is_err(config_parse(&c, bytes_of_str(phi3))));
+    assert_string_equal(c.architecture, "Phi3ForCausalLM");
+    assert_true(c.fused && c.sliding_window == 2047);
+    assert_false(c.qkv_bias || c.o_bias || c.mlp_bias || c.qk_norm);
 }
 
 static void reads_the_keys_of_one_family(void **state)
@@ -196,6 +209,12 @@ static void refuses_what_a_family_does_not_have(void **state)
     assert_refused(qwen3, "layer_types", "[\"full_attention\",1]", ERR_UNSUPPORTED);
     assert_refused(qwen3, "layer_types", "\"full_attention\"", ERR_UNSUPPORTED);
     assert_refused(qwen3, "num_experts", "8", ERR_UNSUPPORTED); /* unknown here */
+    assert_refused(phi3, "attention_bias", "true", ERR_UNSUPPORTED);
+    assert_refused(phi3, "partial_rotary_factor", "0.75", ERR_UNSUPPORTED);
+    assert_refused(phi3, "rope_scaling",
+                   "{\"type\":\"longrope\",\"long_factor\":[1.0],\"short_factor\":[1.0]}",
+                   ERR_UNSUPPORTED);
+    assert_refused(base, "auto_map", "{}", ERR_UNSUPPORTED);
 }
 
 static void reads_both_spellings_of_the_rope_type(void **state)
@@ -227,7 +246,6 @@ static void refuses_what_would_change_the_computation(void **state)
     assert_config_refused("architectures", NULL, ERR_MALFORMED);
     assert_config_refused("model_type", "\"mistral\"", ERR_UNSUPPORTED);
     assert_config_refused("hidden_act", "\"gelu\"", ERR_UNSUPPORTED);
-    assert_config_refused("architectures", "[\"Phi3ForCausalLM\"]", ERR_UNSUPPORTED);
     assert_config_refused("attention_bias", "1", ERR_UNSUPPORTED);
     assert_config_refused("mlp_bias", "\"yes\"", ERR_UNSUPPORTED);
     assert_config_refused("max_window_layers", "4", ERR_UNSUPPORTED); /* a key of others */

@@ -2,9 +2,11 @@
 
 #include <string.h>
 
+#include "engine/family.h"
 #include "engine/json_fields.h"
 
-/* What changes nothing in a forward pass is ignored; what would is held to its neutral value. */
+/* Keys of every family. What changes nothing in a forward pass is ignored; what would is held to
+ * its neutral value. */
 static const struct field_rule rules[] = {
     {"architectures", FIELD_READ, NULL},
     {"vocab_size", FIELD_READ, NULL},
@@ -21,14 +23,8 @@ static const struct field_rule rules[] = {
     {"rope_scaling", FIELD_READ, NULL},
     {"rope_parameters", FIELD_READ, NULL},
     {"eos_token_id", FIELD_READ, NULL},
-    {"model_type", FIELD_MUST_BE, "\"llama\""},
     {"hidden_act", FIELD_MUST_BE, "\"silu\""},
-    {"attention_bias", FIELD_MUST_BE, "false|null"},
-    {"mlp_bias", FIELD_MUST_BE, "false|null"},
-    {"rope_interleaved", FIELD_MUST_BE, "false|null"},
     {"partial_rotary_factor", FIELD_MUST_BE, "1.0|null"},
-    {"sliding_window", FIELD_MUST_BE, "null"},
-    {"use_sliding_window", FIELD_MUST_BE, "false|null"},
     {"quantization_config", FIELD_MUST_BE, "null"},
     {"is_encoder_decoder", FIELD_MUST_BE, "false"},
     {"bos_token_id", FIELD_IGNORED, NULL}, /* the tokenizer decides */
@@ -40,8 +36,6 @@ static const struct field_rule rules[] = {
     {"use_cache", FIELD_IGNORED, NULL},
     {"initializer_range", FIELD_IGNORED, NULL},
     {"attention_dropout", FIELD_IGNORED, NULL}, /* training only */
-    {"pretraining_tp", FIELD_IGNORED, NULL},    /* slices the same sums */
-    {"is_llama_config", FIELD_IGNORED, NULL},
     {"transformers.js_config", FIELD_IGNORED, NULL},
     {"_attn_implementation_autoset", FIELD_IGNORED, NULL},
 };
@@ -59,15 +53,13 @@ static const struct field_rule scaling_rules[] = {
 
 #define N_ITEMS(array) (sizeof(array) / sizeof(array)[0])
 
-static struct err read_architecture(struct model_config *c, const json_t *root)
+/* The keys of every family and those of this one. */
+static struct err check_keys(const struct family *family, const json_t *root)
 {
-    TRY(field_required(root, "architectures"));
-    const json_t *list = json_object_get(root, "architectures");
-    const char *name = json_string_value(json_array_get(list, 0));
-    if (json_array_size(list) != 1 || name == NULL || strcmp(name, "LlamaForCausalLM") != 0)
-        return field_refused("architectures", list, "only [\"LlamaForCausalLM\"] is supported");
-    memcpy(c->architecture, name, strlen(name) + 1);
-    return err_ok();
+    struct field_rule all[N_ITEMS(rules) + FAMILY_RULES_MAX];
+    memcpy(all, rules, sizeof rules);
+    memcpy(all + N_ITEMS(rules), family->rules, family->n_rules * sizeof *family->rules);
+    return fields_check(root, all, N_ITEMS(rules) + family->n_rules);
 }
 
 static struct err read_sizes(struct model_config *c, const json_t *root)
@@ -119,6 +111,17 @@ static struct err read_llama3(struct rope_config *r, const json_t *scaling)
     return err_ok();
 }
 
+/* Older files say "type", newer ones "rope_type", those in between say it twice. */
+static struct err read_rope_type(const char **out, const json_t *scaling)
+{
+    const json_t *old = json_object_get(scaling, "type");
+    const json_t *new = json_object_get(scaling, "rope_type");
+    if (old != NULL && new != NULL && !json_equal(old, new))
+        return field_refused("type", old, "\"rope_type\" beside it says something else");
+    *out = json_string_value(new != NULL ? new : old);
+    return err_ok();
+}
+
 /* One object: rope_scaling, or rope_parameters of newer transformers. */
 static struct err read_scaling(struct rope_config *r, const json_t *root, const char *key)
 {
@@ -131,10 +134,10 @@ static struct err read_scaling(struct rope_config *r, const json_t *root, const 
     if (is_err(e))
         return err_context(e, "%s", key);
     TRY(field_double(scaling, "rope_theta", 1, 1e12, &r->theta));
-    const json_t *kind = json_object_get(scaling, "rope_type");
-    if (kind == NULL)
-        kind = json_object_get(scaling, "type");
-    const char *name = json_string_value(kind);
+    const char *name = NULL;
+    e = read_rope_type(&name, scaling);
+    if (is_err(e))
+        return err_context(e, "%s", key);
     if (name != NULL && strcmp(name, "llama3") == 0) {
         e = read_llama3(r, scaling);
         return is_err(e) ? err_context(e, "%s", key) : e;
@@ -159,9 +162,13 @@ static struct err read_rope(struct model_config *c, const json_t *root)
 
 static struct err read_config(struct model_config *c, const json_t *root)
 {
-    TRY(read_architecture(c, root));
-    TRY(fields_check(root, rules, N_ITEMS(rules)));
+    const struct family *family = NULL;
+    TRY(field_required(root, "architectures"));
+    TRY(family_find(&family, json_object_get(root, "architectures")));
+    memcpy(c->architecture, family->architecture, strlen(family->architecture) + 1);
+    TRY(check_keys(family, root));
     TRY(read_sizes(c, root));
+    TRY(family->read(c, root));
     TRY(read_rope(c, root));
     return field_token_ids(root, "eos_token_id", c->eos_ids, CONFIG_EOS_MAX, &c->n_eos);
 }

@@ -97,6 +97,31 @@ void model_cleanup(struct model *m)
     *m = (struct model){0};
 }
 
+static void apply(struct model *m, float *y, const float *x, const struct linear *w, size_t n_rows)
+{
+    m->backend->matmul(m->pool, y, x, &w->matrix, n_rows);
+    if (w->bias != NULL)
+        m->backend->add_bias(m->pool, y, w->bias, n_rows, w->matrix.n_rows);
+}
+
+/* q, k and v of h; queries and keys are normed head by head where the model has it, then turned. */
+static void project(struct model *m, const struct batch *b, const struct layer_weights *w)
+{
+    const struct backend *op = m->backend;
+    const struct model_config *c = m->config;
+    apply(m, m->q, m->h, &w->q, b->n_rows);
+    apply(m, m->k, m->h, &w->k, b->n_rows);
+    apply(m, m->v, m->h, &w->v, b->n_rows);
+    if (w->q_norm != NULL) {
+        op->rmsnorm(m->pool, m->q, m->q, w->q_norm, b->n_rows * c->n_heads, c->head_dim,
+                    c->rms_norm_eps);
+        op->rmsnorm(m->pool, m->k, m->k, w->k_norm, b->n_rows * c->n_kv_heads, c->head_dim,
+                    c->rms_norm_eps);
+    }
+    op->rope(m->pool, m->q, m->cos_sin, b->rows, b->n_rows, c->n_heads, c->head_dim);
+    op->rope(m->pool, m->k, m->cos_sin, b->rows, b->n_rows, c->n_kv_heads, c->head_dim);
+}
+
 static void attention_block(struct model *m, const struct kv_cache *cache, const struct batch *b,
                             size_t layer)
 {
@@ -104,11 +129,7 @@ static void attention_block(struct model *m, const struct kv_cache *cache, const
     const struct model_config *c = m->config;
     const struct layer_weights *w = &m->weights->layers[layer];
     op->rmsnorm(m->pool, m->h, m->x, w->attention_norm, b->n_rows, c->hidden_size, c->rms_norm_eps);
-    op->matmul(m->pool, m->q, m->h, &w->q, b->n_rows);
-    op->matmul(m->pool, m->k, m->h, &w->k, b->n_rows);
-    op->matmul(m->pool, m->v, m->h, &w->v, b->n_rows);
-    op->rope(m->pool, m->q, m->cos_sin, b->rows, b->n_rows, c->n_heads, c->head_dim);
-    op->rope(m->pool, m->k, m->cos_sin, b->rows, b->n_rows, c->n_kv_heads, c->head_dim);
+    project(m, b, w);
     /* All of the batch's keys are in the cache before any row attends. */
     op->kv_write(m->pool, cache, layer, m->k, m->v, b->rows, b->n_rows);
     struct attention_args args = {.out = m->attended,
@@ -118,11 +139,12 @@ static void attention_block(struct model *m, const struct kv_cache *cache, const
                                   .rows = b->rows,
                                   .n_rows = b->n_rows,
                                   .n_heads = c->n_heads,
+                                  .window = c->sliding_window,
                                   .scale = 1.0f / sqrtf((float)c->head_dim),
                                   .scratch = m->scores,
                                   .scratch_len = m->scores_len};
     op->attention(m->pool, &args);
-    op->matmul(m->pool, m->h, m->attended, &w->o, b->n_rows);
+    apply(m, m->h, m->attended, &w->o, b->n_rows);
     op->add(m->pool, m->x, m->h, b->n_rows * c->hidden_size);
 }
 
@@ -132,10 +154,10 @@ static void mlp_block(struct model *m, size_t n_rows, size_t layer)
     const struct model_config *c = m->config;
     const struct layer_weights *w = &m->weights->layers[layer];
     op->rmsnorm(m->pool, m->h, m->x, w->mlp_norm, n_rows, c->hidden_size, c->rms_norm_eps);
-    op->matmul(m->pool, m->gate, m->h, &w->gate, n_rows);
-    op->matmul(m->pool, m->up, m->h, &w->up, n_rows);
+    apply(m, m->gate, m->h, &w->gate, n_rows);
+    apply(m, m->up, m->h, &w->up, n_rows);
     op->silu_mul(m->pool, m->gate, m->up, n_rows * c->intermediate_size);
-    op->matmul(m->pool, m->h, m->gate, &w->down, n_rows);
+    apply(m, m->h, m->gate, &w->down, n_rows);
     op->add(m->pool, m->x, m->h, n_rows * c->hidden_size);
 }
 

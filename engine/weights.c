@@ -58,11 +58,11 @@ static struct err bind_matrix(struct binding *b, const char *name, struct weight
     return err_ok();
 }
 
-static struct err bind_norm(struct binding *b, const char *name, float **out)
+/* A norm or a bias. */
+static struct err bind_vector(struct binding *b, const char *name, float **out, size_t n)
 {
     const struct tensor *t = NULL;
     enum weight_type type;
-    size_t n = b->config->hidden_size;
     TRY(find(b, name, &t));
     if (t->n_dims != 1 || t->shape[0] != n)
         return err_set(ERR_MALFORMED,
@@ -77,32 +77,92 @@ static struct err bind_norm(struct binding *b, const char *name, float **out)
     return err_ok();
 }
 
-static const char *layer_name(const struct binding *b, char out[96], const char *rest)
+static const char *layer_name(const struct binding *b, char out[96], const char *part,
+                              const char *kind)
 {
-    snprintf(out, 96, "model.layers.%zu.%s.weight", b->layer, rest);
+    snprintf(out, 96, "model.layers.%zu.%s.%s", b->layer, part, kind);
     return out;
 }
 
-static struct err bind_layer(struct binding *b, struct layer_weights *l)
+static struct err bind_layer_norm(struct binding *b, const char *part, float **out, size_t n)
+{
+    char name[96];
+    return bind_vector(b, layer_name(b, name, part, "weight"), out, n);
+}
+
+static struct err bind_linear(struct binding *b, const char *part, struct linear *out,
+                              size_t n_rows, size_t n_cols, bool has_bias)
+{
+    char name[96];
+    TRY(bind_matrix(b, layer_name(b, name, part, "weight"), &out->matrix, n_rows, n_cols));
+    if (!has_bias)
+        return err_ok();
+    return bind_vector(b, layer_name(b, name, part, "bias"), &out->bias, n_rows);
+}
+
+/* The next `n_rows` rows of a matrix that holds several, one below the other. Such a one has no
+ * bias (family.c). */
+static struct linear take_rows(struct weight *rest, size_t n_rows)
+{
+    struct linear part = {.matrix = *rest};
+    part.matrix.n_rows = n_rows;
+    rest->data = (const uint8_t *)rest->data + n_rows * rest->n_cols * weight_type_size(rest->type);
+    rest->n_rows -= n_rows;
+    return part;
+}
+
+static struct err bind_qkv(struct binding *b, struct layer_weights *l, size_t q_len, size_t kv_len)
+{
+    const struct model_config *c = b->config;
+    size_t hidden = c->hidden_size;
+    if (c->fused) {
+        struct linear all = {0};
+        TRY(bind_linear(b, "self_attn.qkv_proj", &all, q_len + 2 * kv_len, hidden, false));
+        l->q = take_rows(&all.matrix, q_len);
+        l->k = take_rows(&all.matrix, kv_len);
+        l->v = take_rows(&all.matrix, kv_len);
+        return err_ok();
+    }
+    TRY(bind_linear(b, "self_attn.q_proj", &l->q, q_len, hidden, c->qkv_bias));
+    TRY(bind_linear(b, "self_attn.k_proj", &l->k, kv_len, hidden, c->qkv_bias));
+    return bind_linear(b, "self_attn.v_proj", &l->v, kv_len, hidden, c->qkv_bias);
+}
+
+static struct err bind_attention(struct binding *b, struct layer_weights *l)
+{
+    const struct model_config *c = b->config;
+    size_t hidden = c->hidden_size, head_dim = c->head_dim;
+    size_t q_len = c->n_heads * head_dim, kv_len = c->n_kv_heads * head_dim;
+    TRY(bind_layer_norm(b, "input_layernorm", &l->attention_norm, hidden));
+    TRY(bind_qkv(b, l, q_len, kv_len));
+    TRY(bind_linear(b, "self_attn.o_proj", &l->o, hidden, q_len, c->o_bias));
+    if (c->qk_norm) {
+        TRY(bind_layer_norm(b, "self_attn.q_norm", &l->q_norm, head_dim));
+        TRY(bind_layer_norm(b, "self_attn.k_norm", &l->k_norm, head_dim));
+    }
+    /* Old checkpoints store the rotary frequencies; they follow from the config and are not read.
+     */
+    char name[96];
+    layer_name(b, name, "self_attn.rotary_emb", "inv_freq");
+    b->n_used += shards_tensor(b->shards, name) != NULL;
+    return err_ok();
+}
+
+static struct err bind_mlp(struct binding *b, struct layer_weights *l)
 {
     const struct model_config *c = b->config;
     size_t hidden = c->hidden_size, inner = c->intermediate_size;
-    size_t q_len = (size_t)c->n_heads * c->head_dim, kv_len = (size_t)c->n_kv_heads * c->head_dim;
-    char name[96];
-    TRY(bind_norm(b, layer_name(b, name, "input_layernorm"), &l->attention_norm));
-    TRY(bind_matrix(b, layer_name(b, name, "self_attn.q_proj"), &l->q, q_len, hidden));
-    TRY(bind_matrix(b, layer_name(b, name, "self_attn.k_proj"), &l->k, kv_len, hidden));
-    TRY(bind_matrix(b, layer_name(b, name, "self_attn.v_proj"), &l->v, kv_len, hidden));
-    TRY(bind_matrix(b, layer_name(b, name, "self_attn.o_proj"), &l->o, hidden, q_len));
-    TRY(bind_norm(b, layer_name(b, name, "post_attention_layernorm"), &l->mlp_norm));
-    TRY(bind_matrix(b, layer_name(b, name, "mlp.gate_proj"), &l->gate, inner, hidden));
-    TRY(bind_matrix(b, layer_name(b, name, "mlp.up_proj"), &l->up, inner, hidden));
-    TRY(bind_matrix(b, layer_name(b, name, "mlp.down_proj"), &l->down, hidden, inner));
-    /* Old checkpoints store the rotary frequencies; they follow from the config and are not read.
-     */
-    snprintf(name, sizeof name, "model.layers.%zu.self_attn.rotary_emb.inv_freq", b->layer);
-    b->n_used += shards_tensor(b->shards, name) != NULL;
-    return err_ok();
+    TRY(bind_layer_norm(b, "post_attention_layernorm", &l->mlp_norm, hidden));
+    if (c->fused) {
+        struct linear both = {0};
+        TRY(bind_linear(b, "mlp.gate_up_proj", &both, 2 * inner, hidden, false));
+        l->gate = take_rows(&both.matrix, inner);
+        l->up = take_rows(&both.matrix, inner);
+    } else {
+        TRY(bind_linear(b, "mlp.gate_proj", &l->gate, inner, hidden, c->mlp_bias));
+        TRY(bind_linear(b, "mlp.up_proj", &l->up, inner, hidden, c->mlp_bias));
+    }
+    return bind_linear(b, "mlp.down_proj", &l->down, hidden, inner, c->mlp_bias);
 }
 
 /* A tied model may store its output matrix too, if it is the same. */
@@ -124,14 +184,33 @@ static struct err bind_output(struct binding *b, struct weights *w)
     return err_ok();
 }
 
+/* What follows "model.layers.N." in a model of this config. */
+static bool layer_part_expected(const struct model_config *c, const char *rest)
+{
+    const struct {
+        const char *rest;
+        bool expected;
+    } parts[] = {
+        {"input_layernorm.weight", true},        {"self_attn.q_proj.weight", !c->fused},
+        {"self_attn.k_proj.weight", !c->fused},  {"self_attn.v_proj.weight", !c->fused},
+        {"self_attn.qkv_proj.weight", c->fused}, {"self_attn.o_proj.weight", true},
+        {"self_attn.q_proj.bias", c->qkv_bias},  {"self_attn.k_proj.bias", c->qkv_bias},
+        {"self_attn.v_proj.bias", c->qkv_bias},  {"self_attn.o_proj.bias", c->o_bias},
+        {"self_attn.q_norm.weight", c->qk_norm}, {"self_attn.k_norm.weight", c->qk_norm},
+        {"self_attn.rotary_emb.inv_freq", true}, {"post_attention_layernorm.weight", true},
+        {"mlp.gate_proj.weight", !c->fused},     {"mlp.up_proj.weight", !c->fused},
+        {"mlp.gate_up_proj.weight", c->fused},   {"mlp.down_proj.weight", true},
+        {"mlp.gate_proj.bias", c->mlp_bias},     {"mlp.up_proj.bias", c->mlp_bias},
+        {"mlp.down_proj.bias", c->mlp_bias},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (strcmp(rest, parts[i].rest) == 0)
+            return parts[i].expected;
+    return false;
+}
+
 static bool name_expected(const struct model_config *c, const char *name)
 {
-    static const char *const rests[] = {
-        "input_layernorm.weight",  "self_attn.q_proj.weight",
-        "self_attn.k_proj.weight", "self_attn.v_proj.weight",
-        "self_attn.o_proj.weight", "mlp.gate_proj.weight",
-        "mlp.up_proj.weight",      "post_attention_layernorm.weight",
-        "mlp.down_proj.weight",    "self_attn.rotary_emb.inv_freq"};
     if (strcmp(name, "model.embed_tokens.weight") == 0 || strcmp(name, "model.norm.weight") == 0 ||
         strcmp(name, "lm_head.weight") == 0)
         return true;
@@ -139,10 +218,7 @@ static bool name_expected(const struct model_config *c, const char *name)
     int len = 0;
     if (sscanf(name, "model.layers.%u.%n", &layer, &len) != 1 || len == 0 || layer >= c->n_layers)
         return false;
-    for (size_t i = 0; i < sizeof rests / sizeof rests[0]; i++)
-        if (strcmp(name + len, rests[i]) == 0)
-            return true;
-    return false;
+    return layer_part_expected(c, name + len);
 }
 
 /* A tensor that nothing uses belongs to a model that is not this one. */
@@ -167,9 +243,11 @@ static struct err bind_all(struct binding *b, struct weights *w)
 {
     const struct model_config *c = b->config;
     TRY(bind_matrix(b, "model.embed_tokens.weight", &w->embed, c->vocab_size, c->hidden_size));
-    for (b->layer = 0; b->layer < c->n_layers; b->layer++)
-        TRY(bind_layer(b, &w->layers[b->layer]));
-    TRY(bind_norm(b, "model.norm.weight", &w->norm));
+    for (b->layer = 0; b->layer < c->n_layers; b->layer++) {
+        TRY(bind_attention(b, &w->layers[b->layer]));
+        TRY(bind_mlp(b, &w->layers[b->layer]));
+    }
+    TRY(bind_vector(b, "model.norm.weight", &w->norm, c->hidden_size));
     TRY(bind_output(b, w));
     TRY(check_left_over(b));
     w->n_parameters = b->n_parameters;
@@ -192,12 +270,19 @@ struct err weights_bind(struct weights *out, const struct model_config *config,
     return err_ok();
 }
 
+static void layer_cleanup(struct layer_weights *l)
+{
+    float *const owned[] = {l->attention_norm, l->mlp_norm, l->q_norm,   l->k_norm,
+                            l->q.bias,         l->k.bias,   l->v.bias,   l->o.bias,
+                            l->gate.bias,      l->up.bias,  l->down.bias};
+    for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++)
+        free(owned[i]);
+}
+
 void weights_cleanup(struct weights *w, const struct model_config *config)
 {
-    for (size_t i = 0; w->layers != NULL && i < config->n_layers; i++) {
-        free(w->layers[i].attention_norm);
-        free(w->layers[i].mlp_norm);
-    }
+    for (size_t i = 0; w->layers != NULL && i < config->n_layers; i++)
+        layer_cleanup(&w->layers[i]);
     free(w->layers);
     free(w->norm);
     *w = (struct weights){0};

@@ -1,7 +1,7 @@
 /*
  * A model's matrices by their place in the forward pass, checked against the config: each is there,
  * has its shape and a type we compute with, and no tensor is left over. Matrices stay where they
- * were read; norms are widened to float.
+ * were read; norms and biases are widened to float.
  */
 #ifndef ENGINE_WEIGHTS_H
 #define ENGINE_WEIGHTS_H
@@ -10,13 +10,20 @@
 #include "engine/shards.h"
 #include "kernels/backend.h"
 
+/* y = x times the matrix transposed, plus the bias. */
+struct linear {
+    struct weight matrix;
+    float *bias; /* (matrix.n_rows); NULL: none */
+};
+
 struct layer_weights {
     float *attention_norm, *mlp_norm; /* (hidden_size) */
-    struct weight q;                  /* (n_heads * head_dim, hidden_size) */
-    struct weight k, v;               /* (n_kv_heads * head_dim, hidden_size) */
-    struct weight o;                  /* (hidden_size, n_heads * head_dim) */
-    struct weight gate, up;           /* (intermediate_size, hidden_size) */
-    struct weight down;               /* (hidden_size, intermediate_size) */
+    float *q_norm, *k_norm;           /* (head_dim), of every head alike; NULL: none */
+    struct linear q;                  /* (n_heads * head_dim, hidden_size) */
+    struct linear k, v;               /* (n_kv_heads * head_dim, hidden_size) */
+    struct linear o;                  /* (hidden_size, n_heads * head_dim) */
+    struct linear gate, up;           /* (intermediate_size, hidden_size) */
+    struct linear down;               /* (hidden_size, intermediate_size) */
 };
 
 struct weights {

@@ -59,6 +59,7 @@ struct attention_args {
     size_t layer;
     const struct kv_row *rows; /* n_rows */
     size_t n_rows, n_heads;    /* n_heads: a multiple of the cache's n_kv_heads */
+    size_t window;             /* a row sees its last `window` positions, its own too; 0: all */
     float scale;               /* of the scores: 1 / sqrt(head_dim) */
     float *scratch;            /* pool_n_threads * scratch_len floats */
     size_t scratch_len;        /* at least n_heads / n_kv_heads * (highest position + 1) */
@@ -90,8 +91,8 @@ struct backend {
     void (*kv_write)(struct pool *pool, const struct kv_cache *cache, size_t layer, const float *k,
                      const float *v, const struct kv_row *rows, size_t n_rows);
 
-    /* Causal attention of each row over positions 0 to its own, all of them already written. Query
-     * head h reads key head h / (n_heads / n_kv_heads). */
+    /* Causal attention of each row over positions 0 to its own, or the last `window` of these, all
+     * of them already written. Query head h reads key head h / (n_heads / n_kv_heads). */
     void (*attention)(struct pool *pool, const struct attention_args *args);
 
     /* gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i], n elements. */
@@ -99,6 +100,9 @@ struct backend {
 
     /* x[i] += y[i], n elements. */
     void (*add)(struct pool *pool, float *x, const float *y, size_t n);
+
+    /* x[r][i] += bias[i]; x (n_rows, n_cols), bias (n_cols). */
+    void (*add_bias)(struct pool *pool, float *x, const float *bias, size_t n_rows, size_t n_cols);
 };
 
 /* The backend of that name; NULL name: the best one here. ERR_NOT_FOUND lists the names. */

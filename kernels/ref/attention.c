@@ -1,7 +1,7 @@
 /*
- * Attention of ref-1: for one row and query head, all scores over positions 0 to the row's own,
- * their maximum, exponentials of the differences, the lanes' sum of those, then the weighted sum of
- * values with positions ascending, divided by the sum at the end.
+ * Attention of ref-1: for one row and query head, all scores over positions 0 to the row's own (or
+ * the window's), their maximum, exponentials of the differences, the lanes' sum of those, then the
+ * weighted sum of values with positions ascending, divided by the sum at the end.
  */
 #include "kernels/ref/lanes.h"
 #include "kernels/ref/ref.h"
@@ -11,10 +11,11 @@ struct attention_job {
     const struct lanes *lanes;
 };
 
-static size_t page_keys(size_t n_keys, size_t page_index)
+/* How many positions from `position` on lie one behind the other on its page, before `end`. */
+static size_t run_len(size_t position, size_t end)
 {
-    size_t left = n_keys - page_index * KV_PAGE_TOKENS;
-    return left < KV_PAGE_TOKENS ? left : KV_PAGE_TOKENS;
+    size_t room = KV_PAGE_TOKENS - position % KV_PAGE_TOKENS, left = end - position;
+    return left < room ? left : room;
 }
 
 static float max_of(const float *x, size_t n)
@@ -25,34 +26,38 @@ static float max_of(const float *x, size_t n)
     return max;
 }
 
-/* The heads of one group read the same keys and values, page by page. */
+/* The heads of one group read the same keys and values, page by page, of positions first to
+ * end - 1. */
 static void attend_group(const struct attention_job *job, size_t row, size_t kv_head,
                          float *scratch)
 {
     const struct attention_args *a = job->args;
     size_t head_dim = a->cache->head_dim, group = a->n_heads / a->cache->n_kv_heads;
-    size_t first = (row * a->n_heads + kv_head * group) * head_dim;
-    size_t n_keys = (size_t)a->rows[row].position + 1;
-    size_t n_pages = (n_keys + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
-    size_t head_offset = kv_head * KV_PAGE_TOKENS * head_dim;
+    size_t q_at = (row * a->n_heads + kv_head * group) * head_dim;
+    size_t end = (size_t)a->rows[row].position + 1;
+    size_t first = a->window != 0 && end > a->window ? end - a->window : 0, n_keys = end - first;
     const uint32_t *table = a->rows[row].page_table;
 
-    for (size_t i = 0; i < n_pages; i++) {
-        const float *keys = kv_cache_keys(a->cache, table[i], a->layer) + head_offset;
+    for (size_t j = first, n; j < end; j += n) {
+        size_t slot = (kv_head * KV_PAGE_TOKENS + j % KV_PAGE_TOKENS) * head_dim;
+        const float *keys = kv_cache_keys(a->cache, table[j / KV_PAGE_TOKENS], a->layer) + slot;
+        n = run_len(j, end);
         for (size_t h = 0; h < group; h++)
-            job->lanes->scores(scratch + h * n_keys + i * KV_PAGE_TOKENS,
-                               a->q + first + h * head_dim, keys, page_keys(n_keys, i), head_dim,
-                               a->scale);
+            job->lanes->scores(scratch + h * n_keys + (j - first), a->q + q_at + h * head_dim, keys,
+                               n, head_dim, a->scale);
     }
     for (size_t h = 0; h < group; h++) {
-        float *p = scratch + h * n_keys, *out = a->out + first + h * head_dim;
+        float *p = scratch + h * n_keys, *out = a->out + q_at + h * head_dim;
         float sum = job->lanes->exp_sum(p, n_keys, max_of(p, n_keys));
         for (size_t d = 0; d < head_dim; d++)
             out[d] = 0.0f;
-        for (size_t i = 0; i < n_pages; i++)
-            job->lanes->accumulate(out, p + i * KV_PAGE_TOKENS,
-                                   kv_cache_values(a->cache, table[i], a->layer) + head_offset,
-                                   page_keys(n_keys, i), head_dim);
+        for (size_t j = first, n; j < end; j += n) {
+            size_t slot = (kv_head * KV_PAGE_TOKENS + j % KV_PAGE_TOKENS) * head_dim;
+            n = run_len(j, end);
+            job->lanes->accumulate(
+                out, p + (j - first),
+                kv_cache_values(a->cache, table[j / KV_PAGE_TOKENS], a->layer) + slot, n, head_dim);
+        }
         for (size_t d = 0; d < head_dim; d++)
             out[d] = out[d] / sum;
     }

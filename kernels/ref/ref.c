@@ -175,6 +175,21 @@ static void add(struct pool *pool, float *x, const float *y, size_t n)
     pool_run(pool, n, GRAIN_ELEMENTS, add_part, &j);
 }
 
+static void add_bias_rows(void *context, size_t begin, size_t end, unsigned thread)
+{
+    (void)thread;
+    const struct job *j = context;
+    for (size_t r = begin; r < end; r++)
+        for (size_t i = 0; i < j->n_cols; i++)
+            j->out[r * j->n_cols + i] = j->out[r * j->n_cols + i] + j->x[i];
+}
+
+static void add_bias(struct pool *pool, float *x, const float *bias, size_t n_rows, size_t n_cols)
+{
+    struct job j = {.out = x, .x = bias, .n_cols = n_cols};
+    pool_run(pool, n_rows, 1 + GRAIN_ELEMENTS / n_cols, add_bias_rows, &j);
+}
+
 const struct backend backend_ref = {
     .name = "ref",
     .numerics = "ref-1",
@@ -186,4 +201,5 @@ const struct backend backend_ref = {
     .attention = ref_attention,
     .silu_mul = silu_mul,
     .add = add,
+    .add_bias = add_bias,
 };

@@ -278,11 +278,55 @@ static void silu_mul_and_add_are_near_double(void **state)
     free(up);
 }
 
+static void add_bias_adds_to_every_row(void **state)
+{
+    (void)state;
+    enum { ROWS = 300, COLS = 77 };
+    float *x = random_floats(ROWS * COLS, 22), *bias = random_floats(COLS, 23);
+    float *out = calloc(ROWS * COLS, sizeof *out);
+    assert_non_null(out);
+    for (unsigned n_threads = 1; n_threads <= 3; n_threads++) {
+        struct pool *pool = pool_of(n_threads);
+        memcpy(out, x, ROWS * COLS * sizeof *out);
+        ref()->add_bias(pool, out, bias, ROWS, COLS);
+        for (size_t i = 0; i < ROWS * COLS; i++)
+            assert_true(out[i] == x[i] + bias[i % COLS]);
+        pool_free(pool);
+    }
+    free(x);
+    free(bias);
+    free(out);
+}
+
+/* Heads are rows of head_dim: each is normed alone, in place, whatever its row's other heads. */
+static void rmsnorm_of_heads_is_that_of_each_head(void **state)
+{
+    (void)state;
+    enum { ROWS = 50, LEN = 4 * 20 };
+    float *x = random_floats(ROWS * LEN, 24), *w = random_floats(20, 25), alone[20];
+    float *out = calloc(ROWS * LEN, sizeof *out);
+    assert_non_null(out);
+    for (unsigned n_threads = 1; n_threads <= 3; n_threads++) {
+        struct pool *pool = pool_of(n_threads);
+        memcpy(out, x, ROWS * LEN * sizeof *out);
+        ref()->rmsnorm(pool, out, out, w, ROWS * 4, 20, 1e-6f);
+        for (size_t i = 0; i < ROWS * 4; i++) {
+            ref()->rmsnorm(pool, alone, x + i * 20, w, 1, 20, 1e-6f);
+            assert_same_bits(out + i * 20, alone, 20);
+        }
+        pool_free(pool);
+    }
+    free(x);
+    free(w);
+    free(out);
+}
+
 enum { HEADS = 4, KV_HEADS = 2, DIM = 20, KEYS = 200, PAGES = 8 };
 
 /* One sequence of KEYS positions in the given pages; queries at the given positions. */
 static void attend(float *out, struct pool *pool, const uint32_t *page_table, const float *q,
-                   const float *k, const float *v, const uint32_t *positions, size_t n_rows)
+                   const float *k, const float *v, const uint32_t *positions, size_t n_rows,
+                   size_t window)
 {
     struct kv_cache cache = {NULL, PAGES, 2, KV_HEADS, DIM};
     size_t len = PAGES * kv_cache_page_len(&cache);
@@ -303,6 +347,7 @@ static void attend(float *out, struct pool *pool, const uint32_t *page_table, co
                                   .rows = rows,
                                   .n_rows = n_rows,
                                   .n_heads = HEADS,
+                                  .window = window,
                                   .scale = 0.25f,
                                   .scratch = scratch,
                                   .scratch_len = HEADS / KV_HEADS * KEYS};
@@ -312,20 +357,20 @@ static void attend(float *out, struct pool *pool, const uint32_t *page_table, co
 }
 
 static double attend_double(const float *q, const float *k, const float *v, size_t head,
-                            uint32_t position, size_t d)
+                            uint32_t position, size_t d, size_t first)
 {
     double p[KEYS], max = -INFINITY, sum = 0, out = 0;
     size_t kv = head / (HEADS / KV_HEADS);
-    for (size_t j = 0; j <= position; j++) {
+    for (size_t j = first; j <= position; j++) {
         p[j] = 0;
         for (size_t i = 0; i < DIM; i++)
             p[j] += (double)q[i] * (double)k[(j * KV_HEADS + kv) * DIM + i];
         p[j] *= 0.25;
         max = fmax(max, p[j]);
     }
-    for (size_t j = 0; j <= position; j++)
+    for (size_t j = first; j <= position; j++)
         sum += p[j] = exp(p[j] - max);
-    for (size_t j = 0; j <= position; j++)
+    for (size_t j = first; j <= position; j++)
         out += p[j] / sum * (double)v[(j * KV_HEADS + kv) * DIM + d];
     return out;
 }
@@ -339,14 +384,61 @@ static void attention_is_near_double_and_causal(void **state)
     float *q = random_floats(ROWS * HEADS * DIM, 7), *k = random_floats(KEYS * KV_HEADS * DIM, 8);
     float *v = random_floats(KEYS * KV_HEADS * DIM, 9), out[ROWS * HEADS * DIM];
     poison(out, ROWS * HEADS * DIM);
-    attend(out, pool, pages, q, k, v, positions, ROWS);
+    attend(out, pool, pages, q, k, v, positions, ROWS, 0);
     for (size_t r = 0; r < ROWS; r++)
         for (size_t h = 0; h < HEADS; h++)
             for (size_t d = 0; d < DIM; d++) {
                 size_t at = (r * HEADS + h) * DIM;
-                double want = attend_double(q + at, k, v, h, positions[r], d);
+                double want = attend_double(q + at, k, v, h, positions[r], d, 0);
                 assert_true(fabs((double)out[at + d] - want) < 3e-6);
             }
+    pool_free(pool);
+    free(q);
+    free(k);
+    free(v);
+}
+
+/* Keys and values outside the row's window are poisoned: they must not count, not even times 0. */
+static void attention_sees_its_window_alone(void **state)
+{
+    (void)state;
+    static const size_t windows[] = {1, 2, 63, 64, 65, 100, 131, 1000};
+    const uint32_t pages[] = {3, 1, 0, 2}, positions[] = {0, 5, 63, 64, 130, 199};
+    enum { LEN = HEADS * DIM, KV_LEN = KV_HEADS * DIM };
+    struct pool *pool = pool_of(1);
+    float *q = random_floats(LEN, 16), out[LEN];
+    for (size_t w = 0; w < sizeof windows / sizeof windows[0]; w++)
+        for (size_t p = 0; p < sizeof positions / sizeof positions[0]; p++) {
+            float *k = random_floats(KEYS * KV_LEN, 17), *v = random_floats(KEYS * KV_LEN, 18);
+            size_t end = positions[p] + 1u, first = end > windows[w] ? end - windows[w] : 0;
+            poison(k, first * KV_LEN);
+            poison(v, first * KV_LEN);
+            poison(k + end * KV_LEN, (KEYS - end) * KV_LEN);
+            poison(v + end * KV_LEN, (KEYS - end) * KV_LEN);
+            attend(out, pool, pages, q, k, v, positions + p, 1, windows[w]);
+            for (size_t h = 0; h < HEADS; h++)
+                for (size_t d = 0; d < DIM; d++) {
+                    double want = attend_double(q + h * DIM, k, v, h, positions[p], d, first);
+                    assert_true(fabs((double)out[h * DIM + d] - want) < 3e-6);
+                }
+            free(k);
+            free(v);
+        }
+    pool_free(pool);
+    free(q);
+}
+
+static void a_window_as_long_as_the_sequence_changes_no_bit(void **state)
+{
+    (void)state;
+    const uint32_t pages[] = {0, 1, 2, 3}, positions[] = {0, 64, 130, 199};
+    enum { ROWS = 4, LEN = ROWS * HEADS * DIM };
+    struct pool *pool = pool_of(1);
+    float *q = random_floats(LEN, 19), *k = random_floats(KEYS * KV_HEADS * DIM, 20);
+    float *v = random_floats(KEYS * KV_HEADS * DIM, 21), all[LEN], windowed[LEN];
+    attend(all, pool, pages, q, k, v, positions, ROWS, 0);
+    attend(windowed, pool, pages, q, k, v, positions, ROWS, KEYS);
+    assert_same_bits(all, windowed, LEN);
     pool_free(pool);
     free(q);
     free(k);
@@ -358,18 +450,21 @@ static void attention_does_not_depend_on_pages_rows_or_threads(void **state)
     (void)state;
     const uint32_t plain[] = {0, 1, 2, 3}, mixed[] = {5, 0, 7, 2};
     const uint32_t positions[] = {199, 64, 7, 130};
+    static const size_t windows[] = {0, 70};
     enum { ROWS = 4, LEN = HEADS * DIM };
     float *q = random_floats(ROWS * LEN, 10), *k = random_floats(KEYS * KV_HEADS * DIM, 11);
     float *v = random_floats(KEYS * KV_HEADS * DIM, 12), alone[ROWS * LEN], out[ROWS * LEN];
     struct pool *one = pool_of(1);
-    for (size_t r = 0; r < ROWS; r++)
-        attend(alone + r * LEN, one, plain, q + r * LEN, k, v, positions + r, 1);
-    for (unsigned n_threads = 1; n_threads <= 4; n_threads++) {
-        struct pool *pool = pool_of(n_threads);
-        poison(out, ROWS * LEN);
-        attend(out, pool, mixed, q, k, v, positions, ROWS);
-        assert_same_bits(out, alone, ROWS * LEN);
-        pool_free(pool);
+    for (size_t w = 0; w < 2; w++) {
+        for (size_t r = 0; r < ROWS; r++)
+            attend(alone + r * LEN, one, plain, q + r * LEN, k, v, positions + r, 1, windows[w]);
+        for (unsigned n_threads = 1; n_threads <= 4; n_threads++) {
+            struct pool *pool = pool_of(n_threads);
+            poison(out, ROWS * LEN);
+            attend(out, pool, mixed, q, k, v, positions, ROWS, windows[w]);
+            assert_same_bits(out, alone, ROWS * LEN);
+            pool_free(pool);
+        }
     }
     pool_free(one);
     free(q);
@@ -479,7 +574,11 @@ int main(void)
         cmocka_unit_test(rmsnorm_is_near_double),
         cmocka_unit_test(rope_turns_pairs),
         cmocka_unit_test(silu_mul_and_add_are_near_double),
+        cmocka_unit_test(add_bias_adds_to_every_row),
+        cmocka_unit_test(rmsnorm_of_heads_is_that_of_each_head),
         cmocka_unit_test(attention_is_near_double_and_causal),
+        cmocka_unit_test(attention_sees_its_window_alone),
+        cmocka_unit_test(a_window_as_long_as_the_sequence_changes_no_bit),
         cmocka_unit_test(attention_does_not_depend_on_pages_rows_or_threads),
         cmocka_unit_test(the_other_lanes_agree_in_every_instruction_set),
         cmocka_unit_test(det_exp_is_within_its_bound),

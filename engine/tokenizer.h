@@ -17,10 +17,13 @@
  *
  * Deliberate differences from the library. The model's own merges never yield a special token: only
  * added-token matching does, so text that is not trusted can never become one (characters outside
- * the vocabulary may still become the unknown token). Over bytes, an added token always decodes to
- * its content. A special token that may not be recognised does not hide another added token that
- * overlaps it. Bytes from byte fallback come out as soon as they are a character, and a broken
- * character as one U+FFFD, where the library gives one for each byte of the whole run of bytes.
+ * the vocabulary may still become the unknown token). A special token that may not be recognised
+ * does not hide another added token that overlaps it; white space that a token's rstrip takes is
+ * not searched for more tokens. Over bytes, an added token always decodes to its content. Special
+ * tokens are skipped in decoding even where a normalizer put a mark into what they are searched
+ * for, and no mark is taken from an added token at the start of a text. Bytes from byte fallback
+ * come out as soon as they are a character, and a broken character as one U+FFFD, where the library
+ * gives one for each byte of the whole run of bytes.
  */
 #ifndef ENGINE_TOKENIZER_H
 #define ENGINE_TOKENIZER_H

@@ -49,7 +49,10 @@ void tokenizer_free(struct tokenizer *t)
     added_trie_cleanup(&t->normalized);
     bytes_map_cleanup(&t->by_bytes);
     bytes_map_cleanup(&t->by_content);
+    u64_map_cleanup(&t->char_ids);
+    u64_map_cleanup(&t->joints);
     u64_map_cleanup(&t->merges);
+    tokenizer_free_normalizer(t);
     buf_cleanup(&t->decoded);
     free(t->added);
     free(t->tokens);

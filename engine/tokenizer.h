@@ -1,17 +1,29 @@
 /*
- * Tokenizers from Hugging Face's tokenizer.json: byte-level BPE with regex pre-tokenizers (PCRE2).
- * encode and decode agree with the `tokenizers` library on what is supported; anything else in the
- * file is refused at load, by name.
+ * Tokenizers from Hugging Face's tokenizer.json: BPE over bytes with regex pre-tokenizers (PCRE2),
+ * and BPE over characters with marks for spaces and tokens for bytes, as conversions from
+ * SentencePiece have it. encode and decode agree with the `tokenizers` library on what is
+ * supported; anything else in the file is refused at load, by name.
  *
- * What is supported: normalizer null or NFC; pre-tokenizer ByteLevel, or a Sequence of Split
- * (Isolated, or Removed with or without invert) and Digits that ends in ByteLevel; model BPE
- * without dropout, byte fallback, prefixes or suffixes; post-processor null, ByteLevel,
- * TemplateProcessing (its `single`) or a Sequence of these; decoder ByteLevel.
+ * Always: normalizer null, NFC, Prepend, Replace of a String, or a Sequence of these; model BPE
+ * without dropout, prefixes or suffixes; post-processor null, ByteLevel, TemplateProcessing (its
+ * `single`) or a Sequence of these.
+ * Over bytes: pre-tokenizer ByteLevel, or a Sequence of Split (Isolated, or Removed with or without
+ * invert) and Digits that ends in ByteLevel; no byte fallback; decoder ByteLevel.
+ * Over characters, when the pre-tokenizer has no ByteLevel: pre-tokenizer null or Metaspace (mark
+ * U+2581, every prepend_scheme, split or not; older files' add_prefix_space); byte fallback and an
+ * unknown token, neither of which may be in a merge; decoder Metaspace, or a Sequence of Replace
+ * (U+2581 by a space), ByteFallback, Fuse and Strip (one space from the start), of which only Fuse
+ * must be there.
  *
- * Three deliberate differences from the library. The model's own merges never yield a special
- * token: only added-token matching does, so text that is not trusted can never become one. An added
- * token always decodes to its content. A special token that may not be recognised does not hide
- * another added token that overlaps it.
+ * Deliberate differences from the library. The model's own merges never yield a special token: only
+ * added-token matching does, so text that is not trusted can never become one (characters outside
+ * the vocabulary may still become the unknown token). A special token that may not be recognised
+ * does not hide another added token that overlaps it; white space that a token's rstrip takes is
+ * not searched for more tokens. Over bytes, an added token always decodes to its content. Special
+ * tokens are skipped in decoding even where a normalizer put a mark into what they are searched
+ * for, and no mark is taken from an added token at the start of a text. Bytes from byte fallback
+ * come out as soon as they are a character, and a broken character as one U+FFFD, where the library
+ * gives one for each byte of the whole run of bytes.
  */
 #ifndef ENGINE_TOKENIZER_H
 #define ENGINE_TOKENIZER_H
@@ -59,16 +71,18 @@ struct err tokenizer_encode_spans(const struct tokenizer *t, struct buf *out, st
 struct err tokenizer_id(const struct tokenizer *t, const char *content, uint32_t *id) MUST_USE;
 bool tokenizer_is_special(const struct tokenizer *t, uint32_t id);
 
-/* The bytes of one token (the decoder applied to it alone); added tokens give their content.
- * ERR_USAGE for an id out of range or without a token. */
+/* The bytes of one token as they are inside a text (so with the space before a word); special
+ * tokens give their content. ERR_USAGE for an id out of range or without a token. */
 struct err tokenizer_token_bytes(const struct tokenizer *t, uint32_t id, struct buf *out) MUST_USE;
 
 /* Streaming decode: bytes go in token by token, whole UTF-8 characters come out. Special tokens
  * are skipped. Bytes that can never become a character come out as U+FFFD, one for each maximal
- * part of a sequence (Unicode 3.9, as the library does). Zero-initialise. */
+ * part of a sequence (Unicode 3.9). Zero-initialised it stands at the start of a text, where some
+ * decoders take a space away; set `started` to go on with a text that has begun. */
 struct detokenizer {
     uint8_t pending[4];
     size_t n_pending;
+    bool started; /* a token that is not special has come */
 };
 struct err detokenizer_next(struct detokenizer *d, const struct tokenizer *t, uint32_t id,
                             struct buf *out) MUST_USE;

@@ -1,6 +1,7 @@
 /*
  * Byte-pair encoding of one piece. Merges are applied lowest rank first, then leftmost, with a heap
- * of candidates, so a piece of n bytes takes n log n steps whatever it holds.
+ * of candidates, so a piece of n symbols takes n log n steps and at most 34 bytes a symbol whatever
+ * it holds.
  */
 #include "engine/tokenizer_internal.h"
 
@@ -15,31 +16,50 @@ struct bpe_symbol {
 
 #define NO_SYMBOL UINT32_MAX
 
+static void drop(void *at, size_t len)
+{
+    if (at != NULL)
+        explicit_bzero(at, len);
+    free(at);
+}
+
 void bpe_scratch_cleanup(struct bpe_scratch *s)
 {
-    if (s->symbols != NULL)
-        explicit_bzero(s->symbols, s->capacity * sizeof *s->symbols);
-    if (s->heap != NULL)
-        explicit_bzero(s->heap, 3 * s->capacity * sizeof *s->heap);
-    free(s->symbols);
-    free(s->heap);
+    drop(s->symbols, s->capacity * sizeof *s->symbols);
+    drop(s->heap, s->heap_capacity * sizeof *s->heap);
     *s = (struct bpe_scratch){0};
 }
 
-/* Room for n symbols and their candidates: n - 1 at first and at most two more a merge. */
-static struct err scratch_reserve(struct bpe_scratch *s, size_t n)
+/* Room for n symbols; those that are there stay. */
+static struct err reserve_symbols(struct bpe_scratch *s, size_t n)
 {
     if (n <= s->capacity)
         return err_ok();
-    size_t capacity = n < 64 ? 64 : n * 2;
-    bpe_scratch_cleanup(s);
+    size_t capacity = n < 64 ? 64 : n + n / 2;
+    struct bpe_symbol *symbols = calloc(capacity, sizeof *symbols);
+    if (symbols == NULL)
+        return err_set(ERR_MEMORY, "no memory to encode a piece of %zu symbols", n);
+    if (s->symbols != NULL)
+        memcpy(symbols, s->symbols, s->capacity * sizeof *symbols);
+    drop(s->symbols, s->capacity * sizeof *s->symbols);
+    s->symbols = symbols;
     s->capacity = capacity;
-    s->symbols = calloc(capacity, sizeof *s->symbols);
-    s->heap = calloc(capacity, 3 * sizeof *s->heap);
-    if (s->symbols != NULL && s->heap != NULL)
+    return err_ok();
+}
+
+/* Room for the candidates of n symbols: n - 1 at first, and each of at most n - 1 merges takes one
+ * out and puts at most two in. */
+static struct err reserve_heap(struct bpe_scratch *s, size_t n)
+{
+    if (2 * n <= s->heap_capacity)
         return err_ok();
-    bpe_scratch_cleanup(s);
-    return err_set(ERR_MEMORY, "no memory to encode a piece of %zu bytes", n);
+    drop(s->heap, s->heap_capacity * sizeof *s->heap);
+    s->heap_capacity = 0;
+    s->heap = calloc(2 * n, sizeof *s->heap);
+    if (s->heap == NULL)
+        return err_set(ERR_MEMORY, "no memory to merge %zu symbols", n);
+    s->heap_capacity = 2 * n;
+    return err_ok();
 }
 
 /* One symbol a byte. Returns their number. */
@@ -112,7 +132,8 @@ static void push_merge(const struct tokenizer *t, const struct bpe_symbol *symbo
         heap_push(heap, (merge & ~(uint64_t)UINT32_MAX) | place);
 }
 
-static void merge_all(const struct tokenizer *t, struct bpe_symbol *symbols, struct bpe_heap *heap)
+static void apply_merges(const struct tokenizer *t, struct bpe_symbol *symbols,
+                         struct bpe_heap *heap)
 {
     while (heap->n > 0) {
         uint64_t top = heap_pop(heap);
@@ -133,6 +154,114 @@ static void merge_all(const struct tokenizer *t, struct bpe_symbol *symbols, str
     }
 }
 
+/* Merges the first n symbols and appends what is left of them. */
+static struct err merge_all(const struct tokenizer *t, struct bpe_scratch *s, size_t n,
+                            struct buf *out)
+{
+    if (n == 0)
+        return err_ok();
+    TRY(reserve_heap(s, n));
+    struct bpe_heap heap = {s->heap, 0};
+    for (uint32_t i = 0; i + 1 < n; i++)
+        push_merge(t, s->symbols, &heap, i);
+    apply_merges(t, s->symbols, &heap);
+    for (uint32_t i = 0; i != NO_SYMBOL; i = s->symbols[i].next)
+        buf_append(out, &s->symbols[i].id, sizeof s->symbols[i].id);
+    return err_ok();
+}
+
+static struct err encode_bytes(const struct tokenizer *t, struct bpe_scratch *s, struct bytes piece,
+                               struct buf *out)
+{
+    TRY(reserve_symbols(s, piece.len));
+    return merge_all(t, s, symbols_of(t, s->symbols, piece), out);
+}
+
+/* Symbols that are characters, collected up to a place that no merge can cross: so a text that is
+ * one piece takes no more memory and time than its words do. Tokens of bytes and the unknown token
+ * take part in no merge (refused at load) and end a stretch too. */
+struct stretch {
+    const struct tokenizer *t;
+    struct bpe_scratch *scratch;
+    struct buf *out;
+    size_t n;
+    int32_t last; /* character of the last symbol */
+    bool unknown; /* an unknown token is due, before the next character or at the end */
+};
+
+static struct err stretch_end(struct stretch *s)
+{
+    size_t n = s->n;
+    s->n = 0;
+    if (n > 0)
+        s->scratch->symbols[n - 1].next = NO_SYMBOL;
+    return merge_all(s->t, s->scratch, n, s->out);
+}
+
+static void put_unknown(struct stretch *s)
+{
+    if (s->unknown)
+        buf_append(s->out, &s->t->unk_id, sizeof s->t->unk_id);
+    s->unknown = false;
+}
+
+static struct err put_char(struct stretch *s, int32_t c, uint32_t id)
+{
+    uint64_t joint = (uint64_t)(uint32_t)s->last << 32 | (uint32_t)c, unused = 0;
+    if (s->n > 0 && !u64_map_get(&s->t->joints, joint, &unused))
+        TRY(stretch_end(s));
+    put_unknown(s); /* no stretch is open then */
+    TRY(reserve_symbols(s->scratch, s->n + 1));
+    s->scratch->symbols[s->n] =
+        (struct bpe_symbol){id, s->n == 0 ? NO_SYMBOL : (uint32_t)(s->n - 1), (uint32_t)(s->n + 1)};
+    s->n++;
+    s->last = c;
+    return err_ok();
+}
+
+static bool has_bytes(const struct tokenizer *t, struct bytes bytes)
+{
+    for (size_t i = 0; i < bytes.len; i++)
+        if (t->byte_ids[bytes.data[i]] == NO_TOKEN)
+            return false;
+    return t->byte_fallback;
+}
+
+/* A character that is no token. What has neither bytes nor an unknown token is left out, and its
+ * neighbours may merge; an unknown token comes behind bytes that follow it (as in the library). */
+static struct err put_unlisted(struct stretch *s, struct bytes bytes)
+{
+    bool fallback = has_bytes(s->t, bytes);
+    if (!fallback && s->t->unk_id == NO_TOKEN)
+        return err_ok();
+    TRY(stretch_end(s));
+    for (size_t i = 0; fallback && i < bytes.len; i++)
+        buf_append(s->out, &s->t->byte_ids[bytes.data[i]], sizeof s->t->byte_ids[0]);
+    if (fallback)
+        return err_ok();
+    if (!s->t->fuse_unk)
+        put_unknown(s);
+    s->unknown = true;
+    return err_ok();
+}
+
+static struct err encode_chars(const struct tokenizer *t, struct bpe_scratch *scratch,
+                               struct bytes piece, struct buf *out)
+{
+    struct stretch s = {.t = t, .scratch = scratch, .out = out};
+    for (size_t i = 0, len = 0; i < piece.len; i += len) {
+        uint64_t id = 0;
+        int32_t c = first_char(bytes_of(piece.data + i, piece.len - i), &len);
+        if (u64_map_get(&t->char_ids, (uint32_t)c, &id))
+            TRY(put_char(&s, c, (uint32_t)id));
+        else
+            TRY(put_unlisted(&s, bytes_of(piece.data + i, len)));
+    }
+    TRY(stretch_end(&s));
+    put_unknown(&s);
+    return err_ok();
+}
+
 struct err bpe_encode(const struct tokenizer *t, struct bpe_scratch *s, struct bytes piece,
                       struct buf *out)
 {
@@ -144,15 +273,5 @@ struct err bpe_encode(const struct tokenizer *t, struct bpe_scratch *s, struct b
         buf_append(out, &whole, sizeof whole);
         return err_ok();
     }
-    TRY(scratch_reserve(s, piece.len));
-    size_t n = symbols_of(t, s->symbols, piece);
-    if (n == 0)
-        return err_ok();
-    struct bpe_heap heap = {s->heap, 0};
-    for (uint32_t i = 0; i + 1 < n; i++)
-        push_merge(t, s->symbols, &heap, i);
-    merge_all(t, s->symbols, &heap);
-    for (uint32_t i = 0; i != NO_SYMBOL; i = s->symbols[i].next)
-        buf_append(out, &s->symbols[i].id, sizeof s->symbols[i].id);
-    return err_ok();
+    return t->byte_level ? encode_bytes(t, s, piece, out) : encode_chars(t, s, piece, out);
 }

@@ -52,13 +52,25 @@ static void take_byte(struct detokenizer *d, uint8_t byte, struct buf *out)
         take_byte(d, byte, out);
 }
 
+/* Whether the decoder takes byte i of the text's first token away. */
+static bool strips(const struct tokenizer *t, const struct token *token, size_t i, uint8_t byte)
+{
+    if (byte != ' ')
+        return false;
+    return (t->decoder.strip_one && i == 0) || (t->decoder.strip_mark && !token->added);
+}
+
 struct err detokenizer_next(struct detokenizer *d, const struct tokenizer *t, uint32_t id,
                             struct buf *out)
 {
     BUF_AUTO bytes = BUF_INIT;
     TRY(tokenizer_token_bytes(t, id, &bytes));
-    for (size_t i = 0; i < bytes.len && !t->tokens[id].special; i++)
-        take_byte(d, bytes.data[i], out);
+    const struct token *token = &t->tokens[id];
+    for (size_t i = 0; i < bytes.len && !token->special; i++)
+        if (d->started || !strips(t, token, i, bytes.data[i]))
+            take_byte(d, bytes.data[i], out);
+    if (!token->special)
+        d->started = true;
     buf_cleanup_secret(&bytes);
     return err_ok();
 }

@@ -4,6 +4,8 @@
  */
 #include "engine/tokenizer_internal.h"
 
+#include <string.h>
+
 #include "common/text.h"
 
 struct encoder {
@@ -11,6 +13,7 @@ struct encoder {
     struct regex_matcher *matcher;
     struct bpe_scratch scratch;
     struct buf *out;
+    bool at_start; /* the piece begins where the text begins */
 };
 
 static void encoder_cleanup(struct encoder *e)
@@ -69,11 +72,36 @@ static struct err encode_with_space(struct encoder *e, size_t stage, struct byte
     return result;
 }
 
+/* Spaces become marks, each of which begins a new piece if the file says so. */
+static struct err encode_metaspace(struct encoder *e, struct bytes piece)
+{
+    static const struct bytes mark = {(const uint8_t *)METASPACE, sizeof METASPACE - 1};
+    bool has_mark = piece.data[0] == ' ' ||
+                    (piece.len >= mark.len && memcmp(piece.data, mark.data, mark.len) == 0);
+    bool wanted =
+        e->t->prepend == PREPEND_ALWAYS || (e->t->prepend == PREPEND_FIRST && e->at_start);
+    struct buf marked __attribute__((cleanup(buf_cleanup_secret))) = BUF_INIT;
+    if (wanted && !has_mark)
+        buf_append_bytes(&marked, mark);
+    for (size_t i = 0; i < piece.len; i++)
+        if (piece.data[i] == ' ')
+            buf_append_bytes(&marked, mark);
+        else
+            buf_append_u8(&marked, piece.data[i]);
+    for (size_t at = 0, end = 0; at < marked.len; at = end) {
+        end = e->t->split ? tokenizer_find_bytes(buf_bytes(&marked), at + 1, mark) : marked.len;
+        TRY(bpe_encode(e->t, &e->scratch, bytes_of(marked.data + at, end - at), e->out));
+    }
+    return err_ok();
+}
+
 /* Recursion is as deep as there are stages, at most N_STAGES_MAX. */
 static struct err encode_stage(struct encoder *e, size_t stage, struct bytes piece)
 {
     if (stage == e->t->n_stages)
         return bpe_encode(e->t, &e->scratch, piece, e->out);
+    if (e->t->stages[stage].kind == STAGE_METASPACE)
+        return encode_metaspace(e, piece);
     if (e->t->stages[stage].kind != STAGE_PREFIX_SPACE)
         return encode_split(e, stage, piece);
     if (piece.data[0] == ' ')
@@ -82,7 +110,7 @@ static struct err encode_stage(struct encoder *e, size_t stage, struct bytes pie
 }
 
 /* Normalized text: its added tokens, and what lies between them. */
-static struct err encode_normalized(struct encoder *e, struct bytes text,
+static struct err encode_normalized(struct encoder *e, struct bytes text, bool at_start,
                                     const struct text_span *trusted, size_t n_trusted)
 {
     struct added_search s = {.t = e->t,
@@ -94,6 +122,7 @@ static struct err encode_normalized(struct encoder *e, struct bytes text,
         struct text_span gap;
         uint32_t id = 0;
         more = added_next(&s, &gap, &id);
+        e->at_start = at_start && gap.offset == 0;
         if (gap.len > 0)
             TRY(encode_stage(e, 0, (struct bytes){text.data + gap.offset, gap.len}));
         if (more)
@@ -126,11 +155,12 @@ static struct err encode_gap(struct encoder *e, struct bytes text, const struct 
     struct bytes part = {text.data + gap.offset, gap.len};
     if (e->t->normalized.n_nodes > 0)
         TRY(spans_within(&within, trusted, n_trusted, gap));
-    if (!e->t->nfc)
-        return encode_normalized(e, part, within.at, within.n);
-    struct buf nfc __attribute__((cleanup(buf_cleanup_secret))) = BUF_INIT;
-    TRY(normalize_nfc(&nfc, &carried, part, within.at, within.n));
-    return encode_normalized(e, buf_bytes(&nfc), carried.at, carried.n);
+    bool at_start = gap.offset == 0;
+    if (e->t->n_normalizers == 0)
+        return encode_normalized(e, part, at_start, within.at, within.n);
+    struct buf normal __attribute__((cleanup(buf_cleanup_secret))) = BUF_INIT;
+    TRY(tokenizer_normalize(e->t, &normal, &carried, part, within.at, within.n));
+    return encode_normalized(e, buf_bytes(&normal), at_start, carried.at, carried.n);
 }
 
 static struct err encode_all(struct encoder *e, struct bytes text, const struct text_span *trusted,

@@ -36,26 +36,63 @@ struct added_trie {
     bool first[256]; /* bytes that begin a token */
 };
 
-enum stage_kind { STAGE_PREFIX_SPACE, STAGE_ISOLATE, STAGE_KEEP_MATCHES, STAGE_DROP_MATCHES };
+enum stage_kind {
+    STAGE_PREFIX_SPACE,
+    STAGE_ISOLATE,
+    STAGE_KEEP_MATCHES,
+    STAGE_DROP_MATCHES,
+    STAGE_METASPACE, /* always the only one */
+};
 
 /* One step of the pre-tokenizer: a piece of text goes in, smaller pieces come out. */
 struct stage {
     enum stage_kind kind;
-    struct pcre2_real_code_8 *regex; /* owned; NULL for STAGE_PREFIX_SPACE */
+    struct pcre2_real_code_8 *regex; /* owned; only of those that match */
 };
 
-enum { N_STAGES_MAX = 16, N_POST_MAX = 16 };
+/* Where Metaspace puts its mark: before every piece between added tokens, only at the start of the
+ * text, or nowhere. */
+enum prepend_scheme { PREPEND_ALWAYS, PREPEND_FIRST, PREPEND_NEVER };
+
+enum normalizer_kind { NORMALIZER_NFC, NORMALIZER_PREPEND, NORMALIZER_REPLACE };
+
+/* One step of the normalizer: `pattern` becomes `content`, or `content` goes before the text. */
+struct normalizer {
+    enum normalizer_kind kind;
+    struct buf pattern, content;
+};
+
+/* What the decoder does besides joining the tokens. */
+struct decoder {
+    bool spaces;     /* U+2581 becomes a space */
+    bool bytes;      /* <0x41> becomes the byte */
+    bool strip_one;  /* one space goes from the start of the text */
+    bool strip_mark; /* every U+2581 goes from the first token */
+};
+
+enum { N_STAGES_MAX = 16, N_POST_MAX = 16, N_NORMALIZERS_MAX = 8 };
+
+/* U+2581, which stands for a space in vocabularies made by SentencePiece. */
+#define METASPACE "\xe2\x96\x81"
 
 struct tokenizer {
     struct token *tokens; /* (n_tokens), by id */
     uint32_t n_tokens;
     struct buf decoded;
+    bool byte_level;             /* the vocabulary is in the byte-level alphabet; else characters */
     struct bytes_map by_bytes;   /* the model's vocabulary, as the bytes it stands for */
     struct bytes_map by_content; /* added tokens, and vocabulary outside the byte alphabet */
-    uint32_t byte_ids[256];      /* NO_TOKEN where the vocabulary lacks the byte */
-    struct u64_map merges;       /* left << 32 | right to rank << 32 | merged */
-    bool ignore_merges, fuse_unk, nfc;
+    uint32_t byte_ids[256];  /* of bytes, or of <0x00> to <0xFF>; NO_TOKEN where there is none */
+    struct u64_map char_ids; /* without byte_level: code points that are tokens */
+    struct u64_map joints;   /* without byte_level: last << 32 | first code point at any merge */
+    struct u64_map merges;   /* left << 32 | right to rank << 32 | merged */
+    bool ignore_merges, fuse_unk, byte_fallback;
     uint32_t unk_id; /* or NO_TOKEN */
+    struct normalizer normalizers[N_NORMALIZERS_MAX];
+    size_t n_normalizers;
+    struct decoder decoder;
+    enum prepend_scheme prepend; /* of STAGE_METASPACE */
+    bool split;                  /* of STAGE_METASPACE */
     struct added_token *added;
     size_t n_added;
     struct added_trie raw, normalized; /* searched before and after the normalizer */
@@ -65,11 +102,21 @@ struct tokenizer {
     size_t n_prefix, n_suffix;
 };
 
-/* --- loading (tokenizer_load.c, tokenizer_stages.c) --- */
+/* --- loading (tokenizer_load.c, tokenizer_added_load.c, tokenizer_stages.c) --- */
 
 struct err tokenizer_load(struct tokenizer *t, const json_t *root) MUST_USE;
-/* normalizer, pre_tokenizer, post_processor, decoder. After the vocabulary is loaded. */
+/* After the vocabulary is loaded. */
+struct err tokenizer_load_added(struct tokenizer *t, const json_t *added) MUST_USE;
+struct err read_token_id(uint32_t *out, const json_t *value, const char *content) MUST_USE;
+/* Makes `id` present; it decodes to `bytes`. */
+void set_decoded(struct tokenizer *t, uint32_t id, struct bytes bytes);
+/* pre_tokenizer and post_processor. After the vocabulary is loaded. */
 struct err tokenizer_load_stages(struct tokenizer *t, const json_t *root) MUST_USE;
+/* Whether the pre-tokenizer has a ByteLevel: decides how the vocabulary is read. */
+bool tokenizer_names_byte_level(const json_t *pre);
+/* A Metaspace, as pre-tokenizer or decoder (`where`): its scheme. */
+struct err tokenizer_metaspace(enum prepend_scheme *out, const json_t *metaspace,
+                               const char *where) MUST_USE;
 /* ERR_UNSUPPORTED or ERR_MALFORMED for `key`, naming it and the value. */
 struct err refuse(const char *key, const json_t *value) MUST_USE;
 /* A flag that may be absent or null; anything but true and false is malformed. */
@@ -79,6 +126,9 @@ bool json_is(const json_t *value, const char *text);
 struct bytes json_bytes(const json_t *string);
 /* The byte that a character of the byte-level alphabet stands for, or -1. */
 int byte_of_char(int32_t c);
+/* The first or the last character of valid UTF-8 that is not empty. */
+int32_t first_char(struct bytes text, size_t *len);
+int32_t last_char(struct bytes text);
 /* The id of a token by content, or NO_TOKEN. */
 uint32_t tokenizer_find(const struct tokenizer *t, struct bytes content);
 
@@ -124,17 +174,40 @@ struct span_list {
 void span_list_cleanup(struct span_list *l);
 struct err span_list_add(struct span_list *l, size_t offset, size_t len) MUST_USE;
 
+/* Adds the trusted parts of [part.offset, + part.len) of the old text, which now begins at `to`. */
+struct err span_list_carry(struct span_list *spans, const struct text_span *trusted,
+                           size_t n_trusted, struct text_span part, size_t to) MUST_USE;
+
 /* Appends the NFC of `text` to `out`. Where `spans` is not NULL it gets the trusted spans of the
  * new text; a stretch that changed is trusted only if it lay wholly inside a trusted span. */
 struct err normalize_nfc(struct buf *out, struct span_list *spans, struct bytes text,
                          const struct text_span *trusted, size_t n_trusted) MUST_USE;
+
+/* --- the normalizer's steps (tokenizer_rewrite.c) --- */
+
+struct err tokenizer_load_normalizer(struct tokenizer *t, const json_t *normalizer) MUST_USE;
+void tokenizer_free_normalizer(struct tokenizer *t);
+/* Where `pattern`, not empty, next begins at or after `from`; text.len if nowhere. */
+size_t tokenizer_find_bytes(struct bytes text, size_t from, struct bytes pattern);
+/* All steps; `out` and `spans` are empty at first. ERR_LIMIT over NORMALIZED_MAX bytes. */
+struct err tokenizer_normalize(const struct tokenizer *t, struct buf *out, struct span_list *spans,
+                               struct bytes text, const struct text_span *trusted,
+                               size_t n_trusted) MUST_USE;
+
+/* --- the decoder's settings (tokenizer_decoder.c) --- */
+
+struct err tokenizer_load_decoder(struct tokenizer *t, const json_t *decoder) MUST_USE;
+/* The byte that <0x41> and its like name, or -1. */
+int byte_of_token(struct bytes content);
+/* Without byte_level: appends what a token of the vocabulary decodes to inside a text. */
+void tokenizer_decode_content(const struct tokenizer *t, struct buf *out, struct bytes content);
 
 /* --- byte-pair encoding (tokenizer_bpe.c) --- */
 
 struct bpe_scratch {
     struct bpe_symbol *symbols;
     uint64_t *heap;
-    size_t capacity; /* symbols */
+    size_t capacity, heap_capacity;
 };
 void bpe_scratch_cleanup(struct bpe_scratch *s);
 /* Appends the ids of one pre-tokenized piece. */

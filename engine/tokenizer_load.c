@@ -1,17 +1,16 @@
 /*
- * Loading the vocabulary, the added tokens and the merges of a tokenizer.json. Vocabulary entries
- * are written in the byte-level alphabet; they are kept as the bytes that they stand for.
+ * Loading the vocabulary and the merges of a tokenizer.json. Vocabulary entries that are written in
+ * the byte-level alphabet are kept as the bytes that they stand for, others as they are.
  */
 #include "engine/tokenizer_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <utf8proc.h>
 
 #include "common/text.h"
-
-enum { CONTENT_MAX = 1024 }; /* bytes of an added token */
 
 struct err refuse(const char *key, const json_t *value)
 {
@@ -53,9 +52,29 @@ int byte_of_char(int32_t c)
     return c == 0x143 ? 0xad : -1;
 }
 
-/* Appends the bytes that `content` stands for; false where it leaves the alphabet. */
-static bool append_decoded(struct buf *out, struct bytes content)
+int32_t first_char(struct bytes text, size_t *len)
 {
+    utf8proc_int32_t c = 0;
+    utf8proc_ssize_t n = utf8proc_iterate(text.data, (utf8proc_ssize_t)text.len, &c);
+    *len = n > 0 ? (size_t)n : 1;
+    return n > 0 ? c : -1;
+}
+
+int32_t last_char(struct bytes text)
+{
+    size_t start = text.len - 1, len = 0;
+    while (start > 0 && (text.data[start] & 0xc0) == 0x80)
+        start--;
+    return first_char(bytes_of(text.data + start, text.len - start), &len);
+}
+
+/* Appends the bytes that `content` stands for; false where it leaves the alphabet. */
+static bool append_decoded(const struct tokenizer *t, struct buf *out, struct bytes content)
+{
+    if (!t->byte_level)
+        buf_append_bytes(out, content);
+    if (!t->byte_level)
+        return true;
     for (size_t i = 0; i < content.len;) {
         utf8proc_int32_t c = 0;
         utf8proc_ssize_t n =
@@ -75,13 +94,13 @@ uint32_t tokenizer_find(const struct tokenizer *t, struct bytes content)
     BUF_AUTO decoded = BUF_INIT;
     if (bytes_map_get(&t->by_content, content, &id))
         return id;
-    if (!append_decoded(&decoded, content) ||
+    if (!append_decoded(t, &decoded, content) ||
         !bytes_map_get(&t->by_bytes, buf_bytes(&decoded), &id))
         return NO_TOKEN;
     return id;
 }
 
-static struct err read_id(uint32_t *out, const json_t *value, const char *content)
+struct err read_token_id(uint32_t *out, const json_t *value, const char *content)
 {
     if (!json_is_integer(value) || json_integer_value(value) < 0)
         return err_set(ERR_MALFORMED, "tokenizer.json: the id of \"%s\" is not a number", content);
@@ -101,12 +120,12 @@ static struct err make_table(struct tokenizer *t, json_t *vocab, const json_t *a
     uint32_t id = 0, max = 0;
     json_object_foreach(vocab, content, value)
     {
-        TRY(read_id(&id, value, content));
+        TRY(read_token_id(&id, value, content));
         max = id > max ? id : max;
     }
     json_array_foreach(added, i, value)
     {
-        TRY(read_id(&id, json_object_get(value, "id"), "an added token"));
+        TRY(read_token_id(&id, json_object_get(value, "id"), "an added token"));
         max = id > max ? id : max;
     }
     t->n_tokens = max + 1;
@@ -116,12 +135,30 @@ static struct err make_table(struct tokenizer *t, json_t *vocab, const json_t *a
     return err_ok();
 }
 
-static void set_decoded(struct tokenizer *t, uint32_t id, struct bytes bytes)
+void set_decoded(struct tokenizer *t, uint32_t id, struct bytes bytes)
 {
     t->tokens[id].offset = (uint32_t)t->decoded.len;
     t->tokens[id].len = (uint32_t)bytes.len;
     t->tokens[id].present = true;
     buf_append_bytes(&t->decoded, bytes);
+}
+
+/* An entry of a vocabulary of characters. */
+static struct err enter_char_entry(struct tokenizer *t, struct bytes content, uint32_t id)
+{
+    char upper[16];
+    BUF_AUTO decoded = BUF_INIT;
+    int byte = byte_of_token(content);
+    size_t len = 0;
+    int32_t c = first_char(content, &len);
+    tokenizer_decode_content(t, &decoded, content);
+    set_decoded(t, id, buf_bytes(&decoded));
+    if (byte >= 0) { /* with small letters it decodes to the byte, but is not made from it */
+        snprintf(upper, sizeof upper, "<0x%02X>", (unsigned)byte);
+        if (memcmp(upper, content.data, content.len) == 0)
+            t->byte_ids[byte] = id;
+    }
+    return len == content.len ? u64_map_put(&t->char_ids, (uint32_t)c, id) : err_ok();
 }
 
 static struct err load_entry(struct tokenizer *t, struct bytes content, uint32_t id)
@@ -132,11 +169,13 @@ static struct err load_entry(struct tokenizer *t, struct bytes content, uint32_t
     if (content.len == 0)
         return err_set(ERR_MALFORMED, "tokenizer.json: token %u is empty", id);
     BUF_AUTO decoded = BUF_INIT;
-    bool in_alphabet = append_decoded(&decoded, content);
+    bool in_alphabet = append_decoded(t, &decoded, content);
     struct bytes bytes = in_alphabet ? buf_bytes(&decoded) : content;
     struct err put = bytes_map_put(in_alphabet ? &t->by_bytes : &t->by_content, bytes, id);
     if (is_err(put))
         return err_context(put, "tokenizer.json: \"%s\"", printable(shown, content));
+    if (!t->byte_level)
+        return enter_char_entry(t, content, id);
     set_decoded(t, id, bytes);
     if (in_alphabet && bytes.len == 1)
         t->byte_ids[bytes.data[0]] = id;
@@ -147,83 +186,9 @@ static struct err load_vocab(struct tokenizer *t, json_t *vocab)
 {
     for (void *i = json_object_iter(vocab); i != NULL; i = json_object_iter_next(vocab, i)) {
         uint32_t id = 0;
-        TRY(read_id(&id, json_object_iter_value(i), json_object_iter_key(i)));
+        TRY(read_token_id(&id, json_object_iter_value(i), json_object_iter_key(i)));
         TRY(load_entry(t, bytes_of(json_object_iter_key(i), json_object_iter_key_len(i)), id));
     }
-    return err_ok();
-}
-
-/* The content as it is searched for: normalized with the text, or as it is. */
-static struct err enter_trie(struct tokenizer *t, struct bytes content, bool normalized,
-                             size_t index)
-{
-    BUF_AUTO nfc = BUF_INIT;
-    if (normalized && t->nfc) {
-        TRY(normalize_nfc(&nfc, NULL, content, NULL, 0));
-        content = buf_bytes(&nfc);
-    }
-    t->added[index].len = (uint32_t)content.len;
-    return added_trie_put(normalized ? &t->normalized : &t->raw, content, index);
-}
-
-static struct err claim_id(struct tokenizer *t, uint32_t id, struct bytes content, bool special)
-{
-    char shown[84];
-    uint32_t known = tokenizer_find(t, content);
-    if (known == NO_TOKEN && t->tokens[id].present)
-        return err_set(ERR_MALFORMED, "tokenizer.json: two tokens have the id %u", id);
-    if (known != NO_TOKEN && known != id)
-        return err_set(ERR_MALFORMED, "tokenizer.json: \"%s\" has the ids %u and %u",
-                       printable(shown, content), known, id);
-    if (special && known != NO_TOKEN && t->tokens[id].len == 1)
-        return err_set(ERR_UNSUPPORTED,
-                       "tokenizer.json: special token \"%s\" is also the token of a single byte",
-                       printable(shown, content));
-    if (t->tokens[id].added)
-        return err_set(ERR_MALFORMED, "tokenizer.json: added token %u is there twice", id);
-    uint32_t unused = 0;
-    if (!bytes_map_get(&t->by_content, content, &unused))
-        TRY(bytes_map_put(&t->by_content, content, id));
-    set_decoded(t, id, content);
-    t->tokens[id].added = true;
-    t->tokens[id].special = special;
-    return err_ok();
-}
-
-static struct err load_added(struct tokenizer *t, const json_t *entry)
-{
-    const json_t *content = json_object_get(entry, "content");
-    if (!json_is_string(content))
-        return err_set(ERR_MALFORMED, "tokenizer.json: an added token without content");
-    if (json_string_length(content) == 0)
-        return err_ok(); /* never found in any text */
-    if (json_string_length(content) > CONTENT_MAX)
-        return err_set(ERR_LIMIT, "tokenizer.json: an added token of %zu bytes, at most %d",
-                       json_string_length(content), CONTENT_MAX);
-    struct added_token *a = &t->added[t->n_added];
-    bool normalized = false;
-    TRY(read_id(&a->id, json_object_get(entry, "id"), json_string_value(content)));
-    TRY(json_flag(&a->special, entry, "special", false));
-    TRY(json_flag(&a->lstrip, entry, "lstrip", false));
-    TRY(json_flag(&a->rstrip, entry, "rstrip", false));
-    TRY(json_flag(&a->single_word, entry, "single_word", false));
-    TRY(json_flag(&normalized, entry, "normalized", !a->special));
-    TRY(claim_id(t, a->id, json_bytes(content), a->special));
-    TRY(enter_trie(t, json_bytes(content), normalized, t->n_added));
-    t->n_added++;
-    return err_ok();
-}
-
-static struct err load_all_added(struct tokenizer *t, const json_t *added)
-{
-    if (added != NULL && !json_is_null(added) && !json_is_array(added))
-        return err_set(ERR_MALFORMED, "tokenizer.json: added_tokens is not a list");
-    t->added = calloc(json_array_size(added) + 1, sizeof *t->added);
-    if (t->added == NULL)
-        return err_set(ERR_MEMORY, "no memory for %zu added tokens", json_array_size(added));
-    size_t i = 0;
-    json_t *entry = NULL;
-    json_array_foreach(added, i, entry) TRY(load_added(t, entry));
     return err_ok();
 }
 
@@ -249,6 +214,29 @@ static struct err split_merge(struct bytes part[2], const json_t *merge, size_t 
     return err_set(ERR_MALFORMED, "tokenizer.json: merge %zu is not a pair", rank);
 }
 
+/* What stands for a character that is no token: bytes, or the unknown token. */
+static bool is_substitute(const struct tokenizer *t, uint32_t id, struct bytes content)
+{
+    int byte = byte_of_token(content);
+    return id == t->unk_id || (t->byte_fallback && byte >= 0 && t->byte_ids[byte] == id);
+}
+
+/* Where symbols are characters, a text may be cut between two that meet in no merge. */
+static struct err enter_joint(struct tokenizer *t, const struct bytes part[2], uint32_t left,
+                              uint32_t right)
+{
+    char shown[84];
+    size_t len = 0;
+    for (size_t i = 0; i < 2; i++)
+        if (is_substitute(t, i == 0 ? left : right, part[i]))
+            return err_set(ERR_UNSUPPORTED,
+                           "tokenizer.json: a merge of \"%s\", a byte's or the unknown token",
+                           printable(shown, part[i]));
+    return u64_map_put(
+        &t->joints,
+        (uint64_t)(uint32_t)last_char(part[0]) << 32 | (uint32_t)first_char(part[1], &len), 1);
+}
+
 static struct err load_merge(struct tokenizer *t, const json_t *merge, size_t rank)
 {
     struct bytes part[2];
@@ -264,6 +252,8 @@ static struct err load_merge(struct tokenizer *t, const json_t *merge, size_t ra
                        rank, printable(shown, buf_bytes(&whole)));
     if (t->tokens[merged].special)
         return err_ok(); /* special tokens come from added_tokens alone */
+    if (!t->byte_level)
+        TRY(enter_joint(t, part, left, right));
     return u64_map_put(&t->merges, (uint64_t)left << 32 | right, (uint64_t)rank << 32 | merged);
 }
 
@@ -320,10 +310,10 @@ static struct err check_model(struct tokenizer *t, const json_t *model)
         if (affix != NULL && !json_is_null(affix) && !json_is(affix, ""))
             return refuse(known[i], affix);
     }
-    bool byte_fallback = false;
-    TRY(json_flag(&byte_fallback, model, "byte_fallback", false));
-    if (byte_fallback)
-        return refuse("model.byte_fallback", json_object_get(model, "byte_fallback"));
+    TRY(json_flag(&t->byte_fallback, model, "byte_fallback", false));
+    if (t->byte_fallback && t->byte_level)
+        return refuse("model.byte_fallback with ByteLevel",
+                      json_object_get(model, "byte_fallback"));
     TRY(json_flag(&t->ignore_merges, model, "ignore_merges", false));
     TRY(json_flag(&t->fuse_unk, model, "fuse_unk", false));
     if (!json_is_object(json_object_get(model, "vocab")))
@@ -352,11 +342,13 @@ struct err tokenizer_load(struct tokenizer *t, const json_t *root)
     if (!json_is_object(root) || !json_is_object(model))
         return err_set(ERR_MALFORMED, "tokenizer.json: no object with a model");
     TRY(check_keys(root, "", known));
+    t->byte_level = tokenizer_names_byte_level(json_object_get(root, "pre_tokenizer"));
     TRY(check_model(t, model));
+    TRY(tokenizer_load_normalizer(t, json_object_get(root, "normalizer")));
+    TRY(tokenizer_load_decoder(t, json_object_get(root, "decoder")));
     TRY(make_table(t, json_object_get(model, "vocab"), added));
     TRY(load_vocab(t, json_object_get(model, "vocab")));
-    t->nfc = json_is(json_object_get(json_object_get(root, "normalizer"), "type"), "NFC");
-    TRY(load_all_added(t, added));
+    TRY(tokenizer_load_added(t, added));
     TRY(load_unk(t, json_object_get(model, "unk_token")));
     TRY(load_merges(t, json_object_get(model, "merges")));
     return tokenizer_load_stages(t, root);

@@ -135,9 +135,8 @@ static struct err nfc_stretch(struct buf *out, struct bytes text)
     return err_ok();
 }
 
-/* Adds the trusted parts of [offset, offset + len) of the old text, which now begins at `to`. */
-static struct err carry_spans(struct span_list *spans, const struct text_span *trusted,
-                              size_t n_trusted, struct text_span part, size_t to)
+struct err span_list_carry(struct span_list *spans, const struct text_span *trusted,
+                           size_t n_trusted, struct text_span part, size_t to)
 {
     for (size_t i = 0; i < n_trusted && trusted[i].offset < part.offset + part.len; i++) {
         size_t start = trusted[i].offset, end = trusted[i].offset + trusted[i].len;
@@ -191,8 +190,8 @@ struct err normalize_nfc(struct buf *out, struct span_list *spans, struct bytes 
         if (spans != NULL && inside)
             TRY(span_list_add(spans, before - base, now.len));
         else if (spans != NULL && bytes_equal(stretch, now))
-            TRY(carry_spans(spans, trusted, n_trusted, (struct text_span){at, end - at},
-                            before - base));
+            TRY(span_list_carry(spans, trusted, n_trusted, (struct text_span){at, end - at},
+                                before - base));
         at = end;
     }
     return err_ok();

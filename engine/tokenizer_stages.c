@@ -1,9 +1,10 @@
 /*
- * Loading the parts of a tokenizer.json around the model: normalizer, pre-tokenizer, post-processor
- * and decoder. What is not known here is refused by name.
+ * Loading the parts of a tokenizer.json around the model: pre-tokenizer and post-processor. What is
+ * not known here is refused by name.
  */
 #include "engine/tokenizer_internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* The split of GPT-2, which ByteLevel makes with use_regex. */
@@ -16,7 +17,7 @@ static struct err add_stage(struct tokenizer *t, enum stage_kind kind, struct by
     if (t->n_stages == N_STAGES_MAX)
         return err_set(ERR_LIMIT, "tokenizer.json: more than %d pre-tokenizers", N_STAGES_MAX);
     struct stage stage = {kind, NULL};
-    if (kind != STAGE_PREFIX_SPACE)
+    if (kind != STAGE_PREFIX_SPACE && kind != STAGE_METASPACE)
         TRY(regex_compile(&stage.regex, pattern, literal));
     t->stages[t->n_stages++] = stage;
     return err_ok();
@@ -72,8 +73,58 @@ static struct err load_pre_tokenizer(struct tokenizer *t, const json_t *pre, boo
     return refuse("pre_tokenizer.type", type != NULL ? type : pre);
 }
 
+bool tokenizer_names_byte_level(const json_t *pre)
+{
+    size_t i = 0;
+    json_t *entry = NULL;
+    json_array_foreach(json_object_get(pre, "pretokenizers"), i,
+                       entry) if (json_is(json_object_get(entry, "type"), "ByteLevel")) return true;
+    return json_is(json_object_get(pre, "type"), "ByteLevel");
+}
+
+struct err tokenizer_metaspace(enum prepend_scheme *out, const json_t *metaspace, const char *where)
+{
+    static const char *const schemes[] = {"always", "first", "never"}; /* enum prepend_scheme */
+    const json_t *scheme = json_object_get(metaspace, "prepend_scheme");
+    char name[64];
+    snprintf(name, sizeof name, "%s Metaspace.replacement", where);
+    if (!json_is(json_object_get(metaspace, "replacement"), METASPACE))
+        return refuse(name, json_object_get(metaspace, "replacement"));
+    size_t i = 0;
+    while (scheme != NULL && i < 3 && !json_is(scheme, schemes[i]))
+        i++;
+    snprintf(name, sizeof name, "%s Metaspace.prepend_scheme", where);
+    if (i == 3)
+        return refuse(name, scheme);
+    bool prefix_space = true; /* older files have this alone, and mean "always" by true */
+    TRY(json_flag(&prefix_space, metaspace, "add_prefix_space", true));
+    if (!prefix_space && scheme != NULL && i != PREPEND_NEVER)
+        return err_set(ERR_MALFORMED,
+                       "tokenizer.json: %s Metaspace has prepend_scheme \"%s\" and no prefix space",
+                       where, schemes[i]);
+    *out = prefix_space ? (enum prepend_scheme)i : PREPEND_NEVER;
+    return err_ok();
+}
+
+/* Characters as symbols: no pre-tokenizer, or a Metaspace. */
+static struct err load_char_level(struct tokenizer *t, const json_t *pre)
+{
+    if (pre == NULL || json_is_null(pre))
+        return err_ok();
+    const json_t *list = json_object_get(pre, "pretokenizers");
+    if (json_is(json_object_get(pre, "type"), "Sequence") && json_array_size(list) == 1)
+        pre = json_array_get(list, 0);
+    if (!json_is(json_object_get(pre, "type"), "Metaspace"))
+        return refuse("pre_tokenizer without ByteLevel", pre);
+    TRY(tokenizer_metaspace(&t->prepend, pre, "pre_tokenizer"));
+    TRY(json_flag(&t->split, pre, "split", true));
+    return add_stage(t, STAGE_METASPACE, (struct bytes){NULL, 0}, false);
+}
+
 static struct err load_pre_tokenizers(struct tokenizer *t, const json_t *pre)
 {
+    if (!t->byte_level)
+        return load_char_level(t, pre);
     bool byte_level = false;
     const json_t *list = json_object_get(pre, "pretokenizers");
     size_t i = 0;
@@ -169,23 +220,8 @@ static struct err load_post_processors(struct tokenizer *t, const json_t *post)
     return err_ok();
 }
 
-static struct err check_decoder(const json_t *decoder)
-{
-    if (json_is(json_object_get(decoder, "type"), "ByteLevel"))
-        return err_ok();
-    const json_t *list = json_object_get(decoder, "decoders");
-    if (!json_is(json_object_get(decoder, "type"), "Sequence") || json_array_size(list) != 1 ||
-        !json_is(json_object_get(json_array_get(list, 0), "type"), "ByteLevel"))
-        return refuse("decoder", decoder);
-    return err_ok();
-}
-
 struct err tokenizer_load_stages(struct tokenizer *t, const json_t *root)
 {
-    const json_t *normalizer = json_object_get(root, "normalizer");
-    if (normalizer != NULL && !json_is_null(normalizer) && !t->nfc)
-        return refuse("normalizer", normalizer);
     TRY(load_pre_tokenizers(t, json_object_get(root, "pre_tokenizer")));
-    TRY(load_post_processors(t, json_object_get(root, "post_processor")));
-    return check_decoder(json_object_get(root, "decoder"));
+    return load_post_processors(t, json_object_get(root, "post_processor"));
 }

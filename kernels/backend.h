@@ -65,8 +65,8 @@ struct attention_args {
 };
 
 struct backend {
-    const char *name;     /* "ref" */
-    const char *numerics; /* "ref-1" */
+    const char *name;     /* "ref", "avx2", "avx512" */
+    const char *numerics; /* "ref-1", "avx2-1", "avx512-1" */
 
     /* out (n_rows, w->n_cols): row w[tokens[i]], widened to float. Every token < w->n_rows. */
     void (*embed)(struct pool *pool, float *out, const struct weight *w, const uint32_t *tokens,
@@ -100,6 +100,10 @@ struct backend {
     /* x[i] += y[i], n elements. */
     void (*add)(struct pool *pool, float *x, const float *y, size_t n);
 };
+
+/* The backends that this machine can run, the best one first; returns how many. */
+enum { BACKENDS_MAX = 3 };
+size_t backend_all(const struct backend *out[BACKENDS_MAX]);
 
 /* The backend of that name; NULL name: the best one here. ERR_NOT_FOUND lists the names. */
 struct err backend_get(const struct backend **out, const char *name) MUST_USE;

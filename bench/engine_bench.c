@@ -1,22 +1,26 @@
 /*
  * How near the engine comes to what bounds it, as ratios of numbers measured in turn in one run:
  * the bytes of weights that a decoded token reads against a plain read of as many bytes; a batch of
- * 8 against one request alone; prefill against decode. Prints a hash of what was generated, which
- * must not change from run to run.
+ * 8 against one request alone; the arithmetic of a prefill against fused multiply-adds in
+ * registers. Prints a hash of what was generated, which must not change from run to run. Without
+ * --model, random weights of SmolLM2-135M's shapes in a temporary folder.
  */
 #include <argp.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "bench/bench_model.h"
+#include "bench/probes.h"
 #include "common/hash.h"
-#include "engine/engine.h"
+#include "engine/engine_internal.h"
 
-enum { ROUNDS = 5, N_TOKENS = 128, PROMPT_LEN = 256, BATCH = 8 };
+enum { ROUNDS = 5, N_TOKENS = 32, PROMPT_LEN = 512, BATCH = 8 };
 
 struct options {
-    const char *model;
+    const char *model, *backend, *json;
     unsigned n_threads;
 };
 
@@ -47,25 +51,6 @@ static double median(double *values)
     return values[ROUNDS / 2];
 }
 
-/* Bytes a second of reading `len` bytes over and over, on one core: the roof of a decode step. */
-static double read_rate(const uint64_t *data, size_t len)
-{
-    uint64_t lanes[8] = {0};
-    unsigned n_passes = 0;
-    double start = now_s(), end;
-    do {
-        for (size_t i = 0; i + 8 <= len / 8; i += 8)
-            for (size_t k = 0; k < 8; k++)
-                lanes[k] += data[i + k];
-        n_passes++;
-        end = now_s();
-    } while (end - start < 0.2);
-    volatile uint64_t sink = 0; /* the sums must be wanted, or the loop would be dropped */
-    for (size_t k = 0; k < 8; k++)
-        sink ^= lanes[k];
-    return (double)n_passes * (double)len / (end - start);
-}
-
 struct answers {
     struct sha256_stream *hash;
     unsigned n_open;
@@ -79,7 +64,7 @@ static void take_event(void *context, const struct engine_event *event)
     a->n_open -= event->finish != ENGINE_UNFINISHED;
 }
 
-/* Tokens a second of `n` requests of `n_prompt` and `n_tokens` tokens that run together. */
+/* Seconds of `n` requests of `n_prompt` and `n_tokens` tokens that run together. */
 static double generate(struct engine *e, struct answers *a, unsigned n, size_t n_prompt,
                        unsigned n_tokens)
 {
@@ -100,7 +85,7 @@ static double generate(struct engine *e, struct answers *a, unsigned n, size_t n
     double start = now_s();
     while (a->n_open > 0)
         engine_step(e);
-    return (double)n * ((double)n_tokens + (double)n_prompt) / (now_s() - start);
+    return now_s() - start;
 }
 
 static uint64_t weight_bytes(const struct engine_info *info)
@@ -112,6 +97,97 @@ static uint64_t weight_bytes(const struct engine_info *info)
     return n;
 }
 
+/* Operations of a prefill: two for every weight of the layers' matrices and every row, the output
+ * matrix for one row, and attention's two products over the positions before each row. */
+static double prefill_operations(const struct engine *e)
+{
+    const struct model_config *c = &e->config;
+    double q = (double)c->n_heads * c->head_dim, kv = (double)c->n_kv_heads * c->head_dim;
+    double layer = c->hidden_size * (2 * q + 2 * kv + 3.0 * c->intermediate_size);
+    double positions = PROMPT_LEN * (PROMPT_LEN + 1) / 2.0;
+    return 2 * (c->n_layers * (layer * PROMPT_LEN + 2 * q * positions) +
+                (double)c->hidden_size * c->vocab_size);
+}
+
+struct rates {
+    double read, fma;                       /* roofs: bytes and operations a second */
+    double decode_1, decode_8, prefill_512; /* tokens, tokens, operations a second */
+};
+
+static struct rates measure(struct engine *e, struct answers *a)
+{
+    double read[ROUNDS], fma[ROUNDS], one[ROUNDS], eight[ROUNDS], prefill[ROUNDS];
+    size_t len = (size_t)weight_bytes(engine_info(e));
+    uint8_t *data = malloc(len);
+    if (data == NULL)
+        must(err_set(ERR_MEMORY, "no memory for the read probe"));
+    memset(data, 1, len);
+    unsigned n_lanes =
+        strcmp(engine_info(e)->numerics, "avx2-1") != 0 && __builtin_cpu_supports("avx512f") ? 16
+                                                                                             : 8;
+    for (unsigned r = 0; r < ROUNDS; r++) {
+        read[r] = probe_read(e->pool, data, len);
+        fma[r] = probe_fma(e->pool, n_lanes);
+        one[r] = N_TOKENS / generate(e, a, 1, 1, N_TOKENS);
+        eight[r] = BATCH * N_TOKENS / generate(e, a, BATCH, 1, N_TOKENS);
+        prefill[r] = prefill_operations(e) / generate(e, a, 1, PROMPT_LEN, 1);
+    }
+    free(data);
+    return (struct rates){median(read), median(fma), median(one), median(eight), median(prefill)};
+}
+
+/* `of`: the entry that `value` is compared with, NULL for a roof. */
+static void add_result(json_t *list, const char *name, double value, const char *unit,
+                       const char *of, double ratio)
+{
+    json_array_append_new(list, json_pack("{s:s, s:f, s:s, s:s?, s:o}", "name", name, "value",
+                                          value, "unit", unit, "of", of, "ratio",
+                                          of != NULL ? json_real(ratio) : json_null()));
+    printf("%-16s %10.3f %-9s", name, value, unit);
+    if (of != NULL)
+        printf(" %6.3f of %s", ratio, of);
+    putchar('\n');
+}
+
+static json_t *results(const struct rates *r, double weight_len)
+{
+    json_t *list = json_array();
+    double decoded = r->decode_1 * weight_len;
+    add_result(list, "plain_read", r->read / 1e9, "GB/s", NULL, 0);
+    add_result(list, "fma_peak", r->fma / 1e9, "GFLOP/s", NULL, 0);
+    add_result(list, "decode_batch_1", decoded / 1e9, "GB/s", "plain_read", decoded / r->read);
+    add_result(list, "decode_tokens_1", r->decode_1, "token/s", NULL, 0);
+    add_result(list, "decode_tokens_8", r->decode_8, "token/s", "decode_tokens_1",
+               r->decode_8 / r->decode_1);
+    add_result(list, "prefill_512", r->prefill_512 / 1e9, "GFLOP/s", "fma_peak",
+               r->prefill_512 / r->fma);
+    return list;
+}
+
+static void run(const struct options *o, const char *model)
+{
+    struct engine *e;
+    struct engine_options options = {
+        .n_threads = o->n_threads, .max_requests = BATCH, .backend = o->backend};
+    must(engine_open(&e, model, &options));
+    const struct engine_info *info = engine_info(e);
+    printf("engine: numerics %s, %u threads, %.0f MB of weights\n", info->numerics,
+           pool_n_threads(e->pool), (double)weight_bytes(info) / 1e6);
+    struct answers a = {sha256_new(), 0};
+    struct rates r = measure(e, &a);
+    json_t *list = results(&r, (double)weight_bytes(info));
+    uint8_t hash[SHA256_LEN];
+    sha256_final(a.hash, hash);
+    BUF_AUTO hex = BUF_INIT;
+    buf_append_hex(&hex, bytes_of(hash, 8));
+    printf("output %s\n", buf_str(&hex));
+    if (o->json != NULL && json_dump_file(list, o->json, JSON_INDENT(1)) != 0)
+        must(err_set(ERR_IO, "cannot write %s", o->json));
+    json_decref(list);
+    sha256_free(a.hash);
+    engine_free(e);
+}
+
 static error_t parse(int key, char *value, struct argp_state *state)
 {
     struct options *o = state->input;
@@ -119,6 +195,10 @@ static error_t parse(int key, char *value, struct argp_state *state)
         o->model = value;
     else if (key == 't')
         o->n_threads = (unsigned)atoi(value);
+    else if (key == 'b')
+        o->backend = value;
+    else if (key == 'j')
+        o->json = value;
     else
         return ARGP_ERR_UNKNOWN;
     return 0;
@@ -127,45 +207,25 @@ static error_t parse(int key, char *value, struct argp_state *state)
 int main(int argc, char **argv)
 {
     static const struct argp_option known[] = {
-        {"model", 'm', "DIR", 0, "Default models/demo", 0},
-        {"threads", 't', "N", 0, "Default 1: the roof is one core's", 0},
+        {"model", 'm', "DIR", 0, "Default: random weights of SmolLM2-135M's shapes", 0},
+        {"backend", 'b', "NAME", 0, "Default: the machine's best", 0},
+        {"threads", 't', "N", 0, "Default: one per CPU", 0},
+        {"json", 'j', "FILE", 0, "Write the list of results there", 0},
         {0}};
     static const struct argp argp = {known, parse, NULL, "Engine benchmark", NULL, NULL, NULL};
-    struct options o = {"models/demo", 1};
+    struct options o = {0};
     argp_parse(&argp, argc, argv, 0, NULL, &o);
-
-    struct engine *e;
-    struct engine_options options = {.n_threads = o.n_threads, .max_requests = BATCH};
-    must(engine_open(&e, o.model, &options));
-    size_t len = (size_t)weight_bytes(engine_info(e));
-    uint64_t *data = malloc(len);
-    if (data == NULL)
-        return 2;
-    memset(data, 1, len);
-
-    struct answers a = {sha256_new(), 0};
-    double roof[ROUNDS], one[ROUNDS], eight[ROUNDS], prefill[ROUNDS];
-    for (unsigned r = 0; r < ROUNDS; r++) {
-        roof[r] = read_rate(data, len);
-        one[r] = generate(e, &a, 1, 1, N_TOKENS);
-        eight[r] = generate(e, &a, BATCH, 1, N_TOKENS);
-        prefill[r] = generate(e, &a, 1, PROMPT_LEN, 1);
+    if (o.model != NULL) {
+        run(&o, o.model);
+        return 0;
     }
-    double roof_s = median(roof), one_s = median(one), eight_s = median(eight);
-    double prefill_s = median(prefill);
-    uint8_t hash[SHA256_LEN];
-    sha256_final(a.hash, hash);
-    BUF_AUTO hex = BUF_INIT;
-    buf_append_hex(&hex, bytes_of(hash, 8));
-    printf("{\"bench\":\"engine\",\"numerics\":\"%s\",\"threads\":%u,\"weight_bytes\":%zu,\n"
-           " \"decode_read_rate_over_plain_read\":%.3f,\n"
-           " \"batch_8_over_batch_1\":%.2f,\n"
-           " \"prefill_over_decode\":%.2f,\n"
-           " \"decode_tokens_per_s\":%.0f,\"plain_read_gb_per_s\":%.1f,\"output\":\"%s\"}\n",
-           engine_info(e)->numerics, o.n_threads, len, one_s * (double)len / roof_s,
-           eight_s / one_s, prefill_s / one_s, one_s, roof_s / 1e9, buf_str(&hex));
-    sha256_free(a.hash);
-    free(data);
-    engine_free(e);
+    char dir[] = "/tmp/engine_bench.XXXXXX";
+    if (mkdtemp(dir) == NULL)
+        must(err_errno("cannot make a temporary folder"));
+    struct err err = bench_model_write(dir, "models/demo");
+    if (!is_err(err))
+        run(&o, dir);
+    bench_model_remove(dir);
+    must(err);
     return 0;
 }

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 bin=build/bench/bin
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-echo "== engine: models/demo, one thread"
+echo "== engine: SmolLM2-135M shapes, random weights"
 "$bin/engine_bench"
 echo "== log: appends and replay, in $folder"
 "$bin/tlog_bench" "$folder"

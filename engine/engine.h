@@ -31,6 +31,8 @@ struct engine_options {
     uint64_t kv_bytes;     /* memory for the KV cache; 0: enough for max_requests full contexts,
                               at most a quarter of the machine's memory */
     unsigned token_budget; /* tokens of one step, decode and prefill together; 0: 512 */
+    const char *backend; /* a name of kernels/backend.h, borrowed for the call of engine_open; NULL:
+                            the best one of this machine */
 };
 
 /* One measured file of the model folder: what was hashed is what is used. */

@@ -126,7 +126,7 @@ static struct err allocate_batch(struct engine *e)
 static struct err prepare(struct engine *e, size_t n_pages)
 {
     const struct backend *backend = NULL;
-    TRY(backend_get(&backend, NULL));
+    TRY(backend_get(&backend, e->options.backend));
     TRY(pool_new(&e->pool, e->options.n_threads));
     TRY(model_init(&e->model, backend, e->pool, &e->config, &e->weights, e->options.token_budget,
                    e->options.max_context));
@@ -192,6 +192,7 @@ struct err engine_open(struct engine **out, const char *model_dir,
         engine_free(e);
         return err;
     }
+    e->options.backend = e->model.backend->name; /* the caller's text is not ours to keep */
     *out = e;
     return err_ok();
 }

@@ -27,6 +27,7 @@ enum option_key {
     KEY_TOP_K,
     KEY_STOP,
     KEY_THREADS,
+    KEY_BACKEND,
     KEY_LOGITS_OUT,
     KEY_JSON,
 };
@@ -43,6 +44,7 @@ static const struct argp_option option_list[] = {
     {"top-k", KEY_TOP_K, "K", 0, "Keep the K likeliest tokens", 0},
     {"stop", KEY_STOP, "TEXT", 0, "Stop before this text (may be repeated)", 0},
     {"threads", KEY_THREADS, "N", 0, "Threads (default: one per CPU)", 0},
+    {"backend", KEY_BACKEND, "NAME", 0, "avx512, avx2 or ref (default: the machine's best)", 0},
     {"logits-out", KEY_LOGITS_OUT, "FILE", 0,
      "Write the prompt's logits: float32, one row of vocab_size per token", 0},
     {"json", KEY_JSON, NULL, 0, "Print one JSON object instead of text", 0},
@@ -51,7 +53,7 @@ static const struct argp_option option_list[] = {
 
 struct arguments {
     const char *model, *prompt, *prompt_ids, *chat, *logits_out;
-    const char *seed, *temperature, *top_p, *top_k, *max_tokens, *threads;
+    const char *seed, *temperature, *top_p, *top_k, *max_tokens, *threads, *backend;
     const char *stop[ENGINE_STOP_MAX];
     size_t n_stop;
     bool json;
@@ -81,6 +83,8 @@ static const char **place_of(struct arguments *a, int key)
         return &a->top_k;
     case KEY_THREADS:
         return &a->threads;
+    case KEY_BACKEND:
+        return &a->backend;
     case KEY_LOGITS_OUT:
         return &a->logits_out;
     default:
@@ -298,7 +302,8 @@ static struct err open_and_run(const struct arguments *a)
     uint64_t n_threads = 0;
     if (a->threads != NULL)
         TRY(read_number("threads", a->threads, 1024, &n_threads));
-    struct engine_options options = {.n_threads = (unsigned)n_threads, .max_requests = 1};
+    struct engine_options options = {
+        .n_threads = (unsigned)n_threads, .max_requests = 1, .backend = a->backend};
     struct engine *e = NULL;
     TRY(engine_open(&e, a->model, &options));
     struct answer answer

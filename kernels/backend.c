@@ -1,5 +1,6 @@
 #include "kernels/backend.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "kernels/ref/lanes.h"
@@ -35,11 +36,51 @@ float *kv_cache_values(const struct kv_cache *c, size_t page, size_t layer)
     return kv_cache_keys(c, page, layer) + block_len(c);
 }
 
+#if KERNELS_X86
+#include <cpuid.h>
+
+extern const struct backend cpu_avx2_table, cpu_avx512_table;
+
+static bool has_avx2(void)
+{
+    unsigned a, b, c, d; /* not every compiler's __builtin_cpu_supports knows f16c */
+    bool has_f16c = __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+    return has_f16c && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+size_t backend_all(const struct backend *out[BACKENDS_MAX])
+{
+    size_t n = 0;
+#if KERNELS_X86
+    if (has_avx512())
+        out[n++] = &cpu_avx512_table;
+    if (has_avx2())
+        out[n++] = &cpu_avx2_table;
+#endif
+    out[n++] = &backend_ref;
+    return n;
+}
+
 struct err backend_get(const struct backend **out, const char *name)
 {
-    if (name == NULL || strcmp(name, backend_ref.name) == 0) {
-        *out = &backend_ref;
-        return err_ok();
+    const struct backend *all[BACKENDS_MAX];
+    char names[64] = "";
+    size_t n = backend_all(all);
+    for (size_t i = 0; i < n; i++) {
+        if (name == NULL || strcmp(name, all[i]->name) == 0) {
+            *out = all[i];
+            return err_ok();
+        }
+        size_t len = strlen(names);
+        snprintf(names + len, sizeof names - len, "%s%s", i > 0 ? ", " : "", all[i]->name);
     }
-    return err_set(ERR_NOT_FOUND, "there is no backend \"%.40s\"; this build has: ref", name);
+    return err_set(ERR_NOT_FOUND, "there is no backend \"%.40s\" on this machine; there is: %s",
+                   name, names);
 }

@@ -66,8 +66,8 @@ struct attention_args {
 };
 
 struct backend {
-    const char *name;     /* "ref" */
-    const char *numerics; /* "ref-1" */
+    const char *name;     /* "ref", "avx2", "avx512" */
+    const char *numerics; /* "ref-1", "avx2-1", "avx512-1" */
 
     /* out (n_rows, w->n_cols): row w[tokens[i]], widened to float. Every token < w->n_rows. */
     void (*embed)(struct pool *pool, float *out, const struct weight *w, const uint32_t *tokens,
@@ -104,6 +104,10 @@ struct backend {
     /* x[r][i] += bias[i]; x (n_rows, n_cols), bias (n_cols). */
     void (*add_bias)(struct pool *pool, float *x, const float *bias, size_t n_rows, size_t n_cols);
 };
+
+/* The backends that this machine can run, the best one first; returns how many. */
+enum { BACKENDS_MAX = 3 };
+size_t backend_all(const struct backend *out[BACKENDS_MAX]);
 
 /* The backend of that name; NULL name: the best one here. ERR_NOT_FOUND lists the names. */
 struct err backend_get(const struct backend **out, const char *name) MUST_USE;

@@ -1,5 +1,5 @@
-/* The engine on a tiny random model: near double precision, the same bits in any company, and every
- * request ends exactly once and as it should. */
+/* The engine on a tiny random model, on every kernel set that the machine has: near double
+ * precision, the same bits in any company, and every request ends exactly once and as it should. */
 #include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -67,10 +67,14 @@ static struct engine *open_with(const struct tiny_model *m, struct engine_option
     return e;
 }
 
+static const char *tested; /* the backend; NULL: the best */
+
 static struct engine_options options(unsigned n_threads, unsigned max_requests, unsigned budget)
 {
-    return (struct engine_options){
-        .n_threads = n_threads, .max_requests = max_requests, .token_budget = budget};
+    return (struct engine_options){.n_threads = n_threads,
+                                   .max_requests = max_requests,
+                                   .token_budget = budget,
+                                   .backend = tested};
 }
 
 static struct engine_params plain_params(unsigned max_tokens)
@@ -156,6 +160,25 @@ static void logits_are_near_a_double_precision_forward(void **state)
     s.n_kv_heads = 1;
     s.rope_theta = 500000;
     assert_true(worst_difference(&s) < 2e-5);
+}
+
+static void the_backend_can_be_chosen(void **state)
+{
+    const struct tiny_model *m = *state;
+    const struct backend *all[BACKENDS_MAX];
+    size_t n = backend_all(all);
+    for (size_t i = 0; i <= n; i++) {
+        struct engine_options o = options(1, 1, 16);
+        o.backend = i < n ? all[i]->name : NULL;
+        struct engine *e = open_with(m, o);
+        assert_string_equal(engine_info(e)->numerics, all[i < n ? i : 0]->numerics);
+        engine_free(e);
+    }
+    struct engine_options o = options(1, 1, 16);
+    struct engine *e = NULL;
+    o.backend = "abacus";
+    assert_int_equal(engine_open(&e, m->dir, &o).code, ERR_NOT_FOUND);
+    assert_null(e);
 }
 
 static void prefill_equals_decode_bit_for_bit(void **state)
@@ -708,9 +731,7 @@ static void damaged_weights_fail_the_request_and_not_the_engine(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(logits_are_near_a_double_precision_forward),
-        CASE(prefill_equals_decode_bit_for_bit),
-        CASE(an_answer_does_not_depend_on_its_company),
+        CASE(the_backend_can_be_chosen),
         CASE(a_seed_repeats_an_answer_and_is_reported),
         CASE(texts_are_whole_characters),
         CASE(a_stop_string_over_several_tokens_ends_the_answer),
@@ -727,5 +748,17 @@ int main(void)
         CASE(refuses_messages_that_are_none),
         CASE(damaged_weights_fail_the_request_and_not_the_engine),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest numerics[] = {
+        cmocka_unit_test(logits_are_near_a_double_precision_forward),
+        CASE(prefill_equals_decode_bit_for_bit),
+        CASE(an_answer_does_not_depend_on_its_company),
+    };
+    const struct backend *all[BACKENDS_MAX];
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    for (size_t i = backend_all(all); i-- > 0;) {
+        tested = all[i]->name;
+        print_message("backend %s\n", tested);
+        failed += cmocka_run_group_tests_name(tested, numerics, NULL, NULL);
+    }
+    return failed;
 }

@@ -1,7 +1,7 @@
 /*
  * Each model family against logits that `transformers` computed in float32
- * (tests/golden/make_model_golden.py), the same bits in any company, and models that are not what
- * their config.json says.
+ * (tests/golden/make_model_golden.py), on every kernel set that the machine has; the same bits in
+ * any company; and models that are not what their config.json says.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -31,6 +31,8 @@ enum { VOCAB = 64, N_TOKENS = 72 };
 static const char *const families[] = {"llama3", "llama_bias", "smollm2", "mistral",
                                        "qwen2",  "qwen3",      "phi3"};
 enum { N_FAMILIES = sizeof families / sizeof families[0] };
+
+static const char *tested; /* the backend */
 
 /* A model folder: the family's files with the shared tokenizer, and a config.json of one's own. */
 struct folder {
@@ -82,8 +84,10 @@ static struct engine *open_with(const struct folder *f, struct engine_options o)
 
 static struct engine_options options(unsigned n_threads, unsigned max_requests, unsigned budget)
 {
-    return (struct engine_options){
-        .n_threads = n_threads, .max_requests = max_requests, .token_budget = budget};
+    return (struct engine_options){.n_threads = n_threads,
+                                   .max_requests = max_requests,
+                                   .token_budget = budget,
+                                   .backend = tested};
 }
 
 struct expected {
@@ -303,5 +307,12 @@ int main(void)
         cmocka_unit_test(an_answer_does_not_depend_on_its_company_in_any_family),
         cmocka_unit_test(refuses_weights_that_the_config_does_not_call_for),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct backend *all[BACKENDS_MAX];
+    int failed = 0;
+    for (size_t i = backend_all(all); i-- > 0;) {
+        tested = all[i]->name;
+        print_message("backend %s\n", tested);
+        failed += cmocka_run_group_tests_name(tested, tests, NULL, NULL);
+    }
+    return failed;
 }

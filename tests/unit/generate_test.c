@@ -98,6 +98,17 @@ static void writes_one_row_of_logits_for_each_token(void **state)
     fclose(f);
 }
 
+static void takes_a_backend_by_name(void **state)
+{
+    const char *arguments = "--prompt-ids 1,2,3 --max-tokens 5 --temperature 0 --json";
+    BUF_AUTO named = BUF_INIT;
+    buf_printf(&named, "%s --backend ref", arguments);
+    json_t *a = run_json(*state, arguments), *b = run_json(*state, buf_str(&named));
+    assert_true(json_equal(json_object_get(a, "ids"), json_object_get(b, "ids")));
+    json_decref(a);
+    json_decref(b);
+}
+
 static void refuses_bad_usage_with_2(void **state)
 {
     const struct tiny_model *m = *state;
@@ -114,6 +125,7 @@ static void refuses_bad_usage_with_2(void **state)
     assert_refuses(m, "--chat /dev/null", "/dev/null is empty, so not JSON");
     assert_refuses(m, "--prompt a --max-tokens 0", "--max-tokens is 0");
     assert_refuses(m, "--prompt a --model /no/such/folder", "/no/such/folder");
+    assert_refuses(m, "--prompt a --backend abacus", "abacus");
     assert_refuses(m, "--nonsense", "unrecognized option");
 }
 
@@ -140,6 +152,7 @@ int main(void)
         CASE(a_seed_gives_the_same_answer_again),
         CASE(chats_and_texts_become_tokens),
         CASE(writes_one_row_of_logits_for_each_token),
+        CASE(takes_a_backend_by_name),
         CASE(refuses_bad_usage_with_2),
         CASE(an_answer_that_cannot_be_written_is_no_success),
     };

@@ -1,5 +1,6 @@
-/* The operations of ref-1: near the true value, and the same bits whatever the instruction set, the
- * number of threads, the other rows and the pages. */
+/* The operations of every kernel set that this machine has: near the true value, in the order that
+ * docs/NUMERICS.md writes, and the same bits whatever the number of threads, the other rows and the
+ * pages; ref-1's whatever the instruction set. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,11 +16,11 @@
 #include "kernels/ref/lanes.h"
 #include "tests/unit/tiny_model.h"
 
-static const struct backend *ref(void)
+static const struct backend *tested; /* all tests run once for each */
+
+static size_t n_lanes_of(const struct backend *b)
 {
-    const struct backend *b = NULL;
-    assert_false(is_err(backend_get(&b, "ref")));
-    return b;
+    return strcmp(b->name, "avx2") == 0 ? 8 : 16;
 }
 
 static struct pool *pool_of(unsigned n_threads)
@@ -145,7 +146,7 @@ static void matmul_is_near_double(void **state)
         for (int type = WEIGHT_F32; type <= WEIGHT_BF16; type++) {
             struct matmul_case c = matmul_case(matmul_shapes[s][0], matmul_shapes[s][1],
                                                matmul_shapes[s][2], (enum weight_type)type);
-            ref()->matmul(pool, c.y, c.x, &c.w, c.n_rows);
+            tested->matmul(pool, c.y, c.x, &c.w, c.n_rows);
             for (size_t m = 0; m < c.n_rows; m++)
                 for (size_t n = 0; n < c.n_out; n++) {
                     double sum = 0, size = 0;
@@ -162,24 +163,75 @@ static void matmul_is_near_double(void **state)
     pool_free(pool);
 }
 
-/* The order of docs/NUMERICS.md, written out one element at a time. */
-static float matmul_by_the_book(const float *x, const float *w, size_t n)
+/* The lane sum of docs/NUMERICS.md, written out one element at a time; NULL w: of x alone. */
+static float lane_sum(const struct backend *b, const float *x, const float *w, size_t n)
 {
     float lanes[16] = {0};
-    for (size_t k = 0; k < (n + 15) / 16 * 16; k++) {
-        volatile float product = (k < n ? x[k] : 0.0f) * (k < n ? w[k] : 0.0f);
-        lanes[k % 16] = lanes[k % 16] + product;
+    size_t n_lanes = n_lanes_of(b);
+    bool fused = strcmp(b->name, "ref") != 0;
+    for (size_t k = 0; k < (n + n_lanes - 1) / n_lanes * n_lanes; k++) {
+        float a = k < n ? x[k] : 0.0f, c = w == NULL ? 1.0f : k < n ? w[k] : 0.0f;
+        volatile float product = a * c;
+        float *lane = &lanes[k % n_lanes];
+        *lane = fused ? fmaf(a, c, *lane) : *lane + product;
     }
-    for (size_t step = 8; step > 0; step /= 2)
+    for (size_t step = n_lanes / 2; step > 0; step /= 2)
         for (size_t l = 0; l < step; l++)
             lanes[l] = lanes[l] + lanes[l + step];
     return lanes[0];
+}
+
+static void matmul_has_the_written_order(void **state)
+{
+    (void)state;
+    static const size_t more[][3] = {{1, 67, 100}, {2, 67, 100}, {3, 67, 100},  {4, 67, 100},
+                                     {5, 67, 100}, {6, 67, 100}, {8, 67, 100},  {9, 67, 100},
+                                     {13, 37, 31}, {101, 70, 8}, {12, 9, 1601}, {9, 5, 768}};
+    struct pool *pool = pool_of(2);
+    for (size_t s = 0; s < sizeof more / sizeof more[0]; s++)
+        for (int type = WEIGHT_F32; type <= WEIGHT_BF16; type++) {
+            struct matmul_case c =
+                matmul_case(more[s][0], more[s][1], more[s][2], (enum weight_type)type);
+            tested->matmul(pool, c.y, c.x, &c.w, c.n_rows);
+            for (size_t i = 0; i < c.n_rows * c.n_out; i++) {
+                float want = lane_sum(tested, c.x + i / c.n_out * c.n_in,
+                                      c.values + i % c.n_out * c.n_in, c.n_in);
+                assert_int_equal(det_bits(c.y[i]), det_bits(want));
+            }
+            matmul_case_free(&c);
+        }
+    pool_free(pool);
+}
+
+static void every_half_float_is_a_weight(void **state)
+{
+    (void)state;
+    enum { N = 65536 };
+    uint16_t *all = malloc(N * sizeof *all);
+    float *y = malloc(2 * N * sizeof *y), x[9] = {1, 1, 1, 1, 1, 1, 1, 1, 1};
+    assert_true(all != NULL && y != NULL);
+    struct pool *pool = pool_of(1);
+    for (unsigned i = 0; i < N; i++)
+        all[i] = (uint16_t)i;
+    struct weight w = {all, WEIGHT_F16, N, 1};
+    for (size_t n_rows = 1; n_rows <= 2; n_rows++) {
+        tested->matmul(pool, y, x, &w, n_rows);
+        for (unsigned i = 0; i < N; i++) {
+            double want = ldexp_half((uint16_t)i);
+            assert_true(isnan(want) ? isnan(y[i]) : (double)y[i] == want);
+        }
+    }
+    pool_free(pool);
+    free(all);
+    free(y);
 }
 
 static void matmul_has_the_written_order_in_every_instruction_set(void **state)
 {
     (void)state;
     const struct lanes *lanes[2];
+    const struct backend *ref = NULL;
+    assert_false(is_err(backend_get(&ref, "ref")));
     size_t n_lanes = lanes_all(lanes);
     for (size_t s = 0; s < sizeof matmul_shapes / sizeof matmul_shapes[0]; s++)
         for (int type = WEIGHT_F32; type <= WEIGHT_BF16; type++) {
@@ -189,8 +241,8 @@ static void matmul_has_the_written_order_in_every_instruction_set(void **state)
                 poison(c.y, c.n_rows * c.n_out);
                 lanes[v]->matmul(c.y, c.x, &c.w, c.n_rows, 0, c.n_out);
                 for (size_t i = 0; i < c.n_rows * c.n_out; i++) {
-                    float want = matmul_by_the_book(c.x + i / c.n_out * c.n_in,
-                                                    c.values + i % c.n_out * c.n_in, c.n_in);
+                    float want = lane_sum(ref, c.x + i / c.n_out * c.n_in,
+                                          c.values + i % c.n_out * c.n_in, c.n_in);
                     assert_int_equal(det_bits(c.y[i]), det_bits(want));
                 }
             }
@@ -205,11 +257,11 @@ static void a_matmul_row_does_not_depend_on_rows_or_threads(void **state)
     float *alone = calloc(c.n_rows * c.n_out, sizeof *alone);
     struct pool *one = pool_of(1);
     for (size_t m = 0; m < c.n_rows; m++)
-        ref()->matmul(one, alone + m * c.n_out, c.x + m * c.n_in, &c.w, 1);
+        tested->matmul(one, alone + m * c.n_out, c.x + m * c.n_in, &c.w, 1);
     for (unsigned n_threads = 1; n_threads <= 5; n_threads++) {
         struct pool *pool = pool_of(n_threads);
         poison(c.y, c.n_rows * c.n_out);
-        ref()->matmul(pool, c.y, c.x, &c.w, c.n_rows);
+        tested->matmul(pool, c.y, c.x, &c.w, c.n_rows);
         assert_same_bits(c.y, alone, c.n_rows * c.n_out);
         pool_free(pool);
     }
@@ -224,7 +276,7 @@ static void rmsnorm_is_near_double(void **state)
     enum { ROWS = 3, COLS = 100 };
     struct pool *pool = pool_of(1);
     float *x = random_floats(ROWS * COLS, 3), *w = random_floats(COLS, 4), out[ROWS * COLS];
-    ref()->rmsnorm(pool, out, x, w, ROWS, COLS, 1e-5f);
+    tested->rmsnorm(pool, out, x, w, ROWS, COLS, 1e-5f);
     for (size_t r = 0; r < ROWS; r++) {
         double sum = 0;
         for (size_t i = 0; i < COLS; i++)
@@ -234,7 +286,7 @@ static void rmsnorm_is_near_double(void **state)
             assert_true(fabs((double)out[r * COLS + i] - want) <= 1e-6 * fabs(want) + 1e-9);
         }
     }
-    ref()->rmsnorm(pool, x, x, w, ROWS, COLS, 1e-5f); /* in place */
+    tested->rmsnorm(pool, x, x, w, ROWS, COLS, 1e-5f); /* in place */
     assert_same_bits(x, out, ROWS * COLS);
     pool_free(pool);
     free(x);
@@ -249,7 +301,7 @@ static void rope_turns_pairs(void **state)
     float x[] = {1, 2, 3, 4, 1, 2, 3, 4};
     const uint32_t pages[] = {0};
     const struct kv_row rows[] = {{0, pages}, {1, pages}};
-    ref()->rope(pool, x, table, rows, 2, 1, 4);
+    tested->rope(pool, x, table, rows, 2, 1, 4);
     const float want[] = {1, 2, 3, 4, 0.6f - 2.4f, -4, 1.8f + 0.8f, 2};
     for (size_t i = 0; i < 8; i++)
         assert_true(fabsf(x[i] - want[i]) < 1e-6f);
@@ -264,13 +316,13 @@ static void silu_mul_and_add_are_near_double(void **state)
     float *gate = random_floats(N, 5), *up = random_floats(N, 6), out[N];
     for (size_t i = 0; i < N; i++)
         out[i] = gate[i] *= 20.0f;
-    ref()->silu_mul(pool, out, up, N);
+    tested->silu_mul(pool, out, up, N);
     for (size_t i = 0; i < N; i++) {
         double g = (double)gate[i], want = g / (1 + exp(-g)) * (double)up[i];
         assert_true(fabs((double)out[i] - want) <= 1e-6 * fabs(want) + 1e-30);
     }
     memcpy(out, gate, sizeof out);
-    ref()->add(pool, out, up, N);
+    tested->add(pool, out, up, N);
     for (size_t i = 0; i < N; i++)
         assert_true(out[i] == gate[i] + up[i]);
     pool_free(pool);
@@ -288,7 +340,7 @@ static void add_bias_adds_to_every_row(void **state)
     for (unsigned n_threads = 1; n_threads <= 3; n_threads++) {
         struct pool *pool = pool_of(n_threads);
         memcpy(out, x, ROWS * COLS * sizeof *out);
-        ref()->add_bias(pool, out, bias, ROWS, COLS);
+        tested->add_bias(pool, out, bias, ROWS, COLS);
         for (size_t i = 0; i < ROWS * COLS; i++)
             assert_true(out[i] == x[i] + bias[i % COLS]);
         pool_free(pool);
@@ -309,9 +361,9 @@ static void rmsnorm_of_heads_is_that_of_each_head(void **state)
     for (unsigned n_threads = 1; n_threads <= 3; n_threads++) {
         struct pool *pool = pool_of(n_threads);
         memcpy(out, x, ROWS * LEN * sizeof *out);
-        ref()->rmsnorm(pool, out, out, w, ROWS * 4, 20, 1e-6f);
+        tested->rmsnorm(pool, out, out, w, ROWS * 4, 20, 1e-6f);
         for (size_t i = 0; i < ROWS * 4; i++) {
-            ref()->rmsnorm(pool, alone, x + i * 20, w, 1, 20, 1e-6f);
+            tested->rmsnorm(pool, alone, x + i * 20, w, 1, 20, 1e-6f);
             assert_same_bits(out + i * 20, alone, 20);
         }
         pool_free(pool);
@@ -321,7 +373,9 @@ static void rmsnorm_of_heads_is_that_of_each_head(void **state)
     free(out);
 }
 
-enum { HEADS = 4, KV_HEADS = 2, DIM = 20, KEYS = 200, PAGES = 8 };
+/* Groups of 7 heads; dimensions of all kinds of tiles: several vectors, one, and a part of one. */
+enum { HEADS = 14, KV_HEADS = 2, DIM = 84, KEYS = 200, PAGES = 8 };
+#define SCALE 0.125f
 
 /* One sequence of KEYS positions in the given pages; queries at the given positions. */
 static void attend(float *out, struct pool *pool, const uint32_t *page_table, const float *q,
@@ -337,7 +391,7 @@ static void attend(float *out, struct pool *pool, const uint32_t *page_table, co
     struct kv_row rows[KEYS];
     for (uint32_t i = 0; i < KEYS; i++)
         rows[i] = (struct kv_row){i, page_table};
-    ref()->kv_write(pool, &cache, 1, k, v, rows, KEYS);
+    tested->kv_write(pool, &cache, 1, k, v, rows, KEYS);
     for (size_t i = 0; i < n_rows; i++)
         rows[i].position = positions[i];
     struct attention_args args = {.out = out,
@@ -348,12 +402,62 @@ static void attend(float *out, struct pool *pool, const uint32_t *page_table, co
                                   .n_rows = n_rows,
                                   .n_heads = HEADS,
                                   .window = window,
-                                  .scale = 0.25f,
+                                  .scale = SCALE,
                                   .scratch = scratch,
                                   .scratch_len = HEADS / KV_HEADS * KEYS};
-    ref()->attention(pool, &args);
+    tested->attention(pool, &args);
     free(scratch);
     free(cache.data);
+}
+
+/* One row and head by docs/NUMERICS.md, one element at a time. */
+static void attend_by_the_book(float *out, const float *q, const float *k, const float *v,
+                               size_t kv, size_t first, uint32_t position)
+{
+    static float p[KEYS];
+    float max = -INFINITY;
+    bool fused = strcmp(tested->name, "ref") != 0;
+    for (size_t j = first; j <= position; j++) {
+        p[j] = lane_sum(tested, q, k + (j * KV_HEADS + kv) * DIM, DIM) * SCALE;
+        max = fmaxf(max, p[j]);
+    }
+    for (size_t j = first; j <= position; j++)
+        p[j] = det_exp(p[j] - max);
+    float sum = lane_sum(tested, p + first, NULL, position + 1 - first);
+    for (size_t d = 0; d < DIM; d++) {
+        out[d] = 0.0f;
+        for (size_t j = first; j <= position; j++) {
+            float value = v[(j * KV_HEADS + kv) * DIM + d];
+            volatile float product = p[j] * value;
+            out[d] = fused ? fmaf(p[j], value, out[d]) : out[d] + product;
+        }
+        out[d] = out[d] / sum;
+    }
+}
+
+static void attention_has_the_written_order(void **state)
+{
+    (void)state;
+    const uint32_t pages[] = {3, 1, 0, 2}, positions[] = {0, 6, 63, 64, 199};
+    enum { ROWS = 5 };
+    struct pool *pool = pool_of(1);
+    float *q = random_floats(ROWS * HEADS * DIM, 7), *k = random_floats(KEYS * KV_HEADS * DIM, 8);
+    float *v = random_floats(KEYS * KV_HEADS * DIM, 9), out[ROWS * HEADS * DIM], want[DIM];
+    static const size_t windows[] = {0, 1, 70};
+    for (size_t w = 0; w < 3; w++) {
+        attend(out, pool, pages, q, k, v, positions, ROWS, windows[w]);
+        for (size_t i = 0; i < ROWS * HEADS; i++) {
+            size_t end = positions[i / HEADS] + 1u;
+            size_t first = windows[w] != 0 && end > windows[w] ? end - windows[w] : 0;
+            attend_by_the_book(want, q + i * DIM, k, v, i % HEADS / (HEADS / KV_HEADS), first,
+                               positions[i / HEADS]);
+            assert_same_bits(out + i * DIM, want, DIM);
+        }
+    }
+    pool_free(pool);
+    free(q);
+    free(k);
+    free(v);
 }
 
 static double attend_double(const float *q, const float *k, const float *v, size_t head,
@@ -365,7 +469,7 @@ static double attend_double(const float *q, const float *k, const float *v, size
         p[j] = 0;
         for (size_t i = 0; i < DIM; i++)
             p[j] += (double)q[i] * (double)k[(j * KV_HEADS + kv) * DIM + i];
-        p[j] *= 0.25;
+        p[j] *= (double)SCALE;
         max = fmax(max, p[j]);
     }
     for (size_t j = first; j <= position; j++)
@@ -564,12 +668,39 @@ static void refuses_unknown_backends_and_empty_pools(void **state)
     assert_int_equal(pool_new(&p, 0).code, ERR_USAGE);
 }
 
+static void the_best_backend_comes_first(void **state)
+{
+    (void)state;
+    const struct backend *all[BACKENDS_MAX], *best = NULL, *named = NULL;
+    size_t n = backend_all(all);
+    assert_true(n >= 1 && n <= BACKENDS_MAX);
+    assert_string_equal(all[n - 1]->name, "ref");
+    assert_false(is_err(backend_get(&best, NULL)));
+    assert_ptr_equal(best, all[0]);
+    for (size_t i = 0; i < n; i++) {
+        assert_false(is_err(backend_get(&named, all[i]->name)));
+        assert_ptr_equal(named, all[i]);
+        for (size_t j = 0; j < i; j++) /* no two of them are promised to agree */
+            assert_string_not_equal(all[i]->numerics, all[j]->numerics);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
+    const struct CMUnitTest shared[] = {
         cmocka_unit_test(widens_every_half_float_exactly),
-        cmocka_unit_test(matmul_is_near_double),
         cmocka_unit_test(matmul_has_the_written_order_in_every_instruction_set),
+        cmocka_unit_test(the_other_lanes_agree_in_every_instruction_set),
+        cmocka_unit_test(det_exp_is_within_its_bound),
+        cmocka_unit_test(the_double_functions_are_within_their_bounds),
+        cmocka_unit_test(the_pool_does_every_item_once),
+        cmocka_unit_test(refuses_unknown_backends_and_empty_pools),
+        cmocka_unit_test(the_best_backend_comes_first),
+    };
+    const struct CMUnitTest each[] = {
+        cmocka_unit_test(matmul_is_near_double),
+        cmocka_unit_test(matmul_has_the_written_order),
+        cmocka_unit_test(every_half_float_is_a_weight),
         cmocka_unit_test(a_matmul_row_does_not_depend_on_rows_or_threads),
         cmocka_unit_test(rmsnorm_is_near_double),
         cmocka_unit_test(rope_turns_pairs),
@@ -579,12 +710,15 @@ int main(void)
         cmocka_unit_test(attention_is_near_double_and_causal),
         cmocka_unit_test(attention_sees_its_window_alone),
         cmocka_unit_test(a_window_as_long_as_the_sequence_changes_no_bit),
+        cmocka_unit_test(attention_has_the_written_order),
         cmocka_unit_test(attention_does_not_depend_on_pages_rows_or_threads),
-        cmocka_unit_test(the_other_lanes_agree_in_every_instruction_set),
-        cmocka_unit_test(det_exp_is_within_its_bound),
-        cmocka_unit_test(the_double_functions_are_within_their_bounds),
-        cmocka_unit_test(the_pool_does_every_item_once),
-        cmocka_unit_test(refuses_unknown_backends_and_empty_pools),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct backend *all[BACKENDS_MAX];
+    int failed = cmocka_run_group_tests(shared, NULL, NULL);
+    for (size_t i = backend_all(all); i-- > 0;) {
+        tested = all[i];
+        print_message("backend %s\n", tested->name);
+        failed += cmocka_run_group_tests_name(tested->name, each, NULL, NULL);
+    }
+    return failed;
 }

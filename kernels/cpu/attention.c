@@ -1,0 +1,170 @@
+/*
+ * Attention over the paged cache. The query heads of a group share every read of a key and of a
+ * value. For one row and head: all scores, their maximum, exponentials and their lane sum, then the
+ * weighted sum of values, positions ascending, divided at the end.
+ */
+#include "kernels/cpu/set.h"
+#include "kernels/cpu/vec.h"
+#include "kernels/det.h"
+
+enum { HEADS = 4 };                                /* heads whose outputs are summed side by side */
+#define DIMS (LANES == 16 ? (size_t)4 : (size_t)2) /* vectors of an output side by side */
+
+/* One group: a row and a key head. */
+struct group {
+    const struct attention_args *args;
+    const uint32_t *page_table;
+    size_t first, n_keys; /* the positions that the row sees */
+    size_t n_heads, head_dim, head_offset;
+    const float *q;
+    float *out;
+    float *scores; /* (n_heads, n_keys) */
+};
+
+/* How many of the keys from the at-th on lie one behind the other on its page. */
+static size_t run_len(const struct group *g, size_t at)
+{
+    size_t room = KV_PAGE_TOKENS - (g->first + at) % KV_PAGE_TOKENS, left = g->n_keys - at;
+    return left < room ? left : room;
+}
+
+/* Where the at-th key lies, or its value, from the start of its page. */
+static size_t offset(const struct group *g, size_t at)
+{
+    return g->head_offset + (g->first + at) % KV_PAGE_TOKENS * g->head_dim;
+}
+
+static void score(const struct group *g)
+{
+    for (size_t at = 0, n; at < g->n_keys; at += n) {
+        size_t page = g->page_table[(g->first + at) / KV_PAGE_TOKENS];
+        const float *keys = kv_cache_keys(g->args->cache, page, g->args->layer) + offset(g, at);
+        n = run_len(g, at);
+        for (size_t h = 0; h < g->n_heads; h += FEW_ROWS) {
+            struct few_rows job = {
+                .y = g->scores + h * g->n_keys + at,
+                .y_stride = g->n_keys,
+                .x = g->q + h * g->head_dim,
+                .w = (const uint8_t *)keys,
+                .n_rows = g->n_heads - h < FEW_ROWS ? g->n_heads - h : FEW_ROWS,
+                .n_out = n,
+                .n_cols = g->head_dim,
+                .type = WEIGHT_F32,
+            };
+            cpu_few_rows(&job);
+        }
+    }
+}
+
+/* In place x[i] = exp(x[i] * scale - the largest of them); the lane sum of the results. */
+static float soften(float *x, size_t n, float scale)
+{
+    float max = x[0] * scale;
+    for (size_t i = 0; i < n; i++) {
+        x[i] = x[i] * scale;
+        max = x[i] > max ? x[i] : max;
+    }
+    for (size_t i = 0; i < n; i++)
+        x[i] = det_exp(x[i] - max);
+    vec sum = vec_set(0.0f);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        sum = vec_add(sum, vec_load(x + i));
+    if (i < n)
+        sum = vec_add(sum, vec_load_part(x + i, n - i));
+    return vec_join(sum);
+}
+
+/* sums: of the tile_h heads. Vectors of dimensions from d on, `last` lanes of the last one, for
+ * tile_h heads from h on. */
+INLINE void add_values(const struct group *g, const float *sums, size_t h, size_t d, size_t tile_h,
+                       size_t tile_d, size_t last)
+{
+    vec acc[HEADS * 4], v[4];
+    for (size_t o = 0; o < tile_h * tile_d; o++)
+        acc[o] = vec_set(0.0f);
+    for (size_t at = 0, n; at < g->n_keys; at += n) {
+        size_t page = g->page_table[(g->first + at) / KV_PAGE_TOKENS];
+        const float *values =
+            kv_cache_values(g->args->cache, page, g->args->layer) + offset(g, at) + d;
+        n = run_len(g, at);
+        for (size_t j = 0; j < n; j++, values += g->head_dim) {
+            for (size_t c = 0; c < tile_d; c++)
+                v[c] = last < LANES ? vec_load_part(values, last) : vec_load(values + c * LANES);
+            for (size_t i = 0; i < tile_h; i++) {
+                vec p = vec_set(g->scores[(h + i) * g->n_keys + at + j]);
+                for (size_t c = 0; c < tile_d; c++)
+                    acc[i * tile_d + c] = vec_fma(p, v[c], acc[i * tile_d + c]);
+            }
+        }
+    }
+    for (size_t i = 0; i < tile_h; i++)
+        for (size_t c = 0; c < tile_d; c++)
+            vec_store_part(g->out + (h + i) * g->head_dim + d + c * LANES,
+                           vec_div(acc[i * tile_d + c], vec_set(sums[i])), last);
+}
+
+/* A tile of one vector takes what is left at the end. */
+INLINE void add_heads(const struct group *g, const float *sums, size_t h, size_t tile_h)
+{
+    size_t d = 0;
+    for (; d + DIMS * LANES <= g->head_dim; d += DIMS * LANES)
+        add_values(g, sums, h, d, tile_h, DIMS, LANES);
+    for (; d + LANES <= g->head_dim; d += LANES)
+        add_values(g, sums, h, d, tile_h, 1, LANES);
+    if (d < g->head_dim)
+        add_values(g, sums, h, d, tile_h, 1, g->head_dim - d);
+}
+
+static void attend_group(const struct group *g)
+{
+    score(g);
+    for (size_t h = 0; h < g->n_heads; h += HEADS) {
+        size_t n = g->n_heads - h < HEADS ? g->n_heads - h : HEADS;
+        float sums[HEADS];
+        for (size_t i = 0; i < n; i++)
+            sums[i] = soften(g->scores + (h + i) * g->n_keys, g->n_keys, g->args->scale);
+        if (n == HEADS)
+            add_heads(g, sums, h, HEADS);
+        else if (n == 3)
+            add_heads(g, sums, h, 3);
+        else if (n == 2)
+            add_heads(g, sums, h, 2);
+        else
+            add_heads(g, sums, h, 1);
+    }
+}
+
+/* Items are key heads, and in each the rows from both ends towards the middle: threads get about
+ * the same number of keys, and stay with one head's pages. */
+static void attend(void *context, size_t begin, size_t end, unsigned thread)
+{
+    const struct attention_args *a = context;
+    size_t head_dim = a->cache->head_dim, n_heads = a->n_heads / a->cache->n_kv_heads;
+    for (size_t item = begin; item < end; item++) {
+        size_t kv_head = item / a->n_rows, turn = item % a->n_rows;
+        size_t row = turn % 2 == 0 ? turn / 2 : a->n_rows - 1 - turn / 2;
+        size_t q_at = (row * a->n_heads + kv_head * n_heads) * head_dim;
+        size_t end_key = (size_t)a->rows[row].position + 1;
+        size_t first = a->window != 0 && end_key > a->window ? end_key - a->window : 0;
+        struct group g = {
+            .args = a,
+            .page_table = a->rows[row].page_table,
+            .n_heads = n_heads,
+            .first = first,
+            .n_keys = end_key - first,
+            .head_dim = head_dim,
+            .head_offset = kv_head * KV_PAGE_TOKENS * head_dim,
+            .q = a->q + q_at,
+            .out = a->out + q_at,
+            .scores = a->scratch + thread * a->scratch_len,
+        };
+        attend_group(&g);
+    }
+}
+
+void cpu_attention(struct pool *pool, const struct attention_args *args)
+{
+    struct attention_args copy = *args; /* a pool's context is not const */
+    pool_run(pool, args->n_rows * args->cache->n_kv_heads, 1, attend, &copy);
+}

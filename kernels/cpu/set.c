@@ -1,0 +1,157 @@
+/* The table of one kernel set, and its operations on rows. */
+#include "kernels/cpu/set.h"
+
+#include <math.h>
+
+#include "kernels/cpu/vec.h"
+#include "kernels/det.h"
+#include "kernels/ref/ref.h"
+
+struct matmul_job {
+    float *y;
+    const float *x;
+    const struct weight *w;
+    size_t n_rows;
+};
+
+static void matmul_columns(void *context, size_t begin, size_t end, unsigned thread)
+{
+    (void)thread;
+    const struct matmul_job *j = context;
+    if (j->n_rows > FEW_ROWS) {
+        cpu_many_rows(j->y, j->x, j->w, j->n_rows, begin, end);
+        return;
+    }
+    struct few_rows few = {
+        .y = j->y + begin,
+        .y_stride = j->w->n_rows,
+        .x = j->x,
+        .w = (const uint8_t *)j->w->data + begin * j->w->n_cols * weight_type_size(j->w->type),
+        .n_rows = j->n_rows,
+        .n_out = end - begin,
+        .n_cols = j->w->n_cols,
+        .type = j->w->type,
+    };
+    cpu_few_rows(&few);
+}
+
+void cpu_matmul(struct pool *pool, float *y, const float *x, const struct weight *w, size_t n_rows)
+{
+    struct matmul_job j = {.y = y, .x = x, .w = w, .n_rows = n_rows};
+    if (n_rows > 0)
+        pool_run(pool, w->n_rows, GRAIN_COLUMNS, matmul_columns, &j);
+}
+
+struct rmsnorm_job {
+    float *out;
+    const float *x, *weight;
+    size_t n_cols;
+    float eps;
+};
+
+/* The lane sum of x[i]^2. */
+static float sum_squares(const float *x, size_t n)
+{
+    vec sum = vec_set(0.0f);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vec a = vec_load(x + i);
+        sum = vec_fma(a, a, sum);
+    }
+    if (i < n) {
+        vec a = vec_load_part(x + i, n - i);
+        sum = vec_fma(a, a, sum);
+    }
+    return vec_join(sum);
+}
+
+static void rmsnorm_rows(void *context, size_t begin, size_t end, unsigned thread)
+{
+    (void)thread;
+    const struct rmsnorm_job *j = context;
+    for (size_t r = begin; r < end; r++) {
+        const float *x = j->x + r * j->n_cols;
+        float *out = j->out + r * j->n_cols;
+        float mean = sum_squares(x, j->n_cols) / (float)j->n_cols;
+        float scale = 1.0f / sqrtf(mean + j->eps);
+        for (size_t i = 0; i < j->n_cols; i++)
+            out[i] = (x[i] * scale) * j->weight[i];
+    }
+}
+
+static void rmsnorm(struct pool *pool, float *out, const float *x, const float *weight,
+                    size_t n_rows, size_t n_cols, float eps)
+{
+    struct rmsnorm_job j = {.out = out, .x = x, .weight = weight, .n_cols = n_cols, .eps = eps};
+    pool_run(pool, n_rows, 1 + GRAIN_ELEMENTS / n_cols, rmsnorm_rows, &j);
+}
+
+struct silu_job {
+    float *gate;
+    const float *up;
+};
+
+/* ref-1's formula, in this set's vectors. */
+static void silu_mul_part(void *context, size_t begin, size_t end, unsigned thread)
+{
+    (void)thread;
+    const struct silu_job *j = context;
+    float *restrict gate = j->gate;
+    const float *restrict up = j->up;
+    for (size_t i = begin; i < end; i++)
+        gate[i] = gate[i] / (1.0f + det_exp(-gate[i])) * up[i];
+}
+
+static void silu_mul(struct pool *pool, float *gate, const float *up, size_t n)
+{
+    struct silu_job j = {.gate = gate, .up = up};
+    pool_run(pool, n, GRAIN_ELEMENTS, silu_mul_part, &j);
+}
+
+/* ref-1's own: they round nothing twice, so vectors would be all that is to win, and they are a
+ * hundredth of a step. */
+static void embed(struct pool *pool, float *out, const struct weight *w, const uint32_t *tokens,
+                  size_t n_rows)
+{
+    backend_ref.embed(pool, out, w, tokens, n_rows);
+}
+
+static void rope(struct pool *pool, float *x, const float *cos_sin, const struct kv_row *rows,
+                 size_t n_rows, size_t n_heads, size_t head_dim)
+{
+    backend_ref.rope(pool, x, cos_sin, rows, n_rows, n_heads, head_dim);
+}
+
+static void kv_write(struct pool *pool, const struct kv_cache *cache, size_t layer, const float *k,
+                     const float *v, const struct kv_row *rows, size_t n_rows)
+{
+    backend_ref.kv_write(pool, cache, layer, k, v, rows, n_rows);
+}
+
+static void add(struct pool *pool, float *x, const float *y, size_t n)
+{
+    backend_ref.add(pool, x, y, n);
+}
+
+static void add_bias(struct pool *pool, float *x, const float *bias, size_t n_rows, size_t n_cols)
+{
+    backend_ref.add_bias(pool, x, bias, n_rows, n_cols);
+}
+
+#define TEXT_(name) #name
+#define TEXT(name) TEXT_(name)
+
+extern const struct backend SET_NAME(CPU_SET, table);
+const struct backend SET_NAME(CPU_SET, table) = {
+    .name = TEXT(CPU_SET),
+    .numerics = TEXT(CPU_SET) "-1",
+    .embed = embed,
+    .rmsnorm = rmsnorm,
+    .matmul = cpu_matmul,
+    .rope = rope,
+    .kv_write = kv_write,
+    .attention = cpu_attention,
+    .silu_mul = silu_mul,
+    .add = add,
+    .add_bias = add_bias,
+};

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "bench/bench_model.h"
@@ -17,7 +18,7 @@
 #include "common/hash.h"
 #include "engine/engine_internal.h"
 
-enum { ROUNDS = 5, N_TOKENS = 32, PROMPT_LEN = 512, BATCH = 8 };
+enum { ROUNDS = 7, PROBES = 5, N_TOKENS = 32, PROMPT_LEN = 512, BATCH = 8 };
 
 struct options {
     const char *model, *backend, *json;
@@ -39,16 +40,9 @@ static double now_s(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static int by_value(const void *a, const void *b)
+static double larger(double a, double b)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values)
-{
-    qsort(values, ROUNDS, sizeof *values, by_value);
-    return values[ROUNDS / 2];
+    return a > b ? a : b;
 }
 
 struct answers {
@@ -109,6 +103,7 @@ static double prefill_operations(const struct engine *e)
                 (double)c->hidden_size * c->vocab_size);
 }
 
+/* The best of all rounds: what else the machine does only makes them smaller. */
 struct rates {
     double read, fma;                       /* roofs: bytes and operations a second */
     double decode_1, decode_8, prefill_512; /* tokens, tokens, operations a second */
@@ -116,24 +111,28 @@ struct rates {
 
 static struct rates measure(struct engine *e, struct answers *a)
 {
-    double read[ROUNDS], fma[ROUNDS], one[ROUNDS], eight[ROUNDS], prefill[ROUNDS];
+    struct rates r = {0};
     size_t len = (size_t)weight_bytes(engine_info(e));
-    uint8_t *data = malloc(len);
-    if (data == NULL)
+    uint8_t *data = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED)
         must(err_set(ERR_MEMORY, "no memory for the read probe"));
+    madvise(data, len, MADV_HUGEPAGE); /* as the weights have */
     memset(data, 1, len);
     unsigned n_lanes =
         strcmp(engine_info(e)->numerics, "avx2-1") != 0 && __builtin_cpu_supports("avx512f") ? 16
                                                                                              : 8;
-    for (unsigned r = 0; r < ROUNDS; r++) {
-        read[r] = probe_read(e->pool, data, len);
-        fma[r] = probe_fma(e->pool, n_lanes);
-        one[r] = N_TOKENS / generate(e, a, 1, 1, N_TOKENS);
-        eight[r] = BATCH * N_TOKENS / generate(e, a, BATCH, 1, N_TOKENS);
-        prefill[r] = prefill_operations(e) / generate(e, a, 1, PROMPT_LEN, 1);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        for (unsigned j = 0; j < PROBES; j++) {
+            r.read = larger(r.read, probe_read(e->pool, data, len));
+            r.fma = larger(r.fma, probe_fma(e->pool, n_lanes));
+        }
+        r.decode_1 = larger(r.decode_1, N_TOKENS / generate(e, a, 1, 1, N_TOKENS));
+        r.decode_8 = larger(r.decode_8, BATCH * N_TOKENS / generate(e, a, BATCH, 1, N_TOKENS));
+        r.prefill_512 =
+            larger(r.prefill_512, prefill_operations(e) / generate(e, a, 1, PROMPT_LEN, 1));
     }
-    free(data);
-    return (struct rates){median(read), median(fma), median(one), median(eight), median(prefill)};
+    munmap(data, len);
+    return r;
 }
 
 /* `of`: the entry that `value` is compared with, NULL for a roof. */

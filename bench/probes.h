@@ -9,7 +9,7 @@
 
 #include "kernels/pool.h"
 
-/* Bytes a second of reading `len` bytes over and over with the machine's widest vectors. */
+/* Bytes a second of reading `len` bytes once with the machine's widest vectors. */
 double probe_read(struct pool *pool, const uint8_t *data, size_t len);
 
 /* Operations a second, two for each multiply-add, with vectors of `n_lanes` floats (8 or 16). */

@@ -5,7 +5,6 @@
  */
 #include "kernels/cpu/set.h"
 #include "kernels/cpu/vec.h"
-#include "kernels/det.h"
 
 enum { HEADS = 4 };                                /* heads whose outputs are summed side by side */
 #define DIMS (LANES == 16 ? (size_t)4 : (size_t)2) /* vectors of an output side by side */
@@ -56,22 +55,37 @@ static void score(const struct group *g)
     }
 }
 
+/* The largest of x[i] * scale, which no order changes. */
+static float scaled_max(const float *x, size_t n, float scale)
+{
+    float lanes[LANES];
+    vec max = vec_set(x[0] * scale);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        max = vec_max(vec_mul(vec_load(x + i), vec_set(scale)), max);
+    vec_store(lanes, max);
+    for (; i < n; i++)
+        lanes[0] = x[i] * scale > lanes[0] ? x[i] * scale : lanes[0];
+    for (size_t l = 1; l < LANES; l++)
+        lanes[0] = lanes[l] > lanes[0] ? lanes[l] : lanes[0];
+    return lanes[0];
+}
+
 /* In place x[i] = exp(x[i] * scale - the largest of them); the lane sum of the results. */
 static float soften(float *x, size_t n, float scale)
 {
-    float max = x[0] * scale;
-    for (size_t i = 0; i < n; i++) {
-        x[i] = x[i] * scale;
-        max = x[i] > max ? x[i] : max;
-    }
-    for (size_t i = 0; i < n; i++)
-        x[i] = det_exp(x[i] - max);
-    vec sum = vec_set(0.0f);
+    vec max = vec_set(scaled_max(x, n, scale)), sum = vec_set(0.0f);
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        sum = vec_add(sum, vec_load(x + i));
-    if (i < n)
-        sum = vec_add(sum, vec_load_part(x + i, n - i));
+    for (; i + LANES <= n; i += LANES) {
+        vec p = vec_exp(vec_load(x + i) * scale - max);
+        vec_store(x + i, p);
+        sum = vec_add(sum, p);
+    }
+    if (i < n) {
+        vec p = vec_exp(vec_load_part(x + i, n - i) * scale - max);
+        vec_store_part(x + i, p, n - i);
+        sum = vec_add(sum, vec_load_part(x + i, n - i)); /* zeros after the last */
+    }
     return vec_join(sum);
 }
 
@@ -81,6 +95,7 @@ INLINE void add_values(const struct group *g, const float *sums, size_t h, size_
                        size_t tile_d, size_t last)
 {
     vec acc[HEADS * 4], v[4];
+    UNROLL
     for (size_t o = 0; o < tile_h * tile_d; o++)
         acc[o] = vec_set(0.0f);
     for (size_t at = 0, n; at < g->n_keys; at += n) {
@@ -89,19 +104,25 @@ INLINE void add_values(const struct group *g, const float *sums, size_t h, size_
             kv_cache_values(g->args->cache, page, g->args->layer) + offset(g, at) + d;
         n = run_len(g, at);
         for (size_t j = 0; j < n; j++, values += g->head_dim) {
+            UNROLL
             for (size_t c = 0; c < tile_d; c++)
                 v[c] = last < LANES ? vec_load_part(values, last) : vec_load(values + c * LANES);
+            UNROLL
             for (size_t i = 0; i < tile_h; i++) {
                 vec p = vec_set(g->scores[(h + i) * g->n_keys + at + j]);
+                UNROLL
                 for (size_t c = 0; c < tile_d; c++)
                     acc[i * tile_d + c] = vec_fma(p, v[c], acc[i * tile_d + c]);
             }
         }
     }
-    for (size_t i = 0; i < tile_h; i++)
+    UNROLL
+    for (size_t i = 0; i < tile_h; i++) {
+        UNROLL
         for (size_t c = 0; c < tile_d; c++)
             vec_store_part(g->out + (h + i) * g->head_dim + d + c * LANES,
                            vec_div(acc[i * tile_d + c], vec_set(sums[i])), last);
+    }
 }
 
 /* A tile of one vector takes what is left at the end. */

@@ -9,10 +9,11 @@ INLINE void load_tile_weights(vec *wide, const struct few_rows *t, const uint8_t
                               size_t tile_n, enum weight_type type)
 {
     size_t size = type == WEIGHT_F32 ? 4 : 2;
+    UNROLL
     for (size_t j = 0; j < tile_n; j++) {
         const uint8_t *p = w + (j * t->n_cols + k) * size;
         /* The next tile's line at the same place; beyond the matrix it is a hint about nothing. */
-        _mm_prefetch((const char *)(p + tile_n * t->n_cols * size), _MM_HINT_T0);
+        _mm_prefetch((const void *)((uintptr_t)p + tile_n * t->n_cols * size), _MM_HINT_T0);
         wide[j] = vec_load_weights(p, type);
     }
 }
@@ -20,13 +21,31 @@ INLINE void load_tile_weights(vec *wide, const struct few_rows *t, const uint8_t
 /* Outputs i * tile_n + j, by fours. */
 INLINE void store_tile(float *y, size_t y_stride, const vec *acc, size_t n_outputs, size_t tile_n)
 {
+    UNROLL
     for (size_t o = 0; o < n_outputs; o += 4) {
         float sums[4];
         size_t n = n_outputs - o < 4 ? n_outputs - o : 4;
         _mm_storeu_ps(sums, vec_join4(acc[o], acc[n > 1 ? o + 1 : o], acc[n > 2 ? o + 2 : o],
                                       acc[n > 3 ? o + 3 : o]));
+        UNROLL
         for (size_t i = 0; i < n; i++)
             y[(o + i) / tile_n * y_stride + (o + i) % tile_n] = sums[i];
+    }
+}
+
+/* The elements after the last whole vector. */
+INLINE void add_last(const struct few_rows *t, vec *acc, const uint8_t *w, size_t tile_m,
+                     size_t tile_n, enum weight_type type)
+{
+    size_t whole = t->n_cols / LANES * LANES, left = t->n_cols - whole;
+    UNROLL
+    for (size_t j = 0; j < tile_n; j++) {
+        size_t at = (j * t->n_cols + whole) * (type == WEIGHT_F32 ? 4 : 2);
+        vec b = vec_load_weights_part(w + at, left, type);
+        UNROLL
+        for (size_t i = 0; i < tile_m; i++)
+            acc[i * tile_n + j] =
+                vec_fma(vec_load_part(t->x + i * t->n_cols + whole, left), b, acc[i * tile_n + j]);
     }
 }
 
@@ -37,23 +56,21 @@ INLINE void tile(const struct few_rows *t, size_t n, size_t tile_m, size_t tile_
     vec acc[24], wide[8];
     const uint8_t *w = t->w + n * t->n_cols * (type == WEIGHT_F32 ? 4 : 2);
     size_t whole = t->n_cols / LANES * LANES, left = t->n_cols - whole;
+    UNROLL
     for (size_t o = 0; o < tile_m * tile_n; o++)
         acc[o] = vec_set(0.0f);
     for (size_t k = 0; k < whole; k += LANES) {
         load_tile_weights(wide, t, w, k, tile_n, type);
+        UNROLL
         for (size_t i = 0; i < tile_m; i++) {
             vec a = vec_load(t->x + i * t->n_cols + k);
+            UNROLL
             for (size_t j = 0; j < tile_n; j++)
                 acc[i * tile_n + j] = vec_fma(a, wide[j], acc[i * tile_n + j]);
         }
     }
-    for (size_t j = 0; left > 0 && j < tile_n; j++) {
-        size_t at = (j * t->n_cols + whole) * (type == WEIGHT_F32 ? 4 : 2);
-        vec b = vec_load_weights_part(w + at, left, type);
-        for (size_t i = 0; i < tile_m; i++)
-            acc[i * tile_n + j] =
-                vec_fma(vec_load_part(t->x + i * t->n_cols + whole, left), b, acc[i * tile_n + j]);
-    }
+    if (left > 0)
+        add_last(t, acc, w, tile_m, tile_n, type);
     store_tile(t->y + n, t->y_stride, acc, tile_m * tile_n, tile_n);
 }
 

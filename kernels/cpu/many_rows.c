@@ -20,8 +20,8 @@ struct block {
     float *y;       /* at the panel's first column; row m at m * y_stride */
     size_t y_stride, n_cols, n_rows, n_out;
     size_t k, k_len; /* the part of K that the panel holds */
-    float panel[PANEL_N * PANEL_K];
-    float lanes[BLOCK_M * PANEL_N * LANES];
+    _Alignas(64) float panel[PANEL_N * PANEL_K];
+    _Alignas(64) float lanes[BLOCK_M * PANEL_N * LANES];
 };
 
 INLINE size_t least(size_t a, size_t b)
@@ -53,16 +53,23 @@ INLINE void walk(vec *acc, const struct block *b, const float *x, const float *p
     size_t whole = b->k_len / LANES * LANES, left = b->k_len - whole;
     vec a[6];
     for (size_t k = 0; k < whole; k += LANES) {
+        UNROLL
         for (size_t i = 0; i < tile_m; i++)
             a[i] = vec_load(x + i * b->n_cols + k);
+        UNROLL
         for (size_t j = 0; j < TILE_N; j++) {
             vec wide = vec_load(panel + j * PANEL_K + k);
+            UNROLL
             for (size_t i = 0; i < tile_m; i++)
                 acc[i * TILE_N + j] = vec_fma(a[i], wide, acc[i * TILE_N + j]);
         }
     }
-    for (size_t i = 0; left > 0 && i < tile_m; i++) {
+    if (left == 0)
+        return;
+    UNROLL
+    for (size_t i = 0; i < tile_m; i++) {
         vec part = vec_load_part(x + i * b->n_cols + whole, left);
+        UNROLL
         for (size_t j = 0; j < TILE_N; j++)
             acc[i * TILE_N + j] =
                 vec_fma(part, vec_load(panel + j * PANEL_K + whole), acc[i * TILE_N + j]);
@@ -74,14 +81,23 @@ INLINE void tile(struct block *b, size_t m, size_t n, size_t tile_m)
 {
     vec acc[6 * TILE_N];
     float *lanes = b->lanes + (m * PANEL_N + n * tile_m) * LANES;
-    for (size_t o = 0; o < tile_m * TILE_N; o++)
-        acc[o] = b->k > 0 ? vec_load(lanes + o * LANES) : vec_set(0.0f);
+    if (b->k == 0) {
+        UNROLL
+        for (size_t o = 0; o < tile_m * TILE_N; o++)
+            acc[o] = vec_set(0.0f);
+    } else {
+        UNROLL
+        for (size_t o = 0; o < tile_m * TILE_N; o++)
+            acc[o] = vec_load(lanes + o * LANES);
+    }
     walk(acc, b, b->x + m * b->n_cols + b->k, b->panel + n * PANEL_K, tile_m);
     if (b->k + b->k_len < b->n_cols) {
+        UNROLL
         for (size_t o = 0; o < tile_m * TILE_N; o++)
             vec_store(lanes + o * LANES, acc[o]);
         return;
     }
+    UNROLL
     for (size_t i = 0; i < tile_m; i++) {
         const vec *row = acc + i * TILE_N;
         float *y = b->y + (m + i) * b->y_stride + n, sums[TILE_N];

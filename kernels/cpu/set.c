@@ -4,7 +4,6 @@
 #include <math.h>
 
 #include "kernels/cpu/vec.h"
-#include "kernels/det.h"
 #include "kernels/ref/ref.h"
 
 struct matmul_job {
@@ -91,15 +90,24 @@ struct silu_job {
     const float *up;
 };
 
-/* ref-1's formula, in this set's vectors. */
+/* g / (1 + exp(-g)) * u */
+INLINE vec silu(vec g, vec u)
+{
+    return g / (1.0f + vec_exp(-g)) * u;
+}
+
 static void silu_mul_part(void *context, size_t begin, size_t end, unsigned thread)
 {
     (void)thread;
     const struct silu_job *j = context;
-    float *restrict gate = j->gate;
-    const float *restrict up = j->up;
-    for (size_t i = begin; i < end; i++)
-        gate[i] = gate[i] / (1.0f + det_exp(-gate[i])) * up[i];
+    float *gate = j->gate;
+    size_t i = begin;
+    for (; i + LANES <= end; i += LANES)
+        vec_store(gate + i, silu(vec_load(gate + i), vec_load(j->up + i)));
+    if (i < end) {
+        vec g = vec_load_part(gate + i, end - i), u = vec_load_part(j->up + i, end - i);
+        vec_store_part(gate + i, silu(g, u), end - i);
+    }
 }
 
 static void silu_mul(struct pool *pool, float *gate, const float *up, size_t n)

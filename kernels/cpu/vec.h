@@ -16,6 +16,13 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* Before a loop over a tile: without it a compiler may leave it rolled, and the lanes in memory. */
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 32")
+#endif
+
 #if defined(__AVX512F__)
 
 #define LANES ((size_t)16)
@@ -35,6 +42,16 @@ INLINE vec vec_load(const float *p)
 INLINE vec vec_load_part(const float *p, size_t n)
 {
     return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+}
+
+INLINE vec vec_min(vec a, vec b)
+{
+    return _mm512_min_ps(a, b);
+}
+
+INLINE vec vec_max(vec a, vec b)
+{
+    return _mm512_max_ps(a, b);
 }
 
 INLINE void vec_store(float *p, vec a)
@@ -109,6 +126,16 @@ INLINE vec vec_load_part(const float *p, size_t n)
     return _mm256_loadu_ps(padded);
 }
 
+INLINE vec vec_min(vec a, vec b)
+{
+    return _mm256_min_ps(a, b);
+}
+
+INLINE vec vec_max(vec a, vec b)
+{
+    return _mm256_max_ps(a, b);
+}
+
 INLINE void vec_store(float *p, vec a)
 {
     _mm256_storeu_ps(p, a);
@@ -171,6 +198,28 @@ INLINE void vec_store_part(float *p, vec a, size_t n)
     float all[LANES];
     vec_store(all, a);
     memcpy(p, all, n * sizeof *p);
+}
+
+/* det_exp (kernels/det.h) of each lane, to the bit: its steps, nothing fused. */
+INLINE vec vec_exp(vec x)
+{
+    typedef uint32_t bits __attribute__((vector_size(LANES * 4)));
+    x = vec_max(vec_set(-104.0f), x); /* the second operand where one is NaN */
+    x = vec_min(vec_set(89.0f), x);
+    vec shifted = x * 1.44269504f + 12582912.0f;
+    vec n = shifted - 12582912.0f;
+    vec r = (x - n * 0.693145751953125f) - n * 1.42860677e-06f;
+    vec p = vec_set(1.98412698e-4f);
+    p = p * r + 1.38888889e-3f;
+    p = p * r + 8.33333333e-3f;
+    p = p * r + 4.16666667e-2f;
+    p = p * r + 1.66666667e-1f;
+    p = p * r + 0.5f;
+    p = p * (r * r) + r;
+    p = p + 1.0f;
+    bits k = (bits)shifted - 0x4b400000u + 254u;
+    bits half = k >> 1;
+    return (p * (vec)(half << 23)) * (vec)((k - half) << 23);
 }
 
 /* LANES weights, widened exactly. */

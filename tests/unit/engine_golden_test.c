@@ -183,6 +183,8 @@ static void logits_are_near_the_expected(void **state)
 static void logits_are_near_those_of_ref(void **state)
 {
     (void)state;
+    if (strcmp(tested, "ref") == 0)
+        skip(); /* with itself it would be */
     BUF_AUTO ids = BUF_INIT;
     ids_of(json_object_get(json_object_get(golden, "logits"), "ids"), &ids);
     const uint32_t *tokens = (const uint32_t *)(const void *)ids.data;

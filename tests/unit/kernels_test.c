@@ -373,6 +373,30 @@ static void rmsnorm_of_heads_is_that_of_each_head(void **state)
     free(out);
 }
 
+static void silu_mul_has_the_written_order(void **state)
+{
+    (void)state;
+    enum { N = 1003 };
+    struct pool *pool = pool_of(1);
+    float *gate = random_floats(N, 5), *up = random_floats(N, 6), out[N];
+    for (size_t i = 0; i < N; i++)
+        gate[i] *= 60.0f; /* beyond both ends of exp */
+    gate[0] = INFINITY;
+    gate[1] = -INFINITY;
+    memcpy(out, gate, sizeof out);
+    tested->silu_mul(pool, out, up, N);
+    for (size_t i = 0; i < N; i++) {
+        volatile float quotient = gate[i] / (1.0f + det_exp(-gate[i]));
+        assert_int_equal(det_bits(out[i]), det_bits(quotient * up[i]));
+    }
+    gate[0] = NAN;
+    tested->silu_mul(pool, gate, up, 1);
+    assert_true(isnan(gate[0]));
+    pool_free(pool);
+    free(gate);
+    free(up);
+}
+
 /* Groups of 7 heads; dimensions of all kinds of tiles: several vectors, one, and a part of one. */
 enum { HEADS = 14, KV_HEADS = 2, DIM = 84, KEYS = 200, PAGES = 8 };
 #define SCALE 0.125f
@@ -707,6 +731,7 @@ int main(void)
         cmocka_unit_test(silu_mul_and_add_are_near_double),
         cmocka_unit_test(add_bias_adds_to_every_row),
         cmocka_unit_test(rmsnorm_of_heads_is_that_of_each_head),
+        cmocka_unit_test(silu_mul_has_the_written_order),
         cmocka_unit_test(attention_is_near_double_and_causal),
         cmocka_unit_test(attention_sees_its_window_alone),
         cmocka_unit_test(a_window_as_long_as_the_sequence_changes_no_bit),

@@ -27,7 +27,7 @@ enum {
 struct engine_options {
     unsigned n_threads;    /* 0: one per CPU that this process may use */
     unsigned max_requests; /* rows that decode together; 0: 16 */
-    unsigned max_context;  /* tokens of prompt and answer together; 0: the model's own maximum */
+    unsigned max_context;  /* tokens of prompt and answer together; 0: what model and cache allow */
     uint64_t kv_bytes;     /* memory for the KV cache; 0: enough for max_requests full contexts,
                               at most a quarter of the machine's memory */
     unsigned token_budget; /* tokens of one step, decode and prefill together; 0: 512 */

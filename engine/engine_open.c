@@ -50,6 +50,35 @@ static struct err load_settings(struct engine *e)
     return engine_load_chat(e);
 }
 
+/* What was asked for is had or refused; the default is the model's own. */
+static struct err choose_context(struct engine *e)
+{
+    struct engine_options *o = &e->options;
+    if (o->max_context > e->config.max_positions)
+        return err_set(ERR_USAGE,
+                       "a context of %u tokens was asked for, but the model takes at most %u; ask "
+                       "for no more than that",
+                       o->max_context, e->config.max_positions);
+    if (o->max_context == 0)
+        o->max_context = e->config.max_positions;
+    return err_ok();
+}
+
+/* A context that nobody asked for shrinks to what the KV cache holds. */
+static struct err fit_context(struct engine_options *o, bool asked, size_t n_pages)
+{
+    uint64_t n_tokens = (uint64_t)n_pages * KV_PAGE_TOKENS;
+    if (o->max_context <= n_tokens)
+        return err_ok();
+    if (asked)
+        return err_set(ERR_USAGE,
+                       "a context of %u tokens was asked for, but the KV cache of %" PRIu64
+                       " bytes holds %" PRIu64 "; ask for a smaller context or a larger cache",
+                       o->max_context, o->kv_bytes, n_tokens);
+    o->max_context = (unsigned)n_tokens;
+    return err_ok();
+}
+
 /* Fills in the defaults that depend on the model; the KV cache's pages. */
 static struct err choose_options(struct engine *e, size_t *n_pages)
 {
@@ -63,8 +92,8 @@ static struct err choose_options(struct engine *e, size_t *n_pages)
     if (o->n_threads > 1024 || o->max_requests > 65536 || o->token_budget > 1 << 20)
         return err_set(ERR_USAGE, "at most 1024 threads, 65536 requests and a token budget of "
                                   "1048576 are possible");
-    if (o->max_context == 0 || o->max_context > e->config.max_positions)
-        o->max_context = e->config.max_positions;
+    bool asked = o->max_context != 0;
+    TRY(choose_context(e));
     uint64_t page = kv_page_size(&e->config);
     if (o->kv_bytes == 0) {
         uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
@@ -80,9 +109,7 @@ static struct err choose_options(struct engine *e, size_t *n_pages)
                        o->kv_bytes, KV_PAGE_TOKENS, page);
     if (*n_pages > (size_t)1 << 31)
         *n_pages = (size_t)1 << 31;
-    if (o->max_context > *n_pages * KV_PAGE_TOKENS)
-        o->max_context = (unsigned)(*n_pages * KV_PAGE_TOKENS);
-    return err_ok();
+    return fit_context(o, asked, *n_pages);
 }
 
 uint64_t engine_logits_size(const struct engine *e)

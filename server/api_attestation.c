@@ -9,13 +9,21 @@ enum {
     CREDENTIAL_MAX = 1024,
     ACTIVATION_NOTE_MAX = 64 * 1024,
     NONCE_BYTES = 32,
+    ANSWER_S = 15, /* for the TPM */
 };
 
 struct question {
     struct front *front;
     struct http_exchange *http;
     uint64_t id;
+    struct event *deadline;
 };
+
+static void question_free(struct question *q)
+{
+    event_free(q->deadline);
+    free(q);
+}
 
 static int status_of(struct err e)
 {
@@ -63,14 +71,27 @@ static void answered(void *context, const struct channel_frame *frame)
     default:
         reply_failure(q->http, channel_error_decode(frame->payload));
     }
-    free(q);
+    question_free(q);
 }
 
 static void client_left(void *context)
 {
     struct question *q = context;
     front_attester_forget(q->front->attester, q->id);
-    free(q);
+    question_free(q);
+}
+
+static void too_late(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    struct question *q = context;
+    front_attester_forget(q->front->attester, q->id);
+    http_reply_error(q->http, 503, NULL, "no_answer",
+                     "The TPM has not answered in %d seconds: try again later; /health says since "
+                     "when it is silent.",
+                     ANSWER_S);
+    question_free(q);
 }
 
 static void ask(struct front *f, struct http_exchange *x, uint32_t type, struct bytes payload)
@@ -78,10 +99,13 @@ static void ask(struct front *f, struct http_exchange *x, uint32_t type, struct 
     struct question *q = malloc(sizeof *q);
     if (q == NULL)
         abort();
-    *q = (struct question){f, x, 0};
+    *q = (struct question){f, x, 0, evtimer_new(f->base, too_late, q)};
+    const struct timeval wait = {ANSWER_S, 0};
+    if (q->deadline == NULL || evtimer_add(q->deadline, &wait) != 0)
+        abort();
     struct err e = front_attester_ask(f->attester, &q->id, type, payload, answered, q);
     if (is_err(e)) {
-        free(q);
+        question_free(q);
         reply_failure(x, e);
         return;
     }

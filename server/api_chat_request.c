@@ -180,6 +180,34 @@ static struct err parse(struct chat_request *r, const char **param)
     return refuse_what_we_lack(r->root, param);
 }
 
+/* jansson's own text quotes the body: a reason of ours, line and column are enough. */
+static struct err not_read(const json_error_t *where)
+{
+    const char *why;
+    switch (json_error_code(where)) {
+    case json_error_null_character:
+    case json_error_null_byte_in_key:
+        why = "has the character U+0000 in a text, which this server does not take";
+        break;
+    case json_error_duplicate_key:
+        why = "has the same key twice in one object";
+        break;
+    case json_error_numeric_overflow:
+        why = "has a number that is too large (whole numbers: -2^63 to 2^63 - 1)";
+        break;
+    case json_error_stack_overflow:
+        why = "is nested too deeply";
+        break;
+    case json_error_invalid_utf8:
+        why = "is not valid UTF-8";
+        break;
+    default:
+        why = "is not JSON";
+    }
+    return err_set(ERR_MALFORMED, "The body %s (line %d, column %d).", why, where->line,
+                   where->column);
+}
+
 struct err chat_request_parse(struct chat_request *out, const char **param, struct bytes body,
                               const struct engine_params *defaults)
 {
@@ -188,9 +216,8 @@ struct err chat_request_parse(struct chat_request *out, const char **param, stru
     json_error_t where;
     out->root = json_loadb(body.len > 0 ? (const char *)body.data : "", body.len,
                            JSON_REJECT_DUPLICATES, &where);
-    if (out->root == NULL) /* jansson's own text quotes the body: line and column are enough */
-        return err_set(ERR_MALFORMED, "The body is not JSON (line %d, column %d).", where.line,
-                       where.column);
+    if (out->root == NULL)
+        return not_read(&where);
     struct err e = parse(out, param);
     if (is_err(e))
         chat_request_cleanup(out);

@@ -5,6 +5,13 @@
 
 static const char immutable[] = "public, max-age=31536000, immutable";
 
+static bool is_closed(const struct front *f, struct http_exchange *x)
+{
+    if (f->log == NULL)
+        http_reply_error(x, 503, NULL, "stopping", "This server is about to stop.");
+    return f->log == NULL;
+}
+
 static void reply_file(struct http_exchange *x, struct err e, const char *content_type,
                        const char *cache, const struct buf *body)
 {
@@ -24,6 +31,8 @@ void api_log_checkpoint(struct http_exchange *x, void *context)
 {
     struct front *f = context;
     BUF_AUTO note = BUF_INIT;
+    if (is_closed(f, x))
+        return;
     struct err e = store_checkpoint(f->log, &note, NULL);
     reply_file(x, e, "text/plain; charset=utf-8", "no-store", &note);
 }
@@ -39,6 +48,8 @@ void api_log_tile(struct http_exchange *x, void *context)
         http_reply_error(x, 404, NULL, "not_found", "This is not the path of a tile.");
         return;
     }
+    if (is_closed(f, x))
+        return;
     struct err e = store_tile(f->log, &tile, &body);
     reply_file(x, e, "application/octet-stream", immutable, &body);
 }
@@ -53,6 +64,8 @@ void api_log_blob(struct http_exchange *x, void *context)
         return;
     }
     BUF_AUTO body = BUF_INIT;
+    if (is_closed(f, x))
+        return;
     struct err e = store_blob_read(f->log, hash, &body);
     reply_file(x, e, "application/octet-stream", immutable, &body);
 }

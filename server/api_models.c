@@ -3,6 +3,8 @@
 
 #include "server/front_state.h"
 
+enum { QUOTE_AGE_MIN_S = 30 }; /* below it no quote counts as late */
+
 static json_t *model_object(const struct front *f)
 {
     return json_pack("{s:s, s:s, s:I, s:s, s:i}", "id", f->model->model_id, "object", "model",
@@ -26,11 +28,24 @@ void api_model(struct http_exchange *x, void *context)
                          "There is no such model here; this server has `%s`.", f->model->model_id);
 }
 
+/* Two quotes may be late, or a busy TPM slow: more means that it has stopped answering. */
+static uint64_t quote_age_max_s(const struct front *f)
+{
+    uint64_t three = 3 * f->options->quote_interval_s;
+    return three > QUOTE_AGE_MIN_S ? three : QUOTE_AGE_MIN_S;
+}
+
 void api_health(struct http_exchange *x, void *context)
 {
     const struct front *f = context;
+    uint64_t age = front_attester_quote_age_s(f->attester);
     if (f->stopping)
         http_reply_error(x, 503, NULL, "stopping", "This server is about to stop.");
+    else if (age > quote_age_max_s(f))
+        http_reply_error(x, 503, NULL, "no_quotes",
+                         "The last logged quote is %llu seconds old, and there should be one every "
+                         "%llu: the TPM does not answer, so this host cannot prove what it is.",
+                         (unsigned long long)age, (unsigned long long)f->options->quote_interval_s);
     else
         http_reply_json(x, 200, json_pack("{s:s}", "status", "ok"));
 }
@@ -103,6 +118,8 @@ void api_metrics(struct http_exchange *x, void *context)
     buf_append_str(&out, ",");
     label(&out, "system_fingerprint", f->fingerprint);
     buf_append_str(&out, "} 1\n");
+    gauge(&out, "quote_age_seconds", "Seconds since the last quote in the log.",
+          front_attester_quote_age_s(f->attester));
     http_metrics(&out, http_server_stats(f->http));
     struct engine_stats stats;
     engine_stats(f->engine, &stats);

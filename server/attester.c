@@ -21,7 +21,8 @@ static void cleanup(struct attester *a)
 
 #define ATTESTER_AUTO __attribute__((cleanup(cleanup))) struct attester
 
-/* What is cheap to check comes first; the log's lock keeps a second attester from the TPM. */
+/* What is cheap to check comes first. The log's lock keeps a second attester of this state from the
+ * TPM; one of another state finds PCRs that are not its own, before it loads keys. */
 static struct err start(struct attester *a)
 {
     TRY(attester_check_options(a->options));
@@ -30,6 +31,8 @@ static struct err start(struct attester *a)
     TRY(attester_open_log(a));
     TRY(attester_open_tpm(a));
     TRY(attester_open_runtime(a));
+    TRY(attester_load_tpm_keys(a));
+    TRY(attester_complete_runtime(a));
     TRY(attester_read_history(a));
     return attester_load_activations(a);
 }

@@ -77,7 +77,11 @@ struct err attester_open_tpm(struct attester *a)
 {
     TRY(tpm_open(&a->tpm, a->options->tcti));
     TRY(tpm_ek_certificate(a->tpm, &a->ek_certificate));
-    TRY(check_chain(a));
+    return check_chain(a);
+}
+
+struct err attester_load_tpm_keys(struct attester *a)
+{
     TRY(tpm_keys(a->tpm, &a->ak_public));
     __attribute__((cleanup(tpm_public_cleanup))) struct tpm_public ak = {0};
     TRY(tpm_public_parse(&ak, buf_bytes(&a->ak_public)));

@@ -87,12 +87,18 @@ struct err attester_take_head(struct attester *a) MUST_USE;
 
 /* attester_host.c: TPM, keys, certificate and its chain. */
 struct err attester_load_chain(struct attester *a) MUST_USE;
+/* Disturbs no other user of the TPM. */
 struct err attester_open_tpm(struct attester *a) MUST_USE;
+/* Without a resource manager, ends what other programs hold in the TPM: only once
+ * attester_open_runtime has found that this boot is ours. */
+struct err attester_load_tpm_keys(struct attester *a) MUST_USE;
 
 /* attester_runtime.c: runtime.log against PCRs 13 to 15. */
-/* Loads it; completes a last extend; begins a new file when the TPM was reset. ERR_UNTRUE when the
- * PCRs do not fit. */
+/* Loads it; begins a new file when the TPM was reset. ERR_UNTRUE when the PCRs fit neither all of
+ * it nor all but its last record. Only reads the TPM. */
 struct err attester_open_runtime(struct attester *a) MUST_USE;
+/* Completes a last extend. After attester_load_tpm_keys. */
+struct err attester_complete_runtime(struct attester *a) MUST_USE;
 /* One record: on disk, then extended. */
 struct err attester_extend(struct attester *a, unsigned pcr, const char *kind,
                            struct bytes data) MUST_USE;
@@ -129,7 +135,8 @@ struct err attester_ensure_identity(struct attester *a) MUST_USE;
 /* A quote of the kind over the newest head, as a statement; nonces only for QUOTE_DEMAND. */
 struct err attester_make_quote(struct attester *a, struct statement *out, enum quote_kind kind,
                                uint64_t n_nonces, const struct merkle_hash *nonce_root) MUST_USE;
-struct err attester_log_quote(struct attester *a) MUST_USE; /* periodic; sets the next one's time */
+/* Periodic; sets the next one's time and tells the front. */
+struct err attester_log_quote(struct attester *a) MUST_USE;
 struct err attester_log_stop(struct attester *a, uint32_t max_duration_s) MUST_USE;
 
 /* attester_evidence.c */

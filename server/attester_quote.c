@@ -94,7 +94,8 @@ struct err attester_log_quote(struct attester *a)
     struct statement s;
     a->next_quote_ms = boottime_ms() + a->options->quote_interval_s * 1000;
     TRY(attester_make_quote(a, &s, QUOTE_PERIODIC, 0, NULL));
-    return commit_quote(a, &s);
+    TRY(commit_quote(a, &s));
+    return channel_send(a->channel, CHANNEL_QUOTED, 0, (struct bytes){0});
 }
 
 struct err attester_log_stop(struct attester *a, uint32_t max_duration_s)

@@ -123,19 +123,15 @@ static bool tpm_was_reset(const struct pcr_values *pcrs)
     return true;
 }
 
-/* The record was on disk, its extend was not done (or not known to be): it is done now. */
-static struct err redo_last(struct attester *a, struct pcr_values *pcrs)
+/* The last record was on disk, but its extend was not done (or not known to be). */
+static bool lacks_last(const struct attester *a, const struct pcr_values *pcrs)
 {
     uint8_t replayed[N_LANES][SHA256_LEN];
     size_t n = a->runtime.n_records;
     if (n == 0)
-        return err_ok();
+        return false;
     runtime_log_replay(replayed, &a->runtime, n - 1);
-    if (!lanes_equal(replayed, pcrs))
-        return err_ok();
-    const struct runtime_record *last = &a->runtime.records[n - 1];
-    TRY(tpm_pcr_extend(a->tpm, last->pcr, last->kind, last->data));
-    return tpm_pcr_read(a->tpm, pcrs);
+    return lanes_equal(replayed, pcrs);
 }
 
 struct err attester_open_runtime(struct attester *a)
@@ -146,7 +142,18 @@ struct err attester_open_runtime(struct attester *a)
     TRY(tpm_pcr_read(a->tpm, &pcrs));
     if (tpm_was_reset(&pcrs))
         return a->runtime.n_records > 0 ? begin_boot(a, buf_str(&path)) : err_ok();
-    TRY(redo_last(a, &pcrs));
+    return lacks_last(a, &pcrs) ? err_ok() : attester_check_pcrs(a, &pcrs);
+}
+
+struct err attester_complete_runtime(struct attester *a)
+{
+    struct pcr_values pcrs;
+    TRY(tpm_pcr_read(a->tpm, &pcrs));
+    if (lacks_last(a, &pcrs)) {
+        const struct runtime_record *last = &a->runtime.records[a->runtime.n_records - 1];
+        TRY(tpm_pcr_extend(a->tpm, last->pcr, last->kind, last->data));
+        TRY(tpm_pcr_read(a->tpm, &pcrs));
+    }
     return attester_check_pcrs(a, &pcrs);
 }
 

@@ -76,8 +76,13 @@ static struct err check_known_head(struct attester *a)
         return err_ok(); /* killed between making the log and this file */
     TRY(e);
     e = checkpoint_verify(&known, buf_bytes(&note), a->options->origin, &a->signer.key);
-    if (!is_err(e))
-        e = store_check_extends(a->log, &known);
+    if (is_err(e))
+        return err_context(e,
+                           "%s is damaged, and so it is not known what this host has told others: "
+                           "put log.head back; or, if log.db is surely the newest that there was, "
+                           "remove log.head and start again",
+                           buf_str(&path));
+    e = store_check_extends(a->log, &known);
     if (is_err(e))
         return err_context(e,
                            "log.db lacks entries that this host has told others of (%s): put the "

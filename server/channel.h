@@ -3,8 +3,9 @@
  *
  *     u32 type | u64 id | u32 length | payload
  *
- * A request carries an id chosen by the front; its answer carries the same. Both sides treat a
- * frame that breaks the limits as the end of the other side.
+ * A request carries an id chosen by the front; its answer carries the same. CHANNEL_QUOTED answers
+ * nothing, has id 0 and may come at any time, also between a request and its answer. Both sides
+ * treat a frame that breaks the limits as the end of the other side.
  */
 #ifndef SERVER_CHANNEL_H
 #define SERVER_CHANNEL_H
@@ -26,6 +27,7 @@ enum channel_type {
     CHANNEL_ACTIVATED = 19, /* 32-byte answer */
     CHANNEL_ACCEPTED = 20,  /* u64 index of the new host statement */
     CHANNEL_STOPPED = 21,   /* empty: the stop statement is durable */
+    CHANNEL_QUOTED = 22,    /* empty, unasked: a quote is in the log, durable */
     CHANNEL_ERROR = 31,     /* u32 err code, then the message */
 };
 

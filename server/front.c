@@ -75,6 +75,9 @@ static void ask_attester_to_stop(struct front *f)
     BUF_AUTO payload = BUF_INIT;
     buf_append_u32be(&payload, f->options->max_stop_duration_s);
     uint64_t id;
+    /* Whoever closes the log last removes its -wal and -shm: the attester, which may write. */
+    store_close(f->log);
+    f->log = NULL;
     f->asked_attester = true;
     f->stop_deadline_s = now_s() + LOGGED_S;
     if (is_err(front_attester_ask(f->attester, &id, CHANNEL_STOP, buf_bytes(&payload),
@@ -181,21 +184,29 @@ static struct err serve(struct front *f)
     return err_set(ERR_IO, "%s", f->failure);
 }
 
+/* The supervisor's SIGTERM may come at any moment of the cleanup, whose loop still turns once: it
+ * must find nothing to do. */
+static void stop_listening_to_signals(struct front *f)
+{
+    f->stopping = true;
+    if (f->stop_tick != NULL)
+        event_free(f->stop_tick);
+    if (f->stop_signal != NULL)
+        event_free(f->stop_signal); /* brings back what was set before it */
+    signal(SIGTERM, SIG_IGN);
+}
+
 static void front_cleanup(struct front *f)
 {
+    stop_listening_to_signals(f);
     http_server_free(f->http);
     engine_free(f->engine);
     api_chat_free_all(f);
     handover_free(f->handover);
     front_attester_free(f->attester);
-    if (f->stop_signal != NULL)
-        event_free(f->stop_signal);
-    if (f->stop_tick != NULL)
-        event_free(f->stop_tick);
     if (f->base != NULL)
         event_base_free(f->base);
-    if (f->log != NULL)
-        store_close(f->log);
+    store_close(f->log);
     tls_identity_cleanup(&f->tls);
     measurement_cleanup(&f->measurement);
 }

@@ -1,6 +1,7 @@
 #include "server/front_attester.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -20,7 +21,15 @@ struct front_attester {
     void (*gone)(void *context);
     void *context;
     bool is_gone;
+    time_t quoted_s; /* CLOCK_BOOTTIME */
 };
+
+static time_t now_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return t.tv_sec;
+}
 
 static void end(struct front_attester *a)
 {
@@ -33,6 +42,8 @@ static void end(struct front_attester *a)
 
 static void deliver(struct front_attester *a, const struct channel_frame *frame)
 {
+    if (frame->type == CHANNEL_QUOTED)
+        a->quoted_s = now_s();
     for (struct pending **at = &a->first; *at != NULL; at = &(*at)->next) {
         struct pending *p = *at;
         if (p->id != frame->id)
@@ -78,7 +89,8 @@ struct err front_attester_new(struct front_attester **out, struct event_base *ba
     struct front_attester *a = calloc(1, sizeof *a);
     if (a == NULL)
         return err_set(ERR_MEMORY, "no memory for the channel to the attester");
-    *a = (struct front_attester){.next_id = 1, .gone = gone, .context = context};
+    *a = (struct front_attester){
+        .next_id = 1, .gone = gone, .context = context, .quoted_s = now_s()};
     evutil_make_socket_nonblocking(fd);
     a->bev = bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE);
     if (a->bev == NULL) {
@@ -102,6 +114,11 @@ void front_attester_free(struct front_attester *a)
         free(p);
     }
     free(a);
+}
+
+uint64_t front_attester_quote_age_s(const struct front_attester *a)
+{
+    return (uint64_t)(now_s() - a->quoted_s);
 }
 
 struct err front_attester_ask(struct front_attester *a, uint64_t *id, uint32_t type,

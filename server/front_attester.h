@@ -16,10 +16,14 @@ struct front_attester;
 /* `answer` is CHANNEL_ERROR or what the request's type is answered with. */
 typedef void front_attester_answered(void *context, const struct channel_frame *answer);
 
-/* Takes `fd`. `gone` is called once when the other side closed or broke the protocol. */
+/* Takes `fd`; a quote has just been logged. `gone` is called once when the other side closed or
+ * broke the protocol. */
 struct err front_attester_new(struct front_attester **out, struct event_base *base, int fd,
                               void (*gone)(void *context), void *context) MUST_USE;
 void front_attester_free(struct front_attester *a);
+
+/* Seconds since the attester last logged a quote, as far as it has told; a suspended host ages. */
+uint64_t front_attester_quote_age_s(const struct front_attester *a);
 
 /* ERR_BUSY when too many requests wait. */
 struct err front_attester_ask(struct front_attester *a, uint64_t *id, uint32_t type,

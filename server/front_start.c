@@ -101,7 +101,9 @@ static struct err ask(int channel, uint32_t type, struct bytes payload, uint32_t
 {
     TRY(channel_send(channel, type, 0, payload));
     struct channel_frame frame;
-    TRY(channel_receive(channel, &frame, answer));
+    do
+        TRY(channel_receive(channel, &frame, answer));
+    while (frame.type == CHANNEL_QUOTED);
     if (frame.type == CHANNEL_ERROR)
         return channel_error_decode(frame.payload);
     if (frame.type != expected)

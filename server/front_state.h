@@ -31,7 +31,7 @@ struct front {
     struct http_server *http;
     struct handover *handover;
     struct front_attester *attester;
-    struct store *log; /* read-only */
+    struct store *log; /* read-only; NULL once the attester is asked to log the stop */
     struct event *stop_signal, *stop_tick;
     struct chat *chats;
 

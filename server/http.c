@@ -10,6 +10,7 @@
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
 #include <event2/listener.h>
+#include <sys/queue.h>
 
 #include "server/http_connection.h"
 
@@ -103,8 +104,43 @@ static bool route_matches(const struct http_route *route, const char *path)
     return strcmp(path, route->path) == 0;
 }
 
+/* How evhttp found the end of the request must be how any proxy before us did: otherwise the rest
+ * would be taken for another client's request (RFC 9112, section 11.2). 0, or the status of a
+ * refusal. evhttp takes the first header of a name, and itself refuses chunks with a length. */
+static int framing_status(struct evhttp_request *request)
+{
+    const char *length = NULL;
+    struct evkeyval *header;
+    TAILQ_FOREACH(header, evhttp_request_get_input_headers(request), next)
+    {
+        if (evutil_ascii_strcasecmp(header->key, "Transfer-Encoding") == 0 &&
+            evutil_ascii_strcasecmp(header->value, "chunked") != 0)
+            return 501;
+        if (evutil_ascii_strcasecmp(header->key, "Content-Length") != 0)
+            continue;
+        if (length != NULL && strcmp(length, header->value) != 0)
+            return 400;
+        length = header->value;
+    }
+    return 0;
+}
+
+static void refuse_framing(struct http_exchange *x, int status)
+{
+    http_header(x, "Connection", "close");
+    http_reply_error(x, status, NULL, NULL,
+                     status == 501
+                         ? "Of the transfer encodings, this server takes \"chunked\" alone."
+                         : "The request gives two lengths of its body.");
+}
+
 static void dispatch(struct http_exchange *x)
 {
+    int framing = framing_status(x->request);
+    if (framing != 0) {
+        refuse_framing(x, framing);
+        return;
+    }
     const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(x->request));
     enum evhttp_cmd_type command = evhttp_request_get_command(x->request);
     unsigned method = command == EVHTTP_REQ_POST   ? HTTP_POST
@@ -230,6 +266,7 @@ void http_server_free(struct http_server *s)
 {
     if (s == NULL)
         return;
+    s->socket = NULL; /* evhttp frees it */
     s->listener = NULL;
     evhttp_free(s->http);
     event_base_loop(s->base, EVLOOP_NONBLOCK); /* libevent frees connections from its loop */
@@ -298,6 +335,12 @@ static void let_go(struct http_exchange *x)
     exchange_free(x);
 }
 
+/* NULL: libevent knows it. */
+static const char *reason_phrase(int status)
+{
+    return status == 429 ? "Too Many Requests" : NULL;
+}
+
 static void reply(struct http_exchange *x, int status, const char *content_type,
                   struct evbuffer *body)
 {
@@ -311,7 +354,7 @@ static void reply(struct http_exchange *x, int status, const char *content_type,
     log_exchange(x, status, "");
     struct evhttp_request *request = x->request;
     let_go(x);
-    evhttp_send_reply(request, status, NULL, body);
+    evhttp_send_reply(request, status, reason_phrase(status), body);
 }
 
 void http_reply(struct http_exchange *x, int status, const char *content_type, struct bytes body)

@@ -3,6 +3,7 @@
  * without side effects, and hands over to the supervisor (or drafts a policy).
  */
 #include <argp.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,7 +71,10 @@ static const struct argp_option argp_options[] = {
     {"state", KEY_STATE, "DIR", 0,
      "The log, its key and the runtime log; default ./blindllama-state", 2},
     {"origin", KEY_ORIGIN, "NAME", 0, "The log's name; default blindllama.local/<host name>", 2},
-    {"quote-interval", KEY_INTERVAL, "SECONDS", 0, "Between logged quotes; default 60", 2},
+    {"quote-interval", KEY_INTERVAL, "SECONDS", 0,
+     "Between logged quotes; default 60. /health fails when the last one is older than three of "
+     "them, and than 30 seconds",
+     2},
     {"activator", KEY_ACTIVATOR, "VKEY", 0, "Whose activation notes the log takes; repeatable", 2},
     {"max-stop-duration", KEY_STOP, "SECONDS", 0,
      "How long a planned stop lasts at most, as the log is told; default 3600", 2},
@@ -124,7 +128,7 @@ static void add_ek_chain(struct argp_state *state, struct command *c, const char
     if (c->server.attester.n_ek_chain == STATEMENT_CHAIN_MAX)
         argp_error(state, "more than %d --ek-chain", STATEMENT_CHAIN_MAX);
     else if (access(path, R_OK) != 0)
-        argp_error(state, "--ek-chain %s: cannot be read", path);
+        argp_error(state, "--ek-chain %s: %s", path, strerror(errno));
     c->ek_chain[c->server.attester.n_ek_chain++] = path;
 }
 
@@ -166,6 +170,8 @@ static error_t parse_host_options(int key, char *text, struct argp_state *state,
         attester->tcti = text;
         return 0;
     case KEY_STATE:
+        if (text[0] == '\0')
+            argp_error(state, "--state: the name of the folder is empty");
         attester->state_dir = c->server.front.state_dir = text;
         return 0;
     case KEY_ORIGIN:
@@ -236,8 +242,12 @@ static int print_policy(const struct command *c)
         fprintf(stderr, "blindllama-server: %s\n", err_message());
         return EXIT_NOT_STARTED;
     }
-    bool written = fwrite(text.data, 1, text.len, stdout) == text.len && fflush(stdout) == 0;
-    return written ? EXIT_CLEAN : EXIT_FAILED;
+    if (fwrite(text.data, 1, text.len, stdout) != text.len || fflush(stdout) != 0) {
+        fprintf(stderr, "blindllama-server: cannot write the policy to standard output: %s\n",
+                strerror(errno));
+        return EXIT_NOT_STARTED;
+    }
+    return EXIT_CLEAN;
 }
 
 static struct err check_model_folder(const char *dir)

@@ -178,11 +178,13 @@ static void on_asked(struct supervisor *s)
     signal_child(&s->front, SIGTERM);
 }
 
-/* The front may be ended by our own SIGTERM while it is still loading. */
+/* The front may be ended by our own SIGTERM while it is still loading; then the attester ends
+ * without having been told. */
 static bool ended_as_asked(const struct supervisor *s, const struct child *child)
 {
-    bool sigterm = WIFSIGNALED(child->status) && WTERMSIG(child->status) == SIGTERM;
-    if (s->killed || (sigterm && child == &s->front && (s->n_asked > 0 || s->failed)))
+    int front = s->front.status;
+    bool sigterm = s->front.pid == 0 && WIFSIGNALED(front) && WTERMSIG(front) == SIGTERM;
+    if (s->killed || (sigterm && (s->n_asked > 0 || (s->failed && child == &s->front))))
         return true;
     if (WIFEXITED(child->status) && WEXITSTATUS(child->status) == EXIT_CLEAN)
         return s->n_asked > 0 || s->failed;

@@ -159,9 +159,9 @@ static struct err give_up(struct store *s)
     store_fail(s);
     sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
     return err_set(ERR_IO,
-                   "the log may lack what was to be appended, and only the disk knows: end "
-                   "this program and start it again: %s",
-                   s->failed);
+                   "%s could not take what was to be appended; nothing that was told to anybody is "
+                   "lost. If the disk is full, free space; then start again: %s",
+                   s->path, s->failed);
 }
 
 struct err store_append(struct store *s, uint64_t *first_index, const struct store_entry *entries,

@@ -82,6 +82,16 @@ class Tpm:
     def reboot(self):
         self._script("reboot")
 
+    @contextlib.contextmanager
+    def hung(self):
+        """Answers nothing meanwhile, and everything afterwards."""
+        pid = int((self.path / "swtpm.pid").read_text())
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
     def stop(self):
         self._script("stop")
 

@@ -248,6 +248,61 @@ class Api(unittest.TestCase):
                 answer = self.client.request("POST", "/v1/chat/completions", body.encode())
                 self.refused(answer, 400)
 
+    def test_says_what_is_wrong_with_a_body_that_others_call_json(self):
+        message = '"messages": [{"role": "user", "content": "x"}]'
+        for body, word in (('{"messages": [{"role": "user", "content": "\\u0000"}]}', "U+0000"),
+                           (f'{{{message}, "max_tokens": {2**63}}}', "too large"),
+                           (f'{{{message}, "seed": {2**64}}}', "too large"),
+                           (f'{{{message}, "temperature": 1e400}}', "too large"),
+                           (f'{{{message}, {message}}}', "same key twice"),
+                           ("[" * 5000, "nested too deeply"), ("{", "is not JSON")):
+            with self.subTest(body=body[:100]):
+                answer = self.client.request("POST", "/v1/chat/completions", body.encode())
+                self.refused(answer, 400)
+                self.assertIn(word, answer.error["message"])
+
+    def test_refuses_a_body_that_two_readers_would_end_differently(self):
+        inner = b"GET /metrics HTTP/1.1\r\n\r\n"
+        length = b"Content-Length: %d\r\n" % len(inner)
+        post, get = b"POST /v1/chat/completions", b"GET /health"
+        chunked, gzip = b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip\r\n"
+        for method in (post, get):
+            for headers, statuses in (
+                    (b"Content-Length: 0\r\n" + length, "400"),
+                    (length + b"Content-Length: 0\r\n", "400"), (gzip, "501"),
+                    (length + gzip, "400|501"), (gzip + chunked, "400|413|501"),
+                    (chunked + gzip, "400|501"), (chunked + length, "400"),
+                    (b"Transfer-Encoding: identity, chunked\r\n", "413|501")):
+                with self.subTest(method=method, headers=headers):
+                    body = b"0\r\n\r\n" if headers.startswith(chunked) else b""
+                    head = method + b" HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n"
+                    got = self.raw(head + body + inner)
+                    self.assertRegex(got, f"^HTTP/1.1 ({statuses}) ".encode())
+                    self.assertIn(b"Connection: close", got)
+                    self.assertEqual(got.count(b"HTTP/1.1 "), 1, "what is behind it is not read")
+        got = self.raw(post + b" HTTP/1.1\r\n" + chunked + b"\r\n2\r\n{}\r\n0\r\n\r\n", 1)
+        self.assertIn(b"'messages'", got, "chunks alone are taken")
+        for headers, body in ((length, inner), (length * 2, inner), (b"", b"")):
+            got = self.raw(get + b" HTTP/1.1\r\n" + headers + b"\r\n" + body +
+                           b"GET /v1/models/gpt-5 HTTP/1.1\r\n\r\n", 2)
+            self.assertTrue(got.startswith(b"HTTP/1.1 200 "), got)
+            self.assertIn(b"model_not_found", got, "the body is no request, what follows is one")
+
+    def raw(self, data, n_answers=None):
+        """What comes back until the server closes, or until there are so many answers in JSON."""
+        s = harness.tls_socket(self.server.port, timeout=10)
+        s.sendall(data)
+        got = b""
+        try:
+            while part := s.recv(65536):
+                got += part
+                if got.count(b"HTTP/1.1 ") == n_answers and got.endswith(b"}"):
+                    break
+        except ConnectionError:
+            pass
+        s.close()
+        return got
+
     def test_refuses_messages_that_are_none(self):
         for message in ({}, {"role": "user"}, {"role": 1, "content": "x"},
                         {"role": "user", "content": 1}, "text", None,

@@ -3,6 +3,8 @@
 import json
 import shutil
 import socket
+import subprocess
+import time
 import unittest
 
 import harness
@@ -49,7 +51,7 @@ class Start(unittest.TestCase):
             "--max-context": ["0"], "--origin": ["", "two words", "a+b"],
             "--activator": ["x", "name+00000000+AAAA"], "--backend": ["cuda"],
             "--profile": ["lenient"], "--print-policy": ["yes"], "--ek-chain": ["/nowhere.pem"],
-            "--max-stop-duration": ["-1"],
+            "--max-stop-duration": ["-1"], "--state": [""],
         }.items():
             for value in values:
                 with self.subTest(option=option, value=value):
@@ -162,7 +164,50 @@ class Start(unittest.TestCase):
             self.assertEqual(client.get("/health").status, 200, "the first one goes on")
             client.close()
 
+    def test_a_second_server_on_the_same_tpm_leaves_the_first_alone(self):
+        with Server(self.dir, self.tpm, "--quote-interval", "1") as server:
+            self.fails(self.options(state=self.dir / "other"), "the PCRs do not fit")
+            client = server.client()
+            size = checkpoint(client)[1]
+            answer = client.get("/attestation?nonce=" + "00" * 32)
+            self.assertEqual(answer.status, 200, "the first one goes on")
+            end = time.monotonic() + 10
+            while checkpoint(client)[1] < size + 2 and time.monotonic() < end:
+                time.sleep(0.1)
+            self.assertGreaterEqual(checkpoint(client)[1], size + 2, "and quotes")
+            client.close()
+            self.assertEqual(server.terminate(), 0, server.log())
+
+    def test_a_damaged_head_is_told_from_a_damaged_log(self):
+        with Server(self.dir, self.tpm) as server:
+            self.assertEqual(server.terminate(), 0, server.log())
+        head = self.dir / "state/log.head"
+        good = head.read_bytes()
+        for bad in (b"", b"garbage\n", good[:-5]):
+            with self.subTest(bad=bad):
+                head.write_bytes(bad)
+                err = self.fails(self.options(), "log.head is damaged", "put log.head back")
+                self.assertNotIn("lacks entries", err)
+        head.write_bytes(good)
+        with Server(self.dir, self.tpm) as server:
+            self.assertEqual(server.terminate(), 0, server.log())
+
+    def test_more_context_than_the_model_has(self):
+        self.fails([*self.options(), "--max-context", "999999"], "999999", "1024")
+
+    def test_an_issuer_that_cannot_be_read_says_why(self):
+        self.fails(["--model", MODEL, "--ek-chain", "/nowhere.pem"], "No such file or directory")
+
     # the draft of a policy
+
+    def test_a_policy_that_cannot_be_written(self):
+        with open("/dev/full", "wb") as full:
+            command = [harness.SERVER, *self.options(), "--print-policy", "test"]
+            done = subprocess.run([str(word) for word in command], stdout=full,
+                                  stderr=subprocess.PIPE, text=True)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("cannot write the policy", done.stderr)
+        self.assertIn("No space left on device", done.stderr)
 
     def test_drafts_a_policy_and_extends_nothing(self):
         code, out, err = run_server(*self.options(), "--print-policy", "test",

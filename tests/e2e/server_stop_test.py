@@ -100,6 +100,60 @@ class Stop(unittest.TestCase):
                               server.log())
                 self.assertFalse(any(harness.is_alive(pid) for pid in children))
 
+    def test_the_attesters_death_never_crashes_the_front(self):
+        """The supervisor's signal arrives while the front is cleaning up."""
+        for number in range(8):
+            with self.subTest(number=number):
+                server = self.start()
+                clients = [server.client() for _ in range(number)]
+                for client in clients:
+                    self.assertEqual(client.get("/health").status, 200)
+                os.kill(server.child("bl-attester"), signal.SIGKILL)
+                self.assertEqual(server.process.wait(15), 1)
+                for client in clients:
+                    client.close()
+                self.assertIn("the attester was ended by signal 9", server.log())
+                for word in ("the front was ended", "Sanitizer", "runtime error"):
+                    self.assertNotIn(word, server.log())
+
+    def test_after_a_clean_stop_the_one_file_is_the_log(self):
+        server = self.start()
+        client = server.client()
+        check_log(self, client)  # the front has read all of it
+        self.assertEqual(server.terminate(), 0, server.log())
+        client.close()
+        left = sorted(path.name for path in server.state.glob("log.db*"))
+        self.assertEqual([name for name in left if name != "log.db.lock"], ["log.db"])
+
+    def test_a_tpm_that_hangs_is_told_and_survived(self):
+        server = self.start()
+        client = server.client()
+        self.assertLess(self.quote_age(client), 5)
+        with self.tpm.hung():
+            began = time.monotonic()
+            answer = client.get("/attestation?nonce=" + "00" * 32)
+            self.assertEqual((answer.status, answer.error["code"]), (503, "no_answer"))
+            self.assertLess(time.monotonic() - began, 25)
+            self.assertEqual(client.chat("Hello", max_tokens=2).status, 200)
+            answer = client.get("/health")
+            while answer.status == 200 and time.monotonic() - began < 45:
+                time.sleep(1)
+                answer = client.get("/health")
+            self.assertEqual((answer.status, answer.error["code"]), (503, "no_quotes"))
+            self.assertIn("the TPM does not answer", answer.error["message"])
+            self.assertGreater(self.quote_age(client), 30)
+        answer = client.get("/attestation?nonce=" + "01" * 32)
+        self.assertEqual(answer.status, 200, answer.body)
+        self.assertEqual(client.get("/health").status, 200)
+        self.assertLess(self.quote_age(client), 5)
+        client.close()
+        self.assertEqual(server.terminate(), 0, server.log())
+
+    def quote_age(self, client):
+        lines = client.get("/metrics").body.decode().splitlines()
+        return next(int(line.split()[1]) for line in lines
+                    if line.startswith("blindllama_quote_age_seconds "))
+
     def test_kills_at_random_moments_lose_nothing_that_was_told(self):
         """Eight rounds: what a checkpoint covered before a kill is in the log after it."""
         seed = random.randrange(1 << 32)

@@ -149,7 +149,9 @@ static inline struct err host_ask(struct host *h, uint32_t type, struct bytes pa
 {
     uint64_t id = ++h->next_id;
     TRY(channel_send(h->fd, type, id, payload));
-    TRY(channel_receive(h->fd, answer, memory));
+    do
+        TRY(channel_receive(h->fd, answer, memory));
+    while (answer->type == CHANNEL_QUOTED);
     assert_int_equal(answer->id, id);
     if (answer->type == CHANNEL_ERROR)
         return channel_error_decode(answer->payload);

@@ -232,6 +232,18 @@ static void refuses_a_log_that_lost_entries(void **state)
     runs();
 }
 
+static void tells_a_damaged_head_from_a_log_that_lost_entries(void **state)
+{
+    (void)state;
+    runs();
+    assert_int_equal(in_state("mv log.head good && : >log.head"), 0);
+    refuses_to_start(ERR_MALFORMED, "log.head is damaged");
+    assert_int_equal(in_state("echo garbage >log.head"), 0);
+    refuses_to_start(ERR_MALFORMED, "log.head is damaged");
+    assert_int_equal(in_state("mv good log.head"), 0);
+    runs();
+}
+
 #define TEST(t) cmocka_unit_test(t)
 
 int main(void)
@@ -250,6 +262,7 @@ int main(void)
         TEST(drops_a_torn_last_line),
         TEST(redoes_an_extend_that_was_not_reached),
         TEST(refuses_a_log_that_lost_entries),
+        TEST(tells_a_damaged_head_from_a_log_that_lost_entries),
     };
     software_tpm_skip_where_absent();
     if (host_init(&host) != 0)

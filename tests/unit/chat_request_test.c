@@ -121,6 +121,27 @@ static void refuses_what_is_not_json(void **state)
     }
 }
 
+static void tells_why_a_body_cannot_be_read(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"{", "is not JSON"},
+        {"{\"a\":1}}", "is not JSON"},
+        {"{\"a\":\"\\u0000\"}", "U+0000"},
+        {"{\"a\\u0000\":1}", "U+0000"},
+        {"{\"a\":1,\"a\":1}", "same key twice"},
+        {"{\"max_tokens\":9223372036854775808}", "too large"},
+        {"{\"seed\":18446744073709551616}", "too large"},
+        {"{\"top_p\":1e400}", "too large"},
+        {"{\"a\":\"\xff\"}", "is not valid UTF-8"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_refused(cases[i][0], NULL);
+        if (strstr(err_message(), cases[i][1]) == NULL)
+            fail_msg("%s: %s", cases[i][0], err_message());
+    }
+}
+
 static void does_not_repeat_the_body_in_its_message(void **state)
 {
     (void)state;
@@ -217,6 +238,7 @@ int main(void)
         cmocka_unit_test(takes_null_as_absent),
         cmocka_unit_test(takes_one_stop_text),
         cmocka_unit_test(refuses_what_is_not_json),
+        cmocka_unit_test(tells_why_a_body_cannot_be_read),
         cmocka_unit_test(does_not_repeat_the_body_in_its_message),
         cmocka_unit_test(refuses_deep_nesting),
         cmocka_unit_test(names_the_field_at_fault),

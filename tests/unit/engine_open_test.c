@@ -374,6 +374,29 @@ static void a_small_cache_shortens_the_context(void **state)
     assert_false(is_err(engine_open(&e, m->dir, &o)));
     assert_int_equal(engine_info(e)->max_context, 128);
     engine_free(e);
+    e = NULL;
+    o.max_context = 128;
+    assert_false(is_err(engine_open(&e, m->dir, &o)));
+    engine_free(e);
+}
+
+static void refuses_more_context_than_can_be_had(void **state)
+{
+    const struct tiny_model *m = *state;
+    struct engine_options o = small;
+    struct engine *e = NULL;
+    char number[32];
+    snprintf(number, sizeof number, "most %u", tiny_default.max_positions);
+    o.max_context = tiny_default.max_positions + 1;
+    assert_int_equal(engine_open(&e, m->dir, &o).code, ERR_USAGE);
+    assert_non_null(strstr(err_message(), number));
+    uint64_t page = tiny_default.n_layers * 2 * tiny_default.n_kv_heads * 64 *
+                    tiny_default.head_dim * sizeof(float);
+    o.kv_bytes = 2 * page;
+    o.max_context = 129;
+    assert_int_equal(engine_open(&e, m->dir, &o).code, ERR_USAGE);
+    assert_non_null(strstr(err_message(), "129 tokens"));
+    assert_non_null(strstr(err_message(), "holds 128"));
 }
 
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -399,6 +422,7 @@ int main(void)
         CASE(refuses_shards_that_are_not_as_the_index_says),
         CASE(refuses_a_model_that_does_not_fit_before_reading_it),
         CASE(a_small_cache_shortens_the_context),
+        CASE(refuses_more_context_than_can_be_had),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <openssl/crypto.h>
+
 #include "attest/statement.h"
 #include "common/text.h"
 #include "server/front_memory.h"
@@ -265,6 +267,15 @@ static struct err check_model_folder(const char *dir)
     return err_ok();
 }
 
+/* The environment is nobody's to measure: what libraries would read from it is taken away, and
+ * OpenSSL reads no configuration file, which could load an engine or a provider. */
+static struct err forget_environment(void)
+{
+    if (clearenv() != 0 || OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1)
+        return err_set(ERR_IO, "the environment cannot be cleared");
+    return err_ok();
+}
+
 int main(int argc, char **argv)
 {
     struct command c = {0};
@@ -274,6 +285,8 @@ int main(int argc, char **argv)
     const struct argp argp = {argp_options, parse_option, NULL, doc, NULL, NULL, NULL};
     argp_parse(&argp, argc, argv, 0, NULL, &c);
     c.server.front.quote_interval_s = c.server.attester.quote_interval_s;
+    if (!is_err(e))
+        e = forget_environment();
     if (!is_err(e))
         e = front_memory_private();
     if (!is_err(e))

@@ -59,6 +59,7 @@ class Host:
         self.script = script
         self.received = b""
         self.connections = 0
+        self.troubles = []
         self.context = None
         if not plain:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -81,10 +82,12 @@ class Host:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):
-        with contextlib.suppress(OSError, ValueError):
+        try:
             if self.context:
                 connection = self.context.wrap_socket(connection, server_side=True)
             self.script(self, connection)
+        except (OSError, ValueError) as trouble:
+            self.troubles.append(trouble)
         with contextlib.suppress(OSError):
             connection.close()
 
@@ -151,7 +154,7 @@ class ScriptedHosts(unittest.TestCase):
                     got, out, err = run(*arguments, "--policy", self.policy, "--timeout", 2,
                                         *options)
                     self.assertEqual(got, code, out + err)
-                    self.assertIn(reason, out + err)
+                    self.assertIn(reason, out + err, host.troubles)
                     if arguments[0] == "chat":
                         self.assertIn("nothing was sent", err)
                         self.assertEqual(out, "")

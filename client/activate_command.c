@@ -51,14 +51,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
     case 'k':
         o->key = text;
         return 0;
-    case ARGP_KEY_ARG:
-        if (o->host.url != NULL)
-            argp_error(state, "one URL, please: '%s' is a second", text);
-        o->host.url = text;
-        return 0;
     case ARGP_KEY_END:
-        if (o->host.url == NULL || o->key == NULL)
-            argp_error(state, "a URL and --key FILE are needed");
+        if (o->key == NULL)
+            argp_error(state, "--key FILE is needed");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

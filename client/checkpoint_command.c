@@ -28,6 +28,7 @@ static const struct argp_option argp_options[] = {
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
 {
+    (void)text;
     struct options *o = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
@@ -35,14 +36,6 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         return 0;
     case 'n':
         o->note = true;
-        return 0;
-    case ARGP_KEY_ARG:
-        if (o->host.url != NULL)
-            argp_error(state, "one URL, please: '%s' is a second", text);
-        o->host.url = text;
-        return 0;
-    case ARGP_KEY_NO_ARGS:
-        argp_error(state, "a URL is needed");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -26,7 +26,7 @@ struct err key_command(int *exit_code, int argc, char **argv) MUST_USE;
 struct err activate_command(int *exit_code, int argc, char **argv) MUST_USE;
 
 /* URL, --policy and --timeout. A command's argp has host_argp as a child with a struct host_options
- * as its input, and hands the first argument on as the URL. */
+ * as its input; the one argument that the command does not take itself is the URL. */
 struct host_options {
     const char *url, *policy;
     unsigned timeout_s; /* 0: each step's own */

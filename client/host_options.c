@@ -16,7 +16,14 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
             argp_error(state, "--timeout takes seconds, 1 to %d, not '%s'", TIMEOUT_MAX_S, text);
         o->timeout_s = (unsigned)seconds;
         return 0;
+    case ARGP_KEY_ARG: /* where the command has not taken it */
+        if (o->url != NULL)
+            argp_error(state, "one URL, please: '%s' is a second", text);
+        o->url = text;
+        return 0;
     case ARGP_KEY_END:
+        if (o->url == NULL)
+            argp_error(state, "a URL is needed");
         if (o->policy == NULL)
             argp_error(state, "--policy FILE is needed: it says what you believe");
         return 0;

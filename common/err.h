@@ -34,7 +34,8 @@ struct err {
 /* The success value. */
 static inline struct err err_ok(void)
 {
-    return (struct err){ERR_NONE};
+    struct err none = {ERR_NONE};
+    return none;
 }
 
 static inline bool is_err(struct err e)

@@ -35,9 +35,13 @@ MUST_NOT_LINK = {
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]', re.M)
 
 
+def sources(room):
+    return sorted(p for p in (ROOT / room).rglob("*") if p.suffix in (".c", ".h", ".cc", ".cu", ".cuh"))
+
+
 def wrong_includes():
     for room, allowed in MAY_INCLUDE.items():
-        for path in sorted((ROOT / room).rglob("*.[ch]")):
+        for path in sources(room):
             name = path.relative_to(ROOT).as_posix()
             for quote, target in INCLUDE.findall(path.read_text()):
                 if target.startswith("tss2/") and not TSS_FILES.match(name):
@@ -64,7 +68,7 @@ def wrong_links(folder):
 
 
 def main():
-    n_files = sum(len(list((ROOT / room).rglob("*.[ch]"))) for room in MAY_INCLUDE)
+    n_files = sum(len(sources(room)) for room in MAY_INCLUDE)
     wrong = list(wrong_includes())
     if len(sys.argv) > 1:
         wrong += wrong_links(sys.argv[1])

@@ -68,7 +68,7 @@ struct gpu_tensor {
 
 /* The device's own form of it; goes to kernels by value. */
 struct gpu_tensor_map {
-    _Alignas(64) uint8_t opaque[128];
+    uint8_t opaque[128] __attribute__((aligned(64)));
 };
 
 struct gpu_driver {

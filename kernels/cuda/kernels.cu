@@ -1,0 +1,2 @@
+/* All kernels as one file: one fatbin, one hash in the code lane. */
+#include "kernels/cuda/rows.cu"

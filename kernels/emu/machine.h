@@ -1,0 +1,59 @@
+/*
+ * The emulated multiprocessor: runs a kernel's grid on one thread of the system, every GPU thread a
+ * fiber. Which of the threads that could go on does so is drawn anew at every stop, by a seed: a
+ * barrier that is missing shows as a wrong result, in some seed, instead of never.
+ *
+ * What it refuses, with the block, the thread and the reason: threads that wait for each other
+ * for ever; lanes of a warp that meet in different calls of an operation for the whole warp; a
+ * barrier that an ended thread was to join; shared memory beyond the launch's length.
+ */
+#ifndef KERNELS_EMU_MACHINE_H
+#define KERNELS_EMU_MACHINE_H
+
+#include <cstdint>
+#include <string>
+
+#include "kernels/emu/random.h"
+
+struct emu_index {
+    unsigned x, y, z;
+};
+
+using emu_kernel = void (*)(const void *args);
+
+struct emu_grid {
+    emu_kernel kernel;
+    const char *name;
+    const void *args;
+    emu_index grid, block; /* blocks; threads of one */
+    unsigned cluster;      /* blocks along x, at least 1 */
+    size_t shared_len;
+};
+
+/* Runs all of it. True, or false and the reason in `error`: memory is then as it was left. */
+bool emu_run(const emu_grid &grid, emu_random &random, std::string &error);
+
+/* What a kernel sees; valid only on a fiber. */
+const emu_index &emu_thread_index();
+const emu_index &emu_block_index();
+const emu_index &emu_block_size();
+const emu_index &emu_grid_size();
+unsigned emu_cluster_rank();
+
+/* `len` bytes at `offset` of the block's dynamic shared memory. */
+void *emu_shared(size_t offset, size_t len);
+
+/* Waits until `n_threads` threads of the block have come to barrier `id`. */
+void emu_barrier(unsigned id, unsigned n_threads, const void *call);
+/* Waits until every block of the cluster has come. */
+void emu_cluster_barrier(const void *call);
+/* Each lane of `lanes` gives a value; each gets that of lane `from`. All must be at one `call`. */
+uint64_t emu_exchange(uint32_t lanes, uint64_t value, unsigned from, const void *call);
+/* The lanes of `lanes` whose `value` is not zero. */
+uint32_t emu_ballot(uint32_t lanes, bool value, const void *call);
+/* Lets others go on. Where a kernel waits for memory in a loop. */
+void emu_yield();
+/* Ends the whole run with a reason, a text that lasts. */
+[[noreturn]] void emu_fail(const char *reason);
+
+#endif

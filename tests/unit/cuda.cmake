@@ -1,0 +1,28 @@
+# The CUDA backend: its kernels on the emulated GPU everywhere; the driver where cuda.h is.
+function(gpu_test module)
+  unit_test(${module} LIBS gpu_emu m ${ARGN})
+  set_target_properties(${module}_test PROPERTIES LINKER_LANGUAGE CXX)
+endfunction()
+
+emulated_kernels(emu_kernels unit/emu_kernels.cu)
+gpu_test(emu emu_kernels)
+gpu_test(cuda_rows cuda_kernels)
+
+add_test(NAME unit.fatbin COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/fatbin_test.py)
+set_tests_properties(unit.fatbin PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 300)
+
+if(TARGET gpu_cuda)
+  # Sanitizers would want their own library in every process that loads these.
+  function(fake_driver name folder)
+    add_library(${name} SHARED unit/fake_libcuda.c)
+    target_compile_definitions(${name} PRIVATE ${ARGN})
+    set_target_properties(${name} PROPERTIES OUTPUT_NAME cuda VERSION 1 SOVERSION 1
+      LIBRARY_OUTPUT_DIRECTORY ${folder})
+  endfunction()
+  set(fake_dir ${CMAKE_CURRENT_BINARY_DIR}/fake_cuda)
+  fake_driver(fake_cuda ${fake_dir})
+  fake_driver(fake_cuda_lacking ${fake_dir}/lacking FAKE_LACKS_MOST)
+  unit_test(gpu_driver LIBS gpu_cuda)
+  target_compile_definitions(gpu_driver_test PRIVATE BL_FAKE_CUDA_DIR="${fake_dir}")
+  add_dependencies(gpu_driver_test fake_cuda fake_cuda_lacking)
+endif()

@@ -1,0 +1,75 @@
+/* A GPU with the project's kernels on it, for tests: what goes there and what comes back. The
+ * emulated one, unless BL_TEST_GPU names another driver ("cuda"). */
+#ifndef TESTS_UNIT_GPU_ROOM_H
+#define TESTS_UNIT_GPU_ROOM_H
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cuda/gpu.h"
+#include "kernels/emu/gpu_emu.h"
+
+struct gpu_room {
+    const struct gpu_driver *driver;
+    struct gpu *gpu;
+    struct gpu_stream *stream;
+    struct gpu_module *module;
+    struct gpu_address taken[32];
+    size_t n_taken;
+};
+
+static void gpu_must(struct err e)
+{
+    if (is_err(e))
+        fail_msg("%s", err_message());
+}
+
+static void gpu_room_open(struct gpu_room *r, uint64_t seed)
+{
+    *r = (struct gpu_room){.driver = &gpu_emu};
+    gpu_emu_seed(seed);
+    gpu_must(r->driver->open(&r->gpu, 0));
+    gpu_must(r->driver->stream_new(r->gpu, &r->stream));
+    gpu_must(r->driver->module_load(r->gpu, &r->module, NULL, 0));
+}
+
+static void gpu_room_close(struct gpu_room *r)
+{
+    for (size_t i = 0; i < r->n_taken; i++)
+        r->driver->free(r->gpu, r->taken[i]);
+    r->driver->stream_free(r->stream);
+    r->driver->module_free(r->module);
+    r->driver->close(r->gpu);
+}
+
+/* Memory of the device with these bytes in it; NULL: as it comes, which is poison. */
+static struct gpu_address gpu_room_put(struct gpu_room *r, const void *data, size_t len)
+{
+    struct gpu_address a = {0};
+    assert_true(r->n_taken < sizeof r->taken / sizeof r->taken[0]);
+    gpu_must(r->driver->alloc(r->gpu, &a, len));
+    r->taken[r->n_taken++] = a;
+    if (data != NULL) {
+        gpu_must(r->driver->copy_to(r->stream, a, data, len));
+        gpu_must(r->driver->stream_wait(r->stream));
+    }
+    return a;
+}
+
+static void gpu_room_get(struct gpu_room *r, void *out, struct gpu_address from, size_t len)
+{
+    gpu_must(r->driver->copy_from(r->stream, out, from, len));
+    gpu_must(r->driver->stream_wait(r->stream));
+}
+
+/* The error of enqueueing and waiting, whichever comes first. */
+static struct err gpu_room_try(struct gpu_room *r, const char *kernel, const struct gpu_launch *how,
+                               const void *args, size_t args_len)
+{
+    struct gpu_kernel *k = NULL;
+    TRY(r->driver->kernel_get(r->module, &k, kernel, how->shared_len));
+    TRY(r->driver->launch(r->stream, k, how, args, args_len));
+    return r->driver->stream_wait(r->stream);
+}
+
+#endif

@@ -11,14 +11,20 @@
 #include <stdint.h>
 #include <string.h>
 
-static inline uint32_t det_bits(float x)
+#if defined(__CUDACC__) /* the same functions in kernels for a GPU */
+#define DET static __device__ __forceinline__
+#else
+#define DET static inline
+#endif
+
+DET uint32_t det_bits(float x)
 {
     uint32_t u;
     memcpy(&u, &x, sizeof u);
     return u;
 }
 
-static inline float det_float(uint32_t u)
+DET float det_float(uint32_t u)
 {
     float x;
     memcpy(&x, &u, sizeof x);
@@ -26,7 +32,7 @@ static inline float det_float(uint32_t u)
 }
 
 /* 2^n for n from -1022 to 1023, as double. */
-static inline double det_pow2(int n)
+DET double det_pow2(int n)
 {
     uint64_t u = (uint64_t)(n + 1023) << 52;
     double x;
@@ -35,7 +41,7 @@ static inline double det_pow2(int n)
 }
 
 /* e^x in float. 0 from about -104 down, infinity from about 88.73 up. */
-static inline float det_exp(float x)
+DET float det_exp(float x)
 {
     x = x < -104.0f ? -104.0f : x;
     x = x > 89.0f ? 89.0f : x;
@@ -59,7 +65,7 @@ static inline float det_exp(float x)
 }
 
 /* e^x in double for |x| <= 700. */
-static inline double det_exp64(double x)
+DET double det_exp64(double x)
 {
     double n = (x * 1.4426950408889634074 + 6755399441055744.0) - 6755399441055744.0;
     double r = (x - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
@@ -70,7 +76,7 @@ static inline double det_exp64(double x)
 }
 
 /* Natural logarithm in double of a normal x > 0. */
-static inline double det_log64(double x)
+DET double det_log64(double x)
 {
     uint64_t u;
     memcpy(&u, &x, sizeof u);
@@ -91,7 +97,7 @@ static inline double det_log64(double x)
 }
 
 /* Sine and cosine in double for 0 <= x <= 2^20. */
-static inline void det_sincos64(double x, double *sine, double *cosine)
+DET void det_sincos64(double x, double *sine, double *cosine)
 {
     /* pi / 2 in two parts; the first has 33 bits, so n times it is exact. */
     int64_t n = (int64_t)(x * 0.63661977236758134308 + 0.5);

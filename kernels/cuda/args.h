@@ -8,6 +8,8 @@
 
 #include <stdint.h>
 
+#include "kernels/cuda/tensor_map.h"
+
 enum { CUDA_BLOCK = 256 }; /* threads of a block of every kernel below: part of the numerics */
 
 /* embed_rows: x[r] = table[tokens[r]], widened. Grid: n_rows blocks. */
@@ -43,5 +45,28 @@ struct rope_write_args {
     uint32_t layer, n_layers;
     float eps;
 };
+
+/* matmul_*_<n>: products of rows x (n_rows, n_cols) and weights w (n_out, n_cols), bf16, tiles of
+ * MATMUL_OUT outputs and n rows, n one of 8, 16, 32, 64, 128, 256; no bit depends on n.
+ *   matmul_store: y[r][o] = bf16(sum)
+ *   matmul_add:   x[r][o] = x[r][o] + sum
+ *   matmul_silu:  w holds gate and up, 8 rows of each in turn; y[r][o] = bf16(silu_mul(gate, up)),
+ *                 o < n_out / 2; n_out a multiple of 16
+ * n_cols a multiple of 8. Grid: any number of blocks, each takes every gridDim.x-th tile;
+ * MATMUL_BLOCK threads; MATMUL_SHARED_LEN(n) bytes of shared memory. */
+enum { MATMUL_OUT = 128, MATMUL_K = 64, MATMUL_BLOCK = 384 };
+
+struct matmul_args {
+    struct gpu_tensor_map w; /* boxes of MATMUL_OUT rows, MATMUL_K columns, swizzled by 128 bytes */
+    struct gpu_tensor_map x; /* boxes of n rows, MATMUL_K columns, likewise */
+    uint16_t *y;             /* bf16 (n_rows, n_out), or n_out / 2 */
+    float *sum_into;         /* matmul_add: (n_rows, n_out) */
+    uint32_t n_rows, n_out, n_cols;
+};
+
+/* Stages of the ring between the copy engine and the tensor cores, for tiles of n rows. */
+#define MATMUL_STAGES(n) ((n) == 256 ? 4 : (n) == 128 ? 6 : 8)
+#define MATMUL_STAGE_LEN(n) ((MATMUL_OUT + (n)) * MATMUL_K * 2)
+#define MATMUL_SHARED_LEN(n) (MATMUL_STAGES(n) * (MATMUL_STAGE_LEN(n) + 16))
 
 #endif

@@ -13,7 +13,7 @@
 
 /* One struct by value is a kernel's whole interface; `args` is its name inside. */
 #define KERNEL(name, args_type, max_threads)                                                       \
-    extern "C" __global__ void __launch_bounds__(max_threads)                                      \
+    extern "C" __global__ void __launch_bounds__(max_threads, 1)                                   \
         name(const __grid_constant__ args_type args)
 
 extern __shared__ __align__(1024) uint8_t shared_block[];
@@ -34,7 +34,15 @@ template <typename type> static inline type *shared_at(size_t offset, size_t n)
 
 #endif
 
+/* Before a loop over a thread's registers: rolled, they would lie in memory. */
+#if defined(__CUDACC__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL
+#endif
+
 #define DEVICE static __device__ __forceinline__
+#define DEVICE_MEMBER __device__ __forceinline__
 
 enum { WARP = 32 };
 #define ALL_LANES 0xffffffffu

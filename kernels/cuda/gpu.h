@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "common/err.h"
+#include "kernels/cuda/tensor_map.h"
 
 struct gpu;
 struct gpu_stream;
@@ -64,11 +65,6 @@ struct gpu_tensor {
     uint64_t dims[GPU_TENSOR_RANK_MAX];
     uint64_t strides[GPU_TENSOR_RANK_MAX - 1]; /* bytes, of dimensions 1 and up; multiples of 16 */
     unsigned box[GPU_TENSOR_RANK_MAX];         /* elements that one copy moves, each 1 to 256 */
-};
-
-/* The device's own form of it; goes to kernels by value. */
-struct gpu_tensor_map {
-    uint8_t opaque[128] __attribute__((aligned(64)));
 };
 
 struct gpu_driver {

@@ -1,2 +1,3 @@
 /* All kernels as one file: one fatbin, one hash in the code lane. */
+#include "kernels/cuda/matmul.cu"
 #include "kernels/cuda/rows.cu"

@@ -13,6 +13,7 @@ extern "C" {
 #include <vector>
 
 #include "kernels/emu/registry.h"
+#include "kernels/emu/tensor_map.h"
 
 enum : uint64_t { MEMORY_LEN = (uint64_t)4 << 30 };
 enum : size_t { SHARED_LEN_MAX = 227 << 10, ADDRESS_ALIGN = 256 };
@@ -409,13 +410,37 @@ static void emu_graph_free(gpu_graph *g)
     delete g;
 }
 
-static struct err emu_tensor_map(gpu *g, struct gpu_tensor_map *out,
-                                 const struct gpu_tensor *tensor)
+/* As cuTensorMapEncodeTiled refuses them. */
+static bool tensor_is_possible(const struct gpu_tensor *t, uint32_t swizzle, uint32_t size)
 {
-    (void)g;
-    (void)out;
-    (void)tensor;
-    return err_set(ERR_UNSUPPORTED, "the emulated GPU has no copy engine for tensors yet");
+    return t->base.at % 16 == 0 && t->strides[0] % 16 == 0 && t->dims[0] > 0 && t->dims[1] > 0 &&
+           t->box[0] >= 1 && t->box[0] <= 256 && t->box[1] >= 1 && t->box[1] <= 256 &&
+           t->box[0] * size % 16 == 0 && (swizzle == 0 || t->box[0] * size <= swizzle);
+}
+
+static struct err emu_make_map(gpu *g, struct gpu_tensor_map *out, const struct gpu_tensor *tensor)
+{
+    static const uint32_t swizzles[] = {0, 32, 64, 128}, sizes[] = {2, 4};
+    uint32_t swizzle = swizzles[tensor->swizzle], size = sizes[tensor->type];
+    TRY(state(g));
+    if (tensor->rank != 2)
+        return err_set(ERR_UNSUPPORTED,
+                       "the emulated GPU copies tiles of matrices only, not of %u "
+                       "dimensions",
+                       tensor->rank);
+    if (!tensor_is_possible(tensor, swizzle, size))
+        return err_set(ERR_LIMIT, "the GPU cannot describe a tensor for its copy engine");
+    emu_tensor_map map = {EMU_TENSOR_MAP_MAGIC,
+                          size,
+                          tensor->base.at,
+                          {tensor->dims[0], tensor->dims[1]},
+                          tensor->strides[0],
+                          {tensor->box[0], tensor->box[1]},
+                          swizzle};
+    static_assert(sizeof map <= sizeof out->opaque, "a tensor map has 128 bytes");
+    memset(out->opaque, 0, sizeof out->opaque);
+    memcpy(out->opaque, &map, sizeof map);
+    return err_ok();
 }
 
 extern "C" void gpu_emu_seed(uint64_t seed)
@@ -448,5 +473,5 @@ const struct gpu_driver gpu_emu = {
     emu_copy,        emu_fill,          emu_event_new,    emu_event_free,   emu_event_record,
     emu_event_wait,  emu_event_elapsed, emu_module_load,  emu_module_free,  emu_kernel_get,
     emu_launch,      emu_capture_begin, emu_capture_end,  emu_graph_launch, emu_graph_free,
-    emu_tensor_map,
+    emu_make_map,
 };

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 #include <sys/mman.h>
+#include <utility>
 #include <vector>
 
 #include "kernels/emu/fiber.h"
@@ -58,6 +59,7 @@ struct block {
     std::vector<thread> threads;
     std::vector<std::vector<meeting>> meetings; /* of each warp: those that wait for lanes */
     barrier barriers[BARRIERS];
+    std::unique_ptr<emu_part> part;
 
     ~block()
     {
@@ -73,6 +75,8 @@ struct machine {
     std::vector<std::unique_ptr<block>> blocks;
     std::vector<thread *> ready;
     std::vector<thread *> at_cluster_barrier;
+    std::vector<std::pair<const void *, thread *>> waiters;
+    std::vector<std::function<void()>> soon, late; /* what will happen by itself */
     size_t n_ended = 0;
     thread *current = nullptr;
     bool failed = false;
@@ -185,6 +189,34 @@ std::string reason(const machine &m)
     return "no thread can go on";
 }
 
+void land(machine &m, std::vector<std::function<void()>> &effects)
+{
+    size_t i = m.random->below(effects.size());
+    std::function<void()> effect = std::move(effects[i]);
+    effects[i] = std::move(effects.back());
+    effects.pop_back();
+    effect();
+}
+
+/* One thread's turn, or something that was to happen. False: nothing is left to do. */
+bool turn(machine &m)
+{
+    if (!m.soon.empty() && (m.ready.empty() || m.random->below(4) == 0)) {
+        land(m, m.soon);
+    } else if (!m.ready.empty()) {
+        size_t i = m.random->below(m.ready.size());
+        m.current = m.ready[i];
+        m.ready[i] = m.ready.back();
+        m.ready.pop_back();
+        fiber_switch(&m.scheduler, &m.current->own);
+    } else if (!m.late.empty()) {
+        land(m, m.late);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 void run_cluster(machine &m)
 {
     size_t n_threads = 0;
@@ -193,16 +225,11 @@ void run_cluster(machine &m)
             m.ready.push_back(&t);
             n_threads++;
         }
-    while (m.n_ended < n_threads && !m.failed) {
-        if (m.ready.empty()) {
-            m.failed = true;
-            break;
-        }
-        size_t i = m.random->below(m.ready.size());
-        m.current = m.ready[i];
-        m.ready[i] = m.ready.back();
-        m.ready.pop_back();
-        fiber_switch(&m.scheduler, &m.current->own);
+    while (m.n_ended < n_threads && !m.failed)
+        m.failed = !turn(m) || m.failed;
+    if (!m.failed && !(m.soon.empty() && m.late.empty())) {
+        m.failed = true;
+        m.complaint = "it ended, the last of its blocks, while a copy or a product was under way";
     }
     for (auto &b : m.blocks)
         for (thread &t : b->threads)
@@ -399,6 +426,59 @@ void emu_yield()
 {
     wake(&self());
     leave();
+}
+
+void emu_later(bool late, std::function<void()> effect)
+{
+    (late ? running->late : running->soon).push_back(std::move(effect));
+}
+
+void emu_wake(const void *what)
+{
+    auto &all = running->waiters;
+    for (size_t i = all.size(); i-- > 0;)
+        if (all[i].first == what) {
+            wake(all[i].second);
+            all[i] = all.back();
+            all.pop_back();
+        }
+}
+
+void emu_wait(const void *what, const char *name)
+{
+    running->waiters.emplace_back(what, &self());
+    wait_for(name);
+}
+
+bool emu_draw_half()
+{
+    return running->random->below(2) == 0;
+}
+
+unsigned emu_thread_number()
+{
+    return self().number;
+}
+
+size_t emu_shared_offset(const void *p)
+{
+    size_t offset = (size_t)((const uint8_t *)p - self().home->shared);
+    if (offset >= running->grid->shared_len)
+        emu_fail("an address that is not in the block's shared memory");
+    return offset;
+}
+
+size_t emu_shared_len()
+{
+    return running->grid->shared_len;
+}
+
+emu_part &emu_block_part(emu_part *(*make)())
+{
+    auto &part = self().home->part;
+    if (part == nullptr)
+        part.reset(make());
+    return *part;
 }
 
 void emu_fail(const char *reason)

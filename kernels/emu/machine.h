@@ -11,6 +11,7 @@
 #define KERNELS_EMU_MACHINE_H
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "kernels/emu/random.h"
@@ -53,6 +54,24 @@ uint64_t emu_exchange(uint32_t lanes, uint64_t value, unsigned from, const void 
 uint32_t emu_ballot(uint32_t lanes, bool value, const void *call);
 /* Lets others go on. Where a kernel waits for memory in a loop. */
 void emu_yield();
+/* What happens later by itself: a copy that lands, a product that is done. It happens at a drawn
+ * moment; `late`: only when no thread can go on. A run that ends before it is refused. */
+void emu_later(bool late, std::function<void()> effect);
+/* Lets threads that wait for `what` try again, and waits so. */
+void emu_wake(const void *what);
+void emu_wait(const void *what, const char *name);
+bool emu_draw_half();
+
+/* The thread's number in its block; the offset of an address in the block's shared memory. */
+unsigned emu_thread_number();
+size_t emu_shared_offset(const void *p);
+size_t emu_shared_len();
+/* Room of the block for one part of the emulator; made by `make`, freed with the block. */
+struct emu_part {
+    virtual ~emu_part() = default;
+};
+emu_part &emu_block_part(emu_part *(*make)());
+
 /* Ends the whole run with a reason, a text that lasts. */
 [[noreturn]] void emu_fail(const char *reason);
 

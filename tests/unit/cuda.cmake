@@ -7,9 +7,18 @@ endfunction()
 emulated_kernels(emu_kernels unit/emu_kernels.cu)
 gpu_test(emu emu_kernels)
 gpu_test(cuda_rows cuda_kernels)
+gpu_test(cuda_matmul cuda_kernels)
+
+add_test(NAME unit.emu_mutants
+  COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/emu_mutants_test.py)
+set_tests_properties(unit.emu_mutants PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 600)
 
 add_test(NAME unit.fatbin COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/fatbin_test.py)
 set_tests_properties(unit.fatbin PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 300)
+
+add_test(NAME unit.kernels_report
+  COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/kernels_report_test.py)
+set_tests_properties(unit.kernels_report PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 300)
 
 if(TARGET gpu_cuda)
   # Sanitizers would want their own library in every process that loads these.

@@ -1,0 +1,25 @@
+/*
+ * One step of Hopper's tensor cores on bf16, as published (MMA-Sim, arXiv 2511.10909; not compared
+ * with a device yet): 16 products and the accumulator are aligned to the largest exponent among
+ * them and cut toward zero to 25 fractional bits, added exactly, and the sum is cut toward zero to
+ * float. A longer K is a chain of such steps.
+ */
+#ifndef KERNELS_EMU_TENSOR_CORE_H
+#define KERNELS_EMU_TENSOR_CORE_H
+
+#include <stdint.h>
+
+enum { TENSOR_K = 16 };
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* c plus the sum of a[i] b[i], bf16 as bits. A NaN is 7fffffff, a zero result is +0. */
+float tensor_core_step(float c, const uint16_t a[TENSOR_K], const uint16_t b[TENSOR_K]);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -129,13 +129,12 @@ static struct request *next_waiting(const struct sched *s, unsigned priority)
     return r;
 }
 
-/* Copies what a running sibling has of the prompt's last page. The prompt's last token is always
- * computed: its logits are what the first token is drawn from. */
+/* Copies what a running sibling has of the prompt's last page. */
 static void copy_from_sibling(struct sched *s, struct request *r)
 {
     const struct request *sibling = running_sibling(s, r);
     size_t page = r->n_computed / KV_PAGE_TOKENS, last = r->n_prompt - 1;
-    if (sibling == NULL || page != last / KV_PAGE_TOKENS)
+    if (sibling == NULL || r->n_computed == last || page != last / KV_PAGE_TOKENS)
         return;
     kv_copy(s->kv, r->pages.pages[page], sibling->pages.pages[page], last % KV_PAGE_TOKENS);
     r->n_computed = last;
@@ -154,18 +153,37 @@ static void count_prefix(struct sched *s, struct request *r, size_t n_found)
 }
 
 /* Takes pages for the tokens so far and one more, so that no later request can be admitted on the
- * same ones: known pages as far as they reach, then fresh ones. */
+ * same ones. If `whole` holds the known page that the tokens end with, all but its last position is
+ * copied: the last token is always computed, for the logits, and nobody writes to a shared page. */
+static bool reserve_for(struct sched *s, struct request *r, struct page_list *whole)
+{
+    size_t n_known = r->pages.n;
+    bool ok = kv_reserve(s->kv, &r->pages, r->n_tokens < r->n_max ? r->n_tokens + 1 : r->n_tokens);
+    r->n_computed = n_known * KV_PAGE_TOKENS;
+    if (ok && whole->n > 0) {
+        kv_copy(s->kv, r->pages.pages[n_known], whole->pages[0], KV_PAGE_TOKENS - 1);
+        r->n_computed += KV_PAGE_TOKENS - 1;
+    }
+    kv_release(s->kv, whole);
+    return ok;
+}
+
+/* Known pages as far as they reach, then fresh ones. */
 static bool take_pages(struct sched *s, struct request *r)
 {
-    size_t n = 0, n_full = (r->n_tokens - 1) / KV_PAGE_TOKENS;
-    request_make_keys(r, n_full);
-    while (n < n_full && kv_share(s->kv, &r->pages, r->keys[n]))
+    size_t n = 0, n_shared = (r->n_tokens - 1) / KV_PAGE_TOKENS;
+    struct page_list whole = {0};
+    request_make_keys(r, r->n_tokens / KV_PAGE_TOKENS);
+    while (n < n_shared && kv_share(s->kv, &r->pages, r->keys[n]))
         n++;
-    if (!kv_reserve(s->kv, &r->pages, r->n_tokens < r->n_max ? r->n_tokens + 1 : r->n_tokens)) {
+    if (n == n_shared && n < r->n_tokens / KV_PAGE_TOKENS)
+        (void)kv_share(s->kv, &whole, r->keys[n]);
+    /* Without holding that page once more: it may be the one that is needed. */
+    if (!reserve_for(s, r, &whole) && !reserve_for(s, r, &whole)) {
         kv_release(s->kv, &r->pages);
+        r->n_computed = 0;
         return false;
     }
-    r->n_computed = n * KV_PAGE_TOKENS;
     count_prefix(s, r, r->n_computed);
     copy_from_sibling(s, r);
     return true;
@@ -250,8 +268,8 @@ struct request *sched_find(const struct sched *s, uint64_t id)
     return NULL;
 }
 
-/* No key of the pages' can be asked for again: siblings ask for the prompt's only. The last one need
- * not have run itself. */
+/* No key of the pages' can be asked for again: siblings ask for the prompt's only. The last one
+ * need not have run itself. */
 static void forget_pages(struct sched *s, struct request *r)
 {
     size_t n_prompt = r->n_prompt / KV_PAGE_TOKENS, i = r->group->n_members > 1 ? n_prompt : 0;

@@ -55,6 +55,13 @@ static void the_same_salt_finds_a_prompt_and_changes_no_bit(void **state)
     assert_true(v.n_rows == 200 - 128 && v.n_cached == 128);
     buf_cleanup(&cold.text);
     buf_cleanup(&warm.text);
+    v = ask(e, prompt, 192, &p, &warm);
+    assert_true(v.n_rows == 1 && v.n_cached == 191);
+    p.cache_salt[0] ^= 1;
+    ask(e, prompt, 192, &p, &cold);
+    assert_same_answer(&cold, &warm);
+    buf_cleanup(&cold.text);
+    buf_cleanup(&warm.text);
     buf_cleanup(&longer.text);
     engine_free(e);
 }

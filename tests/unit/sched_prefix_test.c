@@ -101,15 +101,40 @@ static void the_last_token_is_always_computed(void **state)
     (void)state;
     struct fixture f;
     setup(&f, 32, 8);
-    finish(&f, add_salted(&f, 128, 1));
     struct request *a = add_salted(&f, 128, 1);
     step(&f, 512);
     finish(&f, a);
     assert_int_equal(f.kv.n_idle, 2);
     struct request *b = add_salted(&f, 128, 1), *c = add_salted(&f, 129, 1);
     step(&f, 512);
-    assert_int_equal(rows_of(&f, b), 64);
+    assert_int_equal(rows_of(&f, b), 1);
     assert_int_equal(rows_of(&f, c), 1);
+    assert_int_equal(b->pages.pages[0], c->pages.pages[0]);
+    assert_true(b->pages.pages[1] != c->pages.pages[1]); /* a copy: its last position is written */
+    assert_int_equal(f.sched.n_prefix_hits, 127 + 128);
+    teardown(&f);
+}
+
+/* The page that would be copied is the last one that can be had. */
+static void a_prompt_that_fills_the_cache_gives_up_its_own_last_page(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct request *r;
+    struct engine_params params = plain;
+    setup(&f, 2, 8);
+    params.max_tokens = 1;
+    params.has_cache_salt = true;
+    for (unsigned i = 0; i < 2; i++) {
+        add_all(&f, &params, 127, &r);
+        r->tokens[127] = 0; /* as if it had been generated */
+        r->n_tokens = 128;
+        step(&f, 512);
+        assert_int_equal(rows_of(&f, r), i == 0 ? 128 : 64);
+        r->n_tokens = 128;
+        finish(&f, r);
+        assert_int_equal(f.kv.n_idle, 2);
+    }
     teardown(&f);
 }
 
@@ -142,6 +167,7 @@ int main(void)
         cmocka_unit_test(a_choice_finds_the_prompt_after_its_sibling_has_finished),
         cmocka_unit_test(a_known_beginning_is_found_by_the_same_salt_only),
         cmocka_unit_test(the_last_token_is_always_computed),
+        cmocka_unit_test(a_prompt_that_fills_the_cache_gives_up_its_own_last_page),
         cmocka_unit_test(a_preempted_request_finds_what_nobody_needed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

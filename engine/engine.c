@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "engine/engine_internal.h"
 
@@ -70,24 +71,39 @@ void engine_params_default(const struct engine *e, struct engine_params *out)
                                   .repetition_penalty = e->generation.repetition_penalty};
 }
 
+/* All or none. */
+static bool queue_incoming(struct engine *e, uint64_t *id, struct request_queue *requests)
+{
+    pthread_mutex_lock(&e->lock);
+    bool room = e->incoming.n + e->stats.n_waiting + requests->n <= ENGINE_WAITING_MAX;
+    if (room)
+        *id = ++e->last_id; /* before the stepping thread can finish it */
+    while (room && requests->first != NULL) {
+        struct request *r = queue_pop(requests);
+        r->id = *id;
+        r->number = ++e->last_number;
+        queue_push(&e->incoming, r);
+    }
+    if (room)
+        pthread_cond_signal(&e->wake);
+    pthread_mutex_unlock(&e->lock);
+    return room;
+}
+
 struct err engine_submit(struct engine *e, uint64_t *id, const uint32_t *prompt, size_t n_prompt,
                          const struct engine_params *params, engine_sink *sink, void *context)
 {
-    struct request_source source = {prompt, n_prompt, params, sink, context};
-    struct request *r = NULL;
-    TRY(request_new(&r, &source, e->config.vocab_size, e->options.max_context));
-    pthread_mutex_lock(&e->lock);
-    bool full = e->incoming.n + e->stats.n_waiting >= ENGINE_WAITING_MAX;
-    if (!full) {
-        r->id = ++e->last_id;
-        *id = r->id; /* before the stepping thread can finish it */
-        queue_push(&e->incoming, r);
-        pthread_cond_signal(&e->wake);
-    }
-    pthread_mutex_unlock(&e->lock);
-    if (!full)
+    struct engine_params allowed = *params;
+    struct request_source source = {prompt, n_prompt, &allowed, sink, context};
+    struct request_queue requests = {0};
+    allowed.has_cache_salt = params->has_cache_salt && !e->options.no_prefix_cache;
+    struct err err = request_new(&requests, &source, e->config.vocab_size, e->options.max_context);
+    explicit_bzero(allowed.cache_salt, sizeof allowed.cache_salt);
+    TRY(err);
+    if (queue_incoming(e, id, &requests))
         return err_ok();
-    request_free(r);
+    while (requests.first != NULL)
+        request_free(queue_pop(&requests));
     return err_set(ERR_BUSY, "%d requests wait already; try again later", ENGINE_WAITING_MAX);
 }
 
@@ -109,12 +125,21 @@ void engine_stats(struct engine *e, struct engine_stats *out)
     pthread_mutex_unlock(&e->lock);
 }
 
-/* Until there is something to do; false when stopping. */
+static struct timespec time_of_ms(uint64_t ms)
+{
+    return (struct timespec){(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
+}
+
+/* Until there is something to do, idle pages to be zeroed included; false when stopping. */
 static bool await_work(struct engine *e)
 {
+    uint64_t expiry = kv_next_expiry_ms(&e->kv, engine_cache_age_ms(e));
+    struct timespec until = time_of_ms(expiry);
+    int rc = 0;
     pthread_mutex_lock(&e->lock);
-    while (!e->stopping && e->incoming.n == 0 && e->cancelled.len == 0)
-        pthread_cond_wait(&e->wake, &e->lock);
+    while (!e->stopping && e->incoming.n == 0 && e->cancelled.len == 0 && rc == 0)
+        rc = expiry == UINT64_MAX ? pthread_cond_wait(&e->wake, &e->lock)
+                                  : pthread_cond_timedwait(&e->wake, &e->lock, &until);
     bool go = !e->stopping;
     pthread_mutex_unlock(&e->lock);
     return go;

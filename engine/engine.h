@@ -21,8 +21,14 @@ enum {
     ENGINE_LOGPROBS_MAX = 20, /* alternatives that one token can report */
     ENGINE_STOP_MAX = 16,     /* stop strings of one request */
     ENGINE_STOP_LEN_MAX = 256,
-    ENGINE_WAITING_MAX = 1024, /* requests that may wait */
+    ENGINE_WAITING_MAX = 1024, /* choices of requests that may wait */
+    ENGINE_CHOICES_MAX = 64,   /* of one request */
 };
+
+/* Interactive work goes first: a step's rows, pages and places are given to batch work only when no
+ * interactive request wants them, and are taken back when one comes. Within a class, first come
+ * first served. */
+enum engine_priority { ENGINE_INTERACTIVE, ENGINE_BATCH, ENGINE_PRIORITIES };
 
 struct engine_options {
     unsigned n_threads;    /* 0: one per CPU that this process may use */
@@ -31,6 +37,8 @@ struct engine_options {
     uint64_t kv_bytes;     /* memory for the KV cache; 0: enough for max_requests full contexts,
                               at most a quarter of the machine's memory */
     unsigned token_budget; /* tokens of one step, decode and prefill together; 0: 512 */
+    bool no_prefix_cache;  /* cache salts are passed over: no request finds another's pages */
+    unsigned cache_idle_s; /* cached pages that nobody used for so long are zeroed; 0: 300 */
     const char *backend; /* a name of kernels/backend.h, borrowed for the call of engine_open; NULL:
                             the best one of this machine */
 };
@@ -74,7 +82,15 @@ struct engine_params {
     float repetition_penalty;                  /* 1: off */
     bool has_seed;                             /* else one is drawn */
     uint64_t seed;
-    unsigned choice;     /* index among the choices of one request: part of the random key */
+    unsigned choice;    /* index of the first choice: part of the random key */
+    unsigned n_choices; /* choice to choice + n_choices - 1 are answered, from one prompt that is
+                           computed once; each as if it had been asked for alone. 0: one */
+    enum engine_priority priority;
+    /* Whoever knows the same 32 bytes shares computed prompts with this request, and can tell by
+     * the time to its first token whether a prompt with the same beginning was there not long ago.
+     * So a salt is a client's secret. Without one the request shares with nobody. */
+    bool has_cache_salt;
+    uint8_t cache_salt[SHA256_LEN];
     unsigned max_tokens; /* 0: as many as the context holds */
     unsigned n_logprobs; /* alternatives to report, 0 to 20 */
     bool logprobs;
@@ -109,6 +125,7 @@ struct engine_logprob {
 };
 
 struct engine_event {
+    unsigned choice;   /* its index */
     struct bytes text; /* new whole UTF-8 characters; may be empty; never part of a stop string */
     bool has_token;    /* one token was sampled in this event (an end token has no text) */
     struct engine_logprob token;      /* its logprob is 0 unless logprobs were asked for */
@@ -118,23 +135,26 @@ struct engine_event {
         finish;        /* set in the request's last event, its only one without a successor */
     const char *error; /* with ENGINE_FAILED */
     unsigned n_prompt, n_generated; /* tokens so far */
+    unsigned n_cached;              /* of the prompt: found in the cache, not computed */
     uint64_t seed;                  /* the one used */
 };
 
 typedef void engine_sink(void *context, const struct engine_event *event);
 
-/* Queues a request: at least one prompt token. ERR_LIMIT when prompt and max_tokens exceed the
- * context (with the numbers), ERR_BUSY when more than 1,024 requests wait. The sink is called until
- * an event with `finish` set, and not after. */
+/* Queues a request: at least one prompt token, all of its choices or none. ERR_LIMIT when prompt
+ * and max_tokens exceed the context (with the numbers), which is never more than the KV cache
+ * holds, so whatever is queued will run; ERR_BUSY when more than 1,024 choices would wait. The sink
+ * is called until an event with `finish` set has come for each choice, and not after. */
 struct err engine_submit(struct engine *e, uint64_t *id, const uint32_t *prompt, size_t n_prompt,
                          const struct engine_params *params, engine_sink *sink,
                          void *context) MUST_USE;
-/* Takes effect at the next step; the sink still gets its last event (ENGINE_CANCELLED). An unknown
- * or finished id is ignored. */
+/* Takes effect at the next step; the sink still gets the last event (ENGINE_CANCELLED) of each
+ * choice that had not finished. An unknown or finished id is ignored. */
 void engine_cancel(struct engine *e, uint64_t id);
 
-/* One step: decode rows first, then prefill chunks, under the token budget. False when there was
- * nothing to do. Not while engine_start's thread runs. */
+/* One step: interactive work, then batch work; of each decode rows first, then prefill chunks,
+ * under the token budget. False when there was nothing to do. Not while engine_start's thread runs.
+ */
 bool engine_step(struct engine *e);
 /* Steps on a thread of the engine's own until engine_free. */
 struct err engine_start(struct engine *e) MUST_USE;
@@ -144,9 +164,13 @@ struct err engine_token_bytes(const struct engine *e, uint32_t id, struct buf *o
 
 struct engine_stats {
     uint64_t n_steps, n_prompt_tokens, n_generated_tokens, n_finished;
-    unsigned n_running, n_waiting;
+    unsigned n_running, n_waiting; /* choices */
     unsigned n_pages, n_pages_used;
-    uint64_t n_preempted; /* times that a request gave up its pages and was recomputed */
+    unsigned n_pages_cached; /* held by no request, kept for requests with the same salt */
+    uint64_t n_preempted;    /* times that a request gave up its pages and was recomputed */
+    /* Prompt tokens that were looked up in the cache (of requests with a salt), and found. */
+    uint64_t n_prefix_queries, n_prefix_hits;
+    uint64_t n_evicted, n_expired; /* cached pages zeroed: for room, for age */
 };
 void engine_stats(struct engine *e, struct engine_stats *out);
 

@@ -48,7 +48,7 @@ struct engine {
     pthread_cond_t wake; /* something came in, or stopping */
     struct request_queue incoming;
     struct buf cancelled; /* uint64_t ids */
-    uint64_t last_id;
+    uint64_t last_id, last_number;
     struct engine_stats stats; /* a copy of `progress`, renewed at the end of each step */
     bool started, stopping;
     pthread_t thread;
@@ -61,6 +61,10 @@ uint64_t engine_logits_size(const struct engine *e);
  * brings the caller's back. */
 void engine_enter_numerics(fenv_t *saved);
 void engine_leave_numerics(const fenv_t *saved);
+
+/* step.c: a clock that never goes back, and how long idle pages are kept on it. */
+uint64_t engine_now_ms(void);
+uint64_t engine_cache_age_ms(const struct engine *e);
 
 /* chat.c: reads tokenizer_config.json and the template. */
 struct err engine_load_chat(struct engine *e) MUST_USE;

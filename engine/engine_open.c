@@ -10,6 +10,7 @@
 
 #define DEFAULT_REQUESTS 16
 #define DEFAULT_BUDGET 512
+#define DEFAULT_CACHE_IDLE_S 300 /* between two turns of a conversation */
 
 /* The folder's last component, also for "." and "models/". */
 static struct err name_model(struct engine *e, const char *dir)
@@ -89,6 +90,8 @@ static struct err choose_options(struct engine *e, size_t *n_pages)
         o->max_requests = DEFAULT_REQUESTS;
     if (o->token_budget == 0)
         o->token_budget = DEFAULT_BUDGET;
+    if (o->cache_idle_s == 0)
+        o->cache_idle_s = DEFAULT_CACHE_IDLE_S;
     if (o->n_threads > 1024 || o->max_requests > 65536 || o->token_budget > 1 << 20)
         return err_set(ERR_USAGE, "at most 1024 threads, 65536 requests and a token budget of "
                                   "1048576 are possible");
@@ -201,6 +204,16 @@ static struct err load(struct engine *e, const char *model_dir)
     return describe(e);
 }
 
+/* Waits on it are timed by the clock of engine_now_ms. */
+static void init_wake(pthread_cond_t *wake)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(wake, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
 struct err engine_open(struct engine **out, const char *model_dir,
                        const struct engine_options *options)
 {
@@ -208,7 +221,7 @@ struct err engine_open(struct engine **out, const char *model_dir,
     if (e == NULL)
         return err_set(ERR_MEMORY, "no memory for an engine");
     pthread_mutex_init(&e->lock, NULL);
-    pthread_cond_init(&e->wake, NULL);
+    init_wake(&e->wake);
     if (options != NULL)
         e->options = *options;
     fenv_t saved;

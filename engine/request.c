@@ -26,6 +26,16 @@ static struct err check_params(const struct engine_params *p)
     return err_ok();
 }
 
+static struct err check_class(const struct engine_params *p)
+{
+    if (p->n_choices > ENGINE_CHOICES_MAX)
+        return err_set(ERR_USAGE, "%u choices were asked for; at most %d are given", p->n_choices,
+                       ENGINE_CHOICES_MAX);
+    if ((unsigned)p->priority >= ENGINE_PRIORITIES)
+        return err_set(ERR_USAGE, "priority %u is not known", (unsigned)p->priority);
+    return err_ok();
+}
+
 static struct err check_prompt(const struct request_source *s, unsigned vocab_size,
                                size_t max_context)
 {
@@ -44,37 +54,103 @@ static struct err check_prompt(const struct request_source *s, unsigned vocab_si
     return err_ok();
 }
 
-struct err request_new(struct request **out, const struct request_source *s, unsigned vocab_size,
-                       size_t max_context)
+static struct err make_group(struct request_group **out, const struct engine_params *p)
 {
-    TRY(check_params(s->params));
-    TRY(check_prompt(s, vocab_size, max_context));
+    struct request_group *g = calloc(1, sizeof *g);
+    if (g == NULL)
+        return err_set(ERR_MEMORY, "no memory for a request");
+    g->keeps_pages = p->has_cache_salt;
+    if (p->has_cache_salt)
+        memcpy(g->salt, p->cache_salt, sizeof g->salt);
+    else
+        random_bytes(g->salt, sizeof g->salt);
+    *out = g;
+    return err_ok();
+}
+
+static struct err allocate_tokens(struct request *r)
+{
+    r->tokens = calloc(r->n_max, sizeof *r->tokens);
+    r->keys = calloc(r->n_max / KV_PAGE_TOKENS + 1, sizeof *r->keys);
+    if (r->tokens == NULL || r->keys == NULL)
+        return err_set(ERR_MEMORY, "no memory for a request of %zu tokens", r->n_prompt);
+    return err_ok();
+}
+
+/* The member of `group` that answers one choice. */
+static struct err make_choice(struct request **out, const struct request_source *s,
+                              struct request_group *group, unsigned choice, size_t max_context)
+{
     struct request *r = calloc(1, sizeof *r);
     if (r == NULL)
         return err_set(ERR_MEMORY, "no memory for a request");
+    r->n_max = s->params->max_tokens > 0 ? s->n_prompt + s->params->max_tokens : max_context;
+    r->n_prompt = r->n_tokens = s->n_prompt;
     struct err e = output_init(&r->output, s->params->stop, s->params->n_stop);
+    if (!is_err(e))
+        e = allocate_tokens(r);
     if (is_err(e)) {
-        free(r);
+        request_free(r);
         return e;
     }
-    r->n_max = s->params->max_tokens > 0 ? s->n_prompt + s->params->max_tokens : max_context;
-    r->tokens = calloc(r->n_max, sizeof *r->tokens);
-    if (r->tokens == NULL) {
-        request_free(r);
-        return err_set(ERR_MEMORY, "no memory for a request of %zu tokens", s->n_prompt);
-    }
     memcpy(r->tokens, s->prompt, s->n_prompt * sizeof *r->tokens);
-    r->n_prompt = r->n_tokens = s->n_prompt;
     r->params = *s->params;
+    r->params.choice = choice;
     r->params.stop = NULL;
     r->params.n_stop = 0;
+    explicit_bzero(r->params.cache_salt, sizeof r->params.cache_salt); /* the group's */
     r->sink = s->sink;
     r->context = s->context;
-    r->seed = s->params->seed;
-    if (!s->params->has_seed)
-        random_bytes(&r->seed, sizeof r->seed);
+    r->group = group;
+    group->n_members++;
     *out = r;
     return err_ok();
+}
+
+static struct err make_choices(struct request_queue *out, const struct request_source *s,
+                               struct request_group *group, size_t max_context)
+{
+    unsigned n = s->params->n_choices > 0 ? s->params->n_choices : 1;
+    uint64_t seed = s->params->seed;
+    if (!s->params->has_seed)
+        random_bytes(&seed, sizeof seed);
+    for (unsigned i = 0; i < n; i++) {
+        struct request *r = NULL;
+        TRY(make_choice(&r, s, group, s->params->choice + i, max_context));
+        r->seed = seed;
+        queue_push(out, r);
+    }
+    return err_ok();
+}
+
+struct err request_new(struct request_queue *out, const struct request_source *s,
+                       unsigned vocab_size, size_t max_context)
+{
+    struct request_group *group = NULL;
+    struct request_queue made = {0};
+    TRY(check_params(s->params));
+    TRY(check_class(s->params));
+    TRY(check_prompt(s, vocab_size, max_context));
+    TRY(make_group(&group, s->params));
+    struct err e = make_choices(&made, s, group, max_context);
+    if (is_err(e) && made.n == 0)
+        free(group);
+    if (is_err(e)) {
+        while (made.n > 0)
+            request_free(queue_pop(&made));
+        return e;
+    }
+    while (made.n > 0)
+        queue_push(out, queue_pop(&made));
+    return err_ok();
+}
+
+static void leave_group(struct request_group *g)
+{
+    if (g == NULL || --g->n_members > 0)
+        return;
+    explicit_bzero(g, sizeof *g);
+    free(g);
 }
 
 void request_free(struct request *r)
@@ -83,10 +159,21 @@ void request_free(struct request *r)
         return;
     if (r->tokens != NULL)
         explicit_bzero(r->tokens, r->n_max * sizeof *r->tokens);
+    if (r->keys != NULL)
+        explicit_bzero(r->keys, r->n_keys * sizeof *r->keys);
     free(r->tokens);
+    free(r->keys);
     output_cleanup(&r->output);
     explicit_bzero(&r->detokenizer, sizeof r->detokenizer);
+    leave_group(r->group);
     free(r);
+}
+
+void request_make_keys(struct request *r, size_t n)
+{
+    for (; r->n_keys < n; r->n_keys++)
+        prefix_key(r->keys[r->n_keys], r->n_keys > 0 ? r->keys[r->n_keys - 1] : r->group->salt,
+                   r->tokens + r->n_keys * KV_PAGE_TOKENS);
 }
 
 void queue_push(struct request_queue *q, struct request *r)
@@ -100,41 +187,36 @@ void queue_push(struct request_queue *q, struct request *r)
     q->n++;
 }
 
-void queue_push_front(struct request_queue *q, struct request *r)
+void queue_insert(struct request_queue *q, struct request *r)
 {
-    r->next = q->first;
-    q->first = r;
-    if (q->last == NULL)
-        q->last = r;
+    if (q->last == NULL || q->last->number < r->number) {
+        queue_push(q, r);
+        return;
+    }
+    struct request **at = &q->first;
+    while ((*at)->number < r->number)
+        at = &(*at)->next;
+    r->next = *at;
+    *at = r;
     q->n++;
 }
 
 struct request *queue_pop(struct request_queue *q)
 {
-    return q->first != NULL ? queue_remove(q, q->first->id) : NULL;
+    struct request *r = q->first;
+    if (r != NULL)
+        queue_remove(q, r);
+    return r;
 }
 
-struct request *queue_remove(struct request_queue *q, uint64_t id)
+void queue_remove(struct request_queue *q, struct request *r)
 {
     struct request *before = NULL;
-    for (struct request *r = q->first; r != NULL; before = r, r = r->next) {
-        if (r->id != id)
-            continue;
-        if (before != NULL)
-            before->next = r->next;
-        else
-            q->first = r->next;
-        if (q->last == r)
-            q->last = before;
-        q->n--;
-        r->next = NULL;
-        return r;
-    }
-    return NULL;
-}
-
-void queue_append(struct request_queue *to, struct request_queue *from)
-{
-    while (from->first != NULL)
-        queue_push(to, queue_pop(from));
+    for (struct request *at = q->first; at != r; at = at->next)
+        before = at;
+    *(before != NULL ? &before->next : &q->first) = r->next;
+    if (q->last == r)
+        q->last = before;
+    q->n--;
+    r->next = NULL;
 }

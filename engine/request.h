@@ -1,5 +1,6 @@
 /*
- * One request from submit to its last event. Its tokens and text are zeroed when it is freed.
+ * One choice of a request from submit to its last event; the engine works on choices, and those of
+ * one request share their prompt's pages. Its tokens and text are zeroed when it is freed.
  */
 #ifndef ENGINE_REQUEST_H
 #define ENGINE_REQUEST_H
@@ -7,19 +8,33 @@
 #include "engine/engine.h"
 #include "engine/kv.h"
 #include "engine/output.h"
+#include "engine/prefix.h"
 #include "engine/tokenizer.h"
 
+/* What the choices of one request have in common. Gone with the last of them. */
+struct request_group {
+    uint8_t salt[SHA256_LEN]; /* the client's, or one that nobody knows */
+    bool keeps_pages;         /* the client's: others may find the pages later */
+    size_t n_members;
+};
+
 struct request {
-    uint64_t id;
+    uint64_t id;          /* the same for all choices */
+    uint64_t number;      /* order of arrival, its own */
     struct request *next; /* in a queue */
+    struct request_group *group;
 
     uint32_t *tokens; /* prompt, then answer; room for n_max */
     size_t n_prompt, n_tokens;
     size_t n_max;      /* prompt and answer together */
     size_t n_computed; /* how many tokens' keys and values are in the cache */
     struct page_list pages;
+    uint8_t (*keys)[SHA256_LEN]; /* of its full pages, as far as they were needed */
+    size_t n_keys;
+    size_t n_cached; /* tokens of the prompt that were found when it was first admitted */
+    bool admitted;   /* at least once */
 
-    struct engine_params params; /* `stop` is not used: see output */
+    struct engine_params params; /* its own choice; `stop` is not used: see output */
     uint64_t seed;
     struct detokenizer detokenizer;
     struct output output;
@@ -37,25 +52,27 @@ struct request_source {
     void *context;
 };
 
-/* ERR_USAGE for parameters or tokens that make no sense, ERR_LIMIT when prompt and answer exceed
- * max_context. The seed is drawn here if none is given. */
-struct err request_new(struct request **out, const struct request_source *source,
-                       unsigned vocab_size, size_t max_context) MUST_USE;
-/* Its pages must have been released. */
-void request_free(struct request *r);
-
-/* First in, first out. */
 struct request_queue {
     struct request *first, *last;
     size_t n;
 };
 
+/* Pushes one request for each choice, none on failure. ERR_USAGE for parameters or tokens that make
+ * no sense, ERR_LIMIT when prompt and answer exceed max_context. The seed is drawn here if none is
+ * given. */
+struct err request_new(struct request_queue *out, const struct request_source *source,
+                       unsigned vocab_size, size_t max_context) MUST_USE;
+/* Its pages must have been released. */
+void request_free(struct request *r);
+
+/* Computes its first n keys; 64 n tokens must be there. */
+void request_make_keys(struct request *r, size_t n);
+
 void queue_push(struct request_queue *q, struct request *r);
-void queue_push_front(struct request_queue *q, struct request *r);
+/* By number. The queue is in that order already. */
+void queue_insert(struct request_queue *q, struct request *r);
 struct request *queue_pop(struct request_queue *q); /* NULL when empty */
-/* Takes out the one with that id; NULL if it is not there. */
-struct request *queue_remove(struct request_queue *q, uint64_t id);
-/* Moves all of `from` behind `to`. */
-void queue_append(struct request_queue *to, struct request_queue *from);
+/* Takes out a request that is in the queue. */
+void queue_remove(struct request_queue *q, struct request *r);
 
 #endif

@@ -1,6 +1,7 @@
 /* One step of the engine: take what came in, plan, compute, sample, deliver. */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "engine/engine_internal.h"
 
@@ -15,10 +16,24 @@ void engine_leave_numerics(const fenv_t *saved)
     fesetenv(saved);
 }
 
+uint64_t engine_now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+uint64_t engine_cache_age_ms(const struct engine *e)
+{
+    return (uint64_t)e->options.cache_idle_s * 1000;
+}
+
 static void send_event(struct engine *e, struct request *r, struct engine_event *event)
 {
     event->n_prompt = (unsigned)r->n_prompt;
     event->n_generated = (unsigned)(r->n_tokens - r->n_prompt);
+    event->n_cached = (unsigned)r->n_cached;
+    event->choice = r->params.choice;
     event->seed = r->seed;
     if (event->finish != ENGINE_UNFINISHED)
         e->progress.n_finished++;
@@ -26,27 +41,35 @@ static void send_event(struct engine *e, struct request *r, struct engine_event 
 }
 
 /* The last event of a request that ends without a token. */
-static void end_request(struct engine *e, uint64_t id, enum engine_finish finish, const char *error)
+static void end_request(struct engine *e, struct request *r, enum engine_finish finish,
+                        const char *error)
 {
-    struct request *r = sched_remove(&e->sched, id);
-    if (r == NULL)
-        return; /* finished before, or never there */
+    sched_remove(&e->sched, r);
     struct engine_event event = {.finish = finish, .error = error};
     send_event(e, r, &event);
     request_free(r);
 }
 
+/* All choices of one id; none if they have finished, or were never there. */
+static void cancel(struct engine *e, uint64_t id)
+{
+    struct request *r;
+    while ((r = sched_find(&e->sched, id)) != NULL)
+        end_request(e, r, ENGINE_CANCELLED, NULL);
+}
+
 static bool take_incoming(struct engine *e)
 {
     pthread_mutex_lock(&e->lock);
-    queue_append(&e->sched.waiting, &e->incoming);
+    sched_add(&e->sched, &e->incoming);
+    e->stats.n_waiting = (unsigned)sched_n_waiting(&e->sched); /* still bounds what may come in */
     BUF_AUTO cancelled = e->cancelled;
     e->cancelled = BUF_INIT;
     pthread_mutex_unlock(&e->lock);
     for (size_t at = 0; at < cancelled.len; at += sizeof(uint64_t)) {
         uint64_t id;
         memcpy(&id, cancelled.data + at, sizeof id);
-        end_request(e, id, ENGINE_CANCELLED, NULL);
+        cancel(e, id);
     }
     return cancelled.len > 0;
 }
@@ -134,7 +157,7 @@ static void deliver(struct engine *e, struct request *r, const float *logits)
     if (!is_err(err))
         err = advance_text(e, r, &text, &event.finish);
     if (is_err(err)) {
-        end_request(e, r->id, ENGINE_FAILED, err_message());
+        end_request(e, r, ENGINE_FAILED, err_message());
         return;
     }
     e->progress.n_generated_tokens++;
@@ -144,7 +167,7 @@ static void deliver(struct engine *e, struct request *r, const float *logits)
         return;
     }
     /* Its pages are free again before its sink hears of the end. */
-    (void)sched_remove(&e->sched, r->id);
+    sched_remove(&e->sched, r);
     send_event(e, r, &event);
     request_free(r);
 }
@@ -161,7 +184,7 @@ static void run_plan(struct engine *e)
         if (r->n_computed < r->n_prompt)
             e->progress.n_prompt_tokens +=
                 n < r->n_prompt - r->n_computed ? n : r->n_prompt - r->n_computed;
-        r->n_computed += n;
+        sched_computed(&e->sched, r, n);
         if (r->n_computed == r->n_tokens)
             deliver(e, r, e->logits + next++ * e->config.vocab_size);
     }
@@ -183,10 +206,15 @@ static void publish_stats(struct engine *e)
 {
     struct engine_stats *s = &e->progress;
     s->n_running = (unsigned)e->sched.n_running;
-    s->n_waiting = (unsigned)e->sched.waiting.n;
+    s->n_waiting = (unsigned)sched_n_waiting(&e->sched);
     s->n_pages = (unsigned)e->kv.cache.n_pages;
-    s->n_pages_used = (unsigned)(e->kv.cache.n_pages - e->kv.n_free);
+    s->n_pages_used = (unsigned)(e->kv.cache.n_pages - e->kv.n_free - e->kv.n_idle);
+    s->n_pages_cached = (unsigned)e->kv.n_idle;
     s->n_preempted = e->sched.n_preempted;
+    s->n_prefix_queries = e->sched.n_prefix_queries;
+    s->n_prefix_hits = e->sched.n_prefix_hits;
+    s->n_evicted = e->kv.n_evicted;
+    s->n_expired = e->kv.n_expired;
     pthread_mutex_lock(&e->lock);
     e->stats = *s;
     pthread_mutex_unlock(&e->lock);
@@ -196,6 +224,8 @@ bool engine_step(struct engine *e)
 {
     fenv_t saved;
     engine_enter_numerics(&saved);
+    e->kv.now_ms = engine_now_ms();
+    kv_expire(&e->kv, engine_cache_age_ms(e));
     bool busy = take_incoming(e);
     sched_plan(&e->sched, e->options.token_budget);
     if (e->sched.n_items > 0) {

@@ -29,7 +29,7 @@ static struct chat *chat_new(struct front *f, struct http_exchange *x,
     f->chats = c;
     for (unsigned i = 0; i < c->n_choices; i++)
         choices[i] = (struct chat_choice){
-            .chat = c, .logprobs = c->with_logprobs && !request->stream ? json_array() : NULL};
+            .logprobs = c->with_logprobs && !request->stream ? json_array() : NULL};
     uint8_t id[12];
     random_bytes(id, sizeof id);
     BUF_AUTO text = BUF_INIT;
@@ -64,22 +64,12 @@ static void refuse(struct http_exchange *x, struct err e, const char *param)
     }
 }
 
-/* One request to the engine for each choice, all or none. */
 static struct err submit(struct chat *c, struct chat_request *request, const struct buf *tokens)
 {
-    struct engine_params params = request->params;
-    if (!params.has_seed && c->n_choices > 1) {
-        params.has_seed = true; /* the choices differ by their index, not by their seed */
-        random_bytes(&params.seed, sizeof params.seed);
-    }
-    for (unsigned i = 0; i < c->n_choices; i++) {
-        params.choice = i;
-        TRY(engine_submit(c->front->engine, &c->choices[i].engine_id,
-                          (const uint32_t *)(const void *)tokens->data,
-                          tokens->len / sizeof(uint32_t), &params, chat_sink, &c->choices[i]));
-        c->choices[i].submitted = true;
-    }
-    return err_ok();
+    request->params.n_choices = c->n_choices;
+    return engine_submit(c->front->engine, &c->engine_id,
+                         (const uint32_t *)(const void *)tokens->data,
+                         tokens->len / sizeof(uint32_t), &request->params, chat_sink, c);
 }
 
 static void start(struct front *f, struct http_exchange *x, struct chat_request *request)
@@ -95,10 +85,7 @@ static void start(struct front *f, struct http_exchange *x, struct chat_request 
     if (is_err(e)) {
         c->http = NULL;
         refuse(x, e, e.code == ERR_LIMIT ? "messages" : NULL);
-        if (c->choices[0].submitted)
-            chat_cancel(c); /* freed when the engine has let go of it */
-        else
-            chat_free(c);
+        chat_free(c);
         return;
     }
     http_on_leave(x, chat_client_left, c);

@@ -1,7 +1,7 @@
 /*
- * One chat request in flight: its HTTP exchange on one side, a request to the engine for each of
- * its choices on the other. It lives until the engine has finished all of them, even when the
- * client has left long before.
+ * One chat request in flight: its HTTP exchange on one side, the engine's work on its choices on
+ * the other. It lives until the engine has finished all of them, even when the client has left long
+ * before.
  */
 #ifndef SERVER_API_CHAT_H
 #define SERVER_API_CHAT_H
@@ -10,9 +10,6 @@
 #include "server/front_state.h"
 
 struct chat_choice {
-    struct chat *chat;
-    uint64_t engine_id;
-
     /* The sink writes these, the loop takes them, both under the handover's lock. */
     struct buf text, tokens;
     enum engine_finish finish;
@@ -20,7 +17,7 @@ struct chat_choice {
     unsigned n_prompt, n_generated;
 
     /* The loop's own. */
-    bool submitted, finished;
+    bool finished;
     struct buf whole; /* of an answer that is not streamed */
     json_t *logprobs;
     enum engine_finish outcome;
@@ -33,12 +30,13 @@ struct chat {
     struct chat *next, **previous; /* of front->chats */
     struct chat_answer answer;
     bool with_logprobs;
+    uint64_t engine_id;
     unsigned n_choices;
     struct chat_choice *choices;
 };
 
-/* api_chat_flow.c. The context of a sink is its choice. */
-void chat_sink(void *choice, const struct engine_event *event);
+/* api_chat_flow.c */
+void chat_sink(void *chat, const struct engine_event *event);
 void chat_deliver(struct handover_item *item);
 void chat_client_left(void *chat);
 /* Sends the first chunk of each choice. */

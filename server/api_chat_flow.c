@@ -18,8 +18,8 @@ static void append_token(struct buf *out, const struct engine_event *event)
 
 void chat_sink(void *context, const struct engine_event *event)
 {
-    struct chat_choice *choice = context;
-    struct chat *c = choice->chat;
+    struct chat *c = context;
+    struct chat_choice *choice = &c->choices[event->choice];
     handover_lock(c->front->handover);
     buf_append_bytes(&choice->text, event->text);
     if (event->has_token && c->with_logprobs)
@@ -105,9 +105,8 @@ static void news_cleanup(struct news *n)
     buf_cleanup_secret(&n->tokens);
 }
 
-static struct news take_news(struct chat_choice *choice)
+static struct news take_news(struct handover *h, struct chat_choice *choice)
 {
-    struct handover *h = choice->chat->front->handover;
     handover_lock(h);
     struct news n = {choice->text, choice->tokens, choice->finish};
     choice->text = BUF_INIT;
@@ -141,7 +140,7 @@ static void keep_news(struct chat *c, struct chat_choice *choice, const struct n
 static const struct chat_choice *failed_choice(const struct chat *c)
 {
     for (unsigned i = 0; i < c->n_choices; i++) {
-        if (c->choices[i].submitted && chat_finish_name(c->choices[i].outcome) == NULL)
+        if (chat_finish_name(c->choices[i].outcome) == NULL)
             return &c->choices[i];
     }
     return NULL;
@@ -202,7 +201,7 @@ static void reply_whole(struct chat *c)
 static bool all_finished(const struct chat *c)
 {
     for (unsigned i = 0; i < c->n_choices; i++) {
-        if (c->choices[i].submitted && !c->choices[i].finished)
+        if (!c->choices[i].finished)
             return false;
     }
     return true;
@@ -214,7 +213,8 @@ static void take_all_news(struct chat *c, struct buf *out)
         struct chat_choice *choice = &c->choices[i];
         if (choice->finished)
             continue; /* its last news came with an earlier delivery */
-        __attribute__((cleanup(news_cleanup))) struct news n = take_news(choice);
+        __attribute__((cleanup(news_cleanup))) struct news n =
+            take_news(c->front->handover, choice);
         if (c->http != NULL && c->answer.stream)
             stream_news(c, i, &n, out);
         else if (c->http != NULL)
@@ -255,10 +255,7 @@ void chat_client_left(void *context)
 
 void chat_cancel(struct chat *c)
 {
-    for (unsigned i = 0; i < c->n_choices; i++) {
-        if (c->choices[i].submitted && !c->choices[i].finished)
-            engine_cancel(c->front->engine, c->choices[i].engine_id);
-    }
+    engine_cancel(c->front->engine, c->engine_id);
 }
 
 void chat_free(struct chat *c)

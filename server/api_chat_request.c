@@ -138,6 +138,38 @@ static struct err take_stream(struct chat_request *r, const char **param)
     return take_bool(options, param, "include_usage", &r->include_usage);
 }
 
+/* The tier that OpenAI serves more slowly, and cheaper, is our batch class. */
+static struct err take_tier(struct chat_request *r, const char **param)
+{
+    const json_t *tier = field(r->root, param, "service_tier");
+    const char *name = json_string_value(tier);
+    if (tier == NULL)
+        return err_ok();
+    if (name != NULL && strcmp(name, "flex") == 0)
+        r->params.priority = ENGINE_BATCH;
+    else if (name == NULL || (strcmp(name, "auto") != 0 && strcmp(name, "default") != 0))
+        return err_set(ERR_USAGE, "'service_tier' must be \"auto\", \"default\" or \"flex\".");
+    return err_ok();
+}
+
+/* The engine's salt is a hash of the client's, so any text will do. */
+static struct err take_cache_salt(struct chat_request *r, const char **param)
+{
+    static const char label[] = "blindllama cache salt 1\n";
+    const json_t *salt = field(r->root, param, "cache_salt");
+    size_t len = json_string_length(salt);
+    if (salt == NULL)
+        return err_ok();
+    if (!json_is_string(salt) || len < CHAT_SALT_LEN_MIN || len > CHAT_SALT_LEN_MAX)
+        return err_set(ERR_USAGE,
+                       "'cache_salt' must be a text of %d to %d bytes that only you know.",
+                       CHAT_SALT_LEN_MIN, CHAT_SALT_LEN_MAX);
+    r->params.has_cache_salt = true;
+    sha256_3(r->params.cache_salt, bytes_of_str(label), bytes_of(json_string_value(salt), len),
+             (struct bytes){0});
+    return err_ok();
+}
+
 static bool is_empty(const json_t *value)
 {
     return (json_is_array(value) && json_array_size(value) == 0) ||
@@ -177,6 +209,8 @@ static struct err parse(struct chat_request *r, const char **param)
     TRY(take_logprobs(r, param));
     TRY(take_stop(r, param));
     TRY(take_stream(r, param));
+    TRY(take_tier(r, param));
+    TRY(take_cache_salt(r, param));
     return refuse_what_we_lack(r->root, param);
 }
 

@@ -11,6 +11,7 @@
 
 #include "engine/engine.h"
 
+enum { CHAT_SALT_LEN_MIN = 16, CHAT_SALT_LEN_MAX = 256 };
 enum { CHAT_CHOICES_MAX = 16, CHAT_STOPS_MAX = 16, CHAT_STOP_LEN_MAX = 256 };
 
 struct chat_request {

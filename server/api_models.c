@@ -102,6 +102,18 @@ static void engine_metrics(struct buf *out, const struct engine_stats *s)
     gauge(out, "num_requests_waiting", "Requests that wait.", s->n_waiting);
     gauge(out, "kv_pages", "Pages of the KV cache.", s->n_pages);
     gauge(out, "kv_pages_used", "Pages of the KV cache in use.", s->n_pages_used);
+    gauge(out, "kv_pages_cached", "Pages of the KV cache kept for clients with a cache salt.",
+          s->n_pages_cached);
+    counter(out, "preemptions_total", "Requests that gave up their pages to be recomputed.",
+            s->n_preempted);
+    counter(out, "prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.",
+            s->n_prefix_queries);
+    counter(out, "prefix_cache_hits_total", "Prompt tokens found in the prefix cache.",
+            s->n_prefix_hits);
+    counter(out, "prefix_cache_evicted_pages_total", "Cached pages zeroed to make room.",
+            s->n_evicted);
+    counter(out, "prefix_cache_expired_pages_total", "Cached pages zeroed because of their age.",
+            s->n_expired);
 }
 
 void api_metrics(struct http_exchange *x, void *context)

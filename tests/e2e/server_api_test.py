@@ -2,6 +2,7 @@
 
 import secrets
 import threading
+import time
 import unittest
 
 import harness
@@ -303,6 +304,39 @@ class Api(unittest.TestCase):
         s.close()
         return got
 
+    def metric(self, name):
+        lines = self.client.get("/metrics").body.decode().splitlines()
+        return int(next(line.split()[1] for line in lines
+                        if line.startswith(f"blindllama_{name} ")))
+
+    def computed(self, **fields):
+        """The answer, and how many of its prompt's tokens were computed for it and found."""
+        names = "prompt_tokens_total", "prefix_cache_hits_total"
+        before = [self.metric(name) for name in names]
+        n_finished = self.metric("requests_finished_total") + fields.get("n", 1)
+        answer = self.client.chat("word " * 150, max_tokens=4, temperature=0, **fields).json
+        while self.metric("requests_finished_total") < n_finished:
+            time.sleep(0.01)  # numbers follow at the end of the step
+        return answer, *(self.metric(name) - was for name, was in zip(names, before))
+
+    def test_finds_a_prompt_again_by_its_cache_salt_only(self):
+        salts = {"cache_salt": "a salt for one test"}, {"cache_salt": "another for a test"}, {}
+        cold, n_cold, n_found = self.computed(**salts[0])
+        self.assertEqual((n_cold, n_found), (cold["usage"]["prompt_tokens"], 0))
+        for other in salts[1:]:
+            answer, n_computed, n_found = self.computed(**other)
+            self.assertEqual((answer["choices"], n_computed, n_found), (cold["choices"], n_cold, 0))
+        warm, n_computed, n_found = self.computed(**salts[0])
+        self.assertEqual(warm["choices"], cold["choices"])
+        self.assertEqual(n_found, n_cold - 1 if n_cold % 64 == 0 else n_cold // 64 * 64)
+        self.assertEqual(n_computed, n_cold - n_found)
+        self.assertGreater(self.metric("kv_pages_cached"), 0)
+
+    def test_computes_the_prompt_of_several_choices_once(self):
+        answer, n_computed, _ = self.computed(n=4, service_tier="flex")
+        self.assertEqual(len(answer["choices"]), 4)
+        self.assertEqual(n_computed, answer["usage"]["prompt_tokens"] + 3)
+
     def test_refuses_messages_that_are_none(self):
         for message in ({}, {"role": "user"}, {"role": 1, "content": "x"},
                         {"role": "user", "content": 1}, "text", None,
@@ -321,6 +355,7 @@ class Api(unittest.TestCase):
             "top_logprobs": [21, -1, 5], "stream_options": [1, {"include_usage": True}],
             "model": [1], "tools": [[{"type": "function"}]],
             "response_format": [{"type": "json_object"}, 1], "logit_bias": [{"1": 5}],
+            "service_tier": ["priority", 1], "cache_salt": ["short", "x" * 257, 1],
         }
         for param, values in wrong.items():
             for value in values:

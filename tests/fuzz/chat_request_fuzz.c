@@ -32,6 +32,8 @@ static const char *const fields[] = {
     "max_completion_tokens",
     "response_format",
     "ignore_eos",
+    "service_tier",
+    "cache_salt",
 };
 enum { N_FIELDS = sizeof fields / sizeof fields[0] };
 

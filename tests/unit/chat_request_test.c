@@ -77,6 +77,41 @@ static void takes_every_field(void **state)
     chat_request_cleanup(&r);
 }
 
+static void takes_a_tier_as_a_priority(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"auto", "default", "flex"};
+    for (size_t i = 0; i < 3; i++) {
+        struct chat_request r;
+        const char *param;
+        char body[200];
+        snprintf(body, sizeof body, "{" MESSAGES ",\"service_tier\":\"%s\"}", names[i]);
+        assert_false(is_err(parse(&r, &param, body)));
+        assert_int_equal(r.params.priority, i == 2 ? ENGINE_BATCH : ENGINE_INTERACTIVE);
+        chat_request_cleanup(&r);
+    }
+    assert_refused("{" MESSAGES ",\"service_tier\":\"priority\"}", "service_tier");
+    assert_refused("{" MESSAGES ",\"service_tier\":1}", "service_tier");
+}
+
+static void a_cache_salt_is_hashed_whole_and_absent_by_default(void **state)
+{
+    (void)state;
+    struct chat_request a, b, none;
+    const char *param;
+    assert_false(is_err(parse(&none, &param, "{" MESSAGES "}")));
+    assert_false(none.params.has_cache_salt);
+    assert_false(is_err(parse(&a, &param, "{" MESSAGES ",\"cache_salt\":\"0123456789abcdef\"}")));
+    assert_false(is_err(parse(&b, &param, "{" MESSAGES ",\"cache_salt\":\"0123456789abcdef0\"}")));
+    assert_true(a.params.has_cache_salt && b.params.has_cache_salt);
+    assert_memory_not_equal(a.params.cache_salt, b.params.cache_salt, SHA256_LEN);
+    chat_request_cleanup(&a);
+    chat_request_cleanup(&b);
+    chat_request_cleanup(&none);
+    assert_refused("{" MESSAGES ",\"cache_salt\":\"too short\"}", "cache_salt");
+    assert_refused("{" MESSAGES ",\"cache_salt\":[]}", "cache_salt");
+}
+
 static void takes_null_as_absent(void **state)
 {
     (void)state;
@@ -235,6 +270,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(takes_the_models_defaults),
         cmocka_unit_test(takes_every_field),
+        cmocka_unit_test(takes_a_tier_as_a_priority),
+        cmocka_unit_test(a_cache_salt_is_hashed_whole_and_absent_by_default),
         cmocka_unit_test(takes_null_as_absent),
         cmocka_unit_test(takes_one_stop_text),
         cmocka_unit_test(refuses_what_is_not_json),

@@ -1,5 +1,5 @@
-/* The plan of a step: decode first, prompts in chunks, first come first served, the youngest gives
- * up its pages, and pages come back zeroed. */
+/* The plan of a step: decode first, prompts in chunks, first come first served, batch work last;
+ * the last in this order gives up its pages, and pages come back zeroed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,71 +9,7 @@
 
 #include <cmocka.h>
 
-#include "engine/sched.h"
-
-static const struct model_config config = {
-    .vocab_size = 10, .n_layers = 1, .n_heads = 1, .n_kv_heads = 1, .head_dim = 2};
-
-struct fixture {
-    struct kv kv;
-    struct sched sched;
-    uint64_t last_id;
-};
-
-static void sink(void *context, const struct engine_event *event)
-{
-    (void)context;
-    (void)event;
-}
-
-static void setup(struct fixture *f, size_t n_pages, size_t max_running)
-{
-    f->last_id = 0;
-    assert_false(is_err(kv_init(&f->kv, &config, n_pages)));
-    assert_false(is_err(sched_init(&f->sched, &f->kv, max_running)));
-}
-
-static void teardown(struct fixture *f)
-{
-    sched_cleanup(&f->sched);
-    assert_int_equal(f->kv.n_free, f->kv.cache.n_pages);
-    kv_cleanup(&f->kv);
-}
-
-static struct request *add(struct fixture *f, size_t n_prompt, unsigned max_tokens)
-{
-    uint32_t prompt[4096] = {0};
-    struct engine_params params = {.top_p = 1, .repetition_penalty = 1, .max_tokens = max_tokens};
-    struct request_source source = {prompt, n_prompt, &params, sink, NULL};
-    struct request *r = NULL;
-    assert_false(is_err(request_new(&r, &source, 10, 4096)));
-    r->id = ++f->last_id;
-    queue_push(&f->sched.waiting, r);
-    return r;
-}
-
-/* What a step does: all planned rows are computed, complete requests get a token. */
-static void step(struct fixture *f, size_t budget)
-{
-    sched_plan(&f->sched, budget);
-    for (size_t i = 0; i < f->sched.n_items; i++) {
-        struct request *r = f->sched.items[i].request;
-        assert_true(r->pages.n >= kv_pages_for(r->n_computed + f->sched.items[i].n_rows));
-        for (size_t t = r->n_computed; t < r->n_computed + f->sched.items[i].n_rows; t++)
-            *kv_cache_keys(&f->kv.cache, r->pages.pages[t / KV_PAGE_TOKENS], 0) = (float)r->id;
-        r->n_computed += f->sched.items[i].n_rows;
-        if (r->n_computed == r->n_tokens)
-            r->n_tokens++;
-    }
-}
-
-static size_t rows_of(const struct fixture *f, const struct request *r)
-{
-    for (size_t i = 0; i < f->sched.n_items; i++)
-        if (f->sched.items[i].request == r)
-            return f->sched.items[i].n_rows;
-    return 0;
-}
+#include "tests/unit/sched_fixture.h"
 
 static void prompts_come_in_chunks_in_order(void **state)
 {
@@ -115,7 +51,7 @@ static void no_more_run_than_allowed(void **state)
     add(&f, 3, 10);
     step(&f, 100);
     assert_int_equal(f.sched.n_items, 2);
-    assert_int_equal(f.sched.waiting.n, 1);
+    assert_int_equal(sched_n_waiting(&f.sched), 1);
     teardown(&f);
 }
 
@@ -134,7 +70,7 @@ static void the_youngest_gives_up_its_pages_and_starts_over_first(void **state)
         step(&f, 512);
     assert_int_equal(f.sched.n_preempted, 1);
     assert_int_equal(f.sched.n_running, 2);
-    assert_ptr_equal(f.sched.waiting.first, c);
+    assert_ptr_equal(f.sched.waiting[ENGINE_INTERACTIVE].first, c);
     assert_int_equal(c->n_computed, 0);
     assert_int_equal(c->pages.n, 0);
     assert_true(rows_of(&f, a) == 1 && rows_of(&f, b) == 1);
@@ -157,7 +93,7 @@ static void the_oldest_always_advances(void **state)
             assert_true(all[i]->n_computed > before);
             assert_true(++n_steps < 300);
         }
-        request_free(sched_remove(&f.sched, all[i]->id));
+        finish(&f, all[i]);
     }
     assert_int_equal(f.sched.n_running, 0);
     teardown(&f);
@@ -171,27 +107,129 @@ static void pages_come_back_zeroed(void **state)
     struct request *a = add(&f, 200, 10);
     step(&f, 512);
     assert_true(*kv_cache_keys(&f.kv.cache, a->pages.pages[3], 0) == 1.0f);
-    request_free(sched_remove(&f.sched, a->id));
-    for (size_t i = 0; i < 8 * kv_cache_page_len(&f.kv.cache); i++)
-        assert_true(f.kv.cache.data[i] == 0.0f);
+    finish(&f, a);
+    assert_int_equal(f.kv.n_free, 8);
+    assert_all_zero(&f.kv);
     teardown(&f);
 }
 
-static void removing_finds_waiting_and_running_and_nothing_else(void **state)
+static void finds_waiting_and_running_requests_and_nothing_else(void **state)
 {
     (void)state;
     struct fixture f;
     setup(&f, 8, 1);
     struct request *a = add(&f, 2, 10), *b = add(&f, 2, 10), *c = add(&f, 2, 10);
     step(&f, 512);
-    assert_null(sched_remove(&f.sched, 99));
-    assert_ptr_equal(sched_remove(&f.sched, 2), b);
-    assert_ptr_equal(sched_remove(&f.sched, 1), a);
-    assert_null(sched_remove(&f.sched, 1));
-    request_free(a);
-    request_free(b);
+    assert_null(sched_find(&f.sched, 99));
+    assert_ptr_equal(sched_find(&f.sched, 2), b);
+    assert_ptr_equal(sched_find(&f.sched, 1), a);
+    finish(&f, b);
+    finish(&f, a);
+    assert_null(sched_find(&f.sched, 1));
+    assert_null(sched_find(&f.sched, 2));
     step(&f, 512);
     assert_int_equal(rows_of(&f, c), 2);
+    teardown(&f);
+}
+
+static void a_decoding_request_gets_a_row_in_every_step_of_a_long_prefill(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f, 128, 4);
+    struct request *a = add(&f, 3, 1000), *b = add(&f, 4000, 10);
+    step(&f, 16);
+    for (unsigned i = 0; b->n_computed < 4000; i++) {
+        step(&f, 16);
+        assert_int_equal(rows_of(&f, a), 1);
+        assert_true(rows_of(&f, b) == 15 || b->n_computed == 4000);
+        assert_true(i < 300);
+    }
+    teardown(&f);
+}
+
+static void batch_work_gets_the_rows_that_are_left(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f, 64, 4);
+    struct request *batch = add_batch(&f, 100, 10);
+    step(&f, 40);
+    assert_int_equal(rows_of(&f, batch), 40);
+    struct request *a = add(&f, 70, 10);
+    step(&f, 40);
+    assert_int_equal(rows_of(&f, a), 40);
+    assert_int_equal(rows_of(&f, batch), 0);
+    step(&f, 40);
+    assert_int_equal(rows_of(&f, a), 30);
+    assert_int_equal(rows_of(&f, batch), 10);
+    step(&f, 40);
+    assert_int_equal(rows_of(&f, a), 1);
+    assert_int_equal(rows_of(&f, batch), 39);
+    assert_ptr_equal(f.sched.items[0].request, a);
+    assert_int_equal(f.sched.n_preempted, 0);
+    teardown(&f);
+}
+
+static void interactive_requests_are_admitted_before_older_batch_work(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f, 64, 1);
+    add(&f, 3, 10);
+    step(&f, 40);
+    struct request *batch = add_batch(&f, 3, 10), *a = add(&f, 3, 10), *b = add(&f, 3, 10);
+    finish(&f, f.sched.running[0]);
+    step(&f, 40);
+    assert_int_equal(rows_of(&f, a), 3);
+    finish(&f, a);
+    step(&f, 40);
+    assert_int_equal(rows_of(&f, b), 3);
+    finish(&f, b);
+    step(&f, 40);
+    assert_int_equal(rows_of(&f, batch), 3);
+    teardown(&f);
+}
+
+static void batch_work_gives_up_its_place_and_its_pages(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f, 4, 2);
+    struct request *x = add_batch(&f, 60, 100), *y = add_batch(&f, 60, 100);
+    step(&f, 512);
+    struct request *a = add(&f, 60, 4);
+    step(&f, 512);
+    assert_int_equal(rows_of(&f, a), 60); /* y's place */
+    assert_int_equal(rows_of(&f, x), 1);
+    assert_int_equal(y->pages.n, 0);
+    assert_ptr_equal(f.sched.waiting[ENGINE_BATCH].first, y);
+    struct request *b = add(&f, 200, 4);
+    finish(&f, a);
+    step(&f, 512);
+    assert_int_equal(rows_of(&f, b), 200); /* x's pages, y is not let in either */
+    assert_int_equal(f.sched.n_running, 1);
+    assert_ptr_equal(f.sched.waiting[ENGINE_BATCH].first, x);
+    assert_ptr_equal(x->next, y);
+    assert_int_equal(f.sched.n_preempted, 2);
+    finish(&f, b);
+    step(&f, 512);
+    assert_true(rows_of(&f, x) > 0 && rows_of(&f, y) > 0);
+    teardown(&f);
+}
+
+static void an_older_batch_request_goes_before_a_younger_interactive_one_does(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f, 4, 4);
+    struct request *x = add_batch(&f, 60, 100), *a = add(&f, 60, 100), *b = add(&f, 60, 100);
+    step(&f, 512);
+    assert_int_equal(f.sched.n_running, 3);
+    while (f.sched.n_preempted == 0)
+        step(&f, 512);
+    assert_int_equal(x->pages.n, 0);
+    assert_true(a->pages.n == 2 && b->pages.n == 2);
     teardown(&f);
 }
 
@@ -204,7 +242,12 @@ int main(void)
         cmocka_unit_test(the_youngest_gives_up_its_pages_and_starts_over_first),
         cmocka_unit_test(the_oldest_always_advances),
         cmocka_unit_test(pages_come_back_zeroed),
-        cmocka_unit_test(removing_finds_waiting_and_running_and_nothing_else),
+        cmocka_unit_test(finds_waiting_and_running_requests_and_nothing_else),
+        cmocka_unit_test(a_decoding_request_gets_a_row_in_every_step_of_a_long_prefill),
+        cmocka_unit_test(batch_work_gets_the_rows_that_are_left),
+        cmocka_unit_test(interactive_requests_are_admitted_before_older_batch_work),
+        cmocka_unit_test(batch_work_gives_up_its_place_and_its_pages),
+        cmocka_unit_test(an_older_batch_request_goes_before_a_younger_interactive_one_does),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

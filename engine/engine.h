@@ -84,14 +84,15 @@ struct engine_params {
 };
 void engine_params_default(const struct engine *e, struct engine_params *out);
 
-/* Renders the model's chat template over OpenAI-style `messages` (an array of objects with "role"
- * and "content", content a string or an array of {"type":"text","text":...}, joined by newlines)
- * with the generation prompt, and tokenizes the whole: the ids are those of `transformers`, except
+/* Renders the model's chat template over `chat`: an array of messages, or an object with "messages"
+ * and, each optional, "tools" and "documents" (arrays, given to the template as they are) and
+ * "add_generation_prompt" (true unless given). Messages are OpenAI-style (objects with "role"
+ * and "content", content a string or an array of {"type":"text","text":...}, joined by newlines).
+ * Then tokenizes the whole: the ids are those of `transformers`, except
  * that special tokens in users' text stay text. ERR_USAGE for messages that the template refuses or
- * that are not messages (other types of parts, named), ERR_UNSUPPORTED when the model has no
- * template. Appends u32 token ids to `out`. */
-struct err engine_chat_tokens(const struct engine *e, const json_t *messages,
-                              struct buf *out) MUST_USE;
+ * that are not messages (other types of parts, named) and for other keys, ERR_UNSUPPORTED when the
+ * model has no template. Appends u32 token ids to `out`. */
+struct err engine_chat_tokens(const struct engine *e, const json_t *chat, struct buf *out) MUST_USE;
 /* Plain text with the tokenizer's own BOS rule; special tokens stay text. */
 struct err engine_text_tokens(const struct engine *e, struct bytes text, struct buf *out) MUST_USE;
 

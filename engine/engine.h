@@ -158,3 +158,8 @@ struct err engine_logits(struct engine *e, const uint32_t *tokens, size_t n_toke
                          float *out) MUST_USE;
 
 #endif
+/* The same without holding all rows: they are given to `take` in order, some at a time, each valid
+ * for the call only. Its error ends the work and is returned. */
+typedef struct err engine_rows_sink(void *context, const float *rows, size_t n_rows);
+struct err engine_logits_rows(struct engine *e, const uint32_t *tokens, size_t n_tokens,
+                              engine_rows_sink *take, void *context) MUST_USE;

@@ -49,6 +49,12 @@ struct engine_info {
     unsigned vocab_size, n_layers, max_context;
     uint64_t n_parameters;
     const struct engine_file *files; /* sorted bytewise by name */
+    /* What one step of one decoding row reads: every matrix once (norms and biases, a few KiB, are
+     * not counted), but of the embedding matrix one row; and of the cache the keys and values of
+     * each position that the row sees, of all layers. A row sees all positions up to its own, or
+     * the last kv_window of them (0: all). */
+    uint64_t decode_weight_bytes, kv_position_bytes;
+    unsigned kv_window;
     size_t n_files;
 };
 

@@ -73,7 +73,14 @@ void engine_params_default(const struct engine *e, struct engine_params *out)
 struct err engine_submit(struct engine *e, uint64_t *id, const uint32_t *prompt, size_t n_prompt,
                          const struct engine_params *params, engine_sink *sink, void *context)
 {
-    struct request_source source = {prompt, n_prompt, params, sink, context};
+    bool own = e->generation.n_eos > 0;
+    struct request_source source = {.prompt = prompt,
+                                    .n_prompt = n_prompt,
+                                    .params = params,
+                                    .eos_ids = own ? e->generation.eos_ids : e->config.eos_ids,
+                                    .n_eos = own ? e->generation.n_eos : e->config.n_eos,
+                                    .sink = sink,
+                                    .context = context};
     struct request *r = NULL;
     TRY(request_new(&r, &source, e->config.vocab_size, e->options.max_context));
     pthread_mutex_lock(&e->lock);

@@ -21,6 +21,8 @@ enum {
     ENGINE_LOGPROBS_MAX = 20, /* alternatives that one token can report */
     ENGINE_STOP_MAX = 16,     /* stop strings of one request */
     ENGINE_STOP_LEN_MAX = 256,
+    ENGINE_STOP_IDS_MAX = 64,  /* stop tokens of one request */
+    ENGINE_BIAS_MAX = 1024,    /* tokens with a bias in one request */
     ENGINE_WAITING_MAX = 1024, /* requests that may wait */
 };
 
@@ -47,14 +49,14 @@ struct engine_info {
     const char *architecture; /* config.json's, such as "LlamaForCausalLM" */
     const char *numerics;     /* the numerics name, such as "ref-1" */
     unsigned vocab_size, n_layers, max_context;
-    uint64_t n_parameters;
-    const struct engine_file *files; /* sorted bytewise by name */
     /* What one step of one decoding row reads: every matrix once (norms and biases, a few KiB, are
      * not counted), but of the embedding matrix one row; and of the cache the keys and values of
      * each position that the row sees, of all layers. A row sees all positions up to its own, or
      * the last kv_window of them (0: all). */
     uint64_t decode_weight_bytes, kv_position_bytes;
     unsigned kv_window;
+    uint64_t n_parameters;
+    const struct engine_file *files; /* sorted bytewise by name */
     size_t n_files;
 };
 
@@ -70,6 +72,12 @@ void engine_free(struct engine *e);
 /* Valid as long as the engine. */
 const struct engine_info *engine_info(const struct engine *e);
 
+/* Added to one token's logit: -100 to 100. */
+struct engine_bias {
+    uint32_t id;
+    float bias;
+};
+
 /* Sampling and stopping. engine_params_default() gives the model's own defaults
  * (generation_config.json). */
 struct engine_params {
@@ -84,9 +92,15 @@ struct engine_params {
     unsigned max_tokens; /* 0: as many as the context holds */
     unsigned n_logprobs; /* alternatives to report, 0 to 20 */
     bool logprobs;
-    const char *const *stop; /* stop strings, borrowed for the call of engine_submit */
-    size_t n_stop;           /* at most 16, each 1 to 256 bytes */
-    bool ignore_eos;
+    const char *const *stop;  /* stop strings, borrowed for the call of engine_submit */
+    size_t n_stop;            /* at most 16, each 1 to 256 bytes */
+    const uint32_t *stop_ids; /* tokens that end the answer as EOS does; borrowed as `stop` is */
+    size_t n_stop_ids;        /* at most 64 */
+    unsigned min_tokens;      /* before the answer has that many tokens it is not ended by EOS, stop
+                                 tokens or stop strings; at most max_tokens */
+    bool ignore_eos;          /* EOS is a token like others; stop_ids still end the answer */
+    const struct engine_bias *logit_bias; /* borrowed as `stop` is; each id once */
+    size_t n_logit_bias;                  /* at most 1,024 */
 };
 void engine_params_default(const struct engine *e, struct engine_params *out);
 
@@ -104,7 +118,7 @@ struct err engine_text_tokens(const struct engine *e, struct bytes text, struct 
 
 enum engine_finish {
     ENGINE_UNFINISHED,
-    ENGINE_STOP,   /* an EOS token or a stop string */
+    ENGINE_STOP,   /* an EOS token, a stop token or a stop string */
     ENGINE_LENGTH, /* max_tokens, or the context is full */
     ENGINE_CANCELLED,
     ENGINE_FAILED,
@@ -119,7 +133,8 @@ struct engine_event {
     struct bytes text; /* new whole UTF-8 characters; may be empty; never part of a stop string */
     bool has_token;    /* one token was sampled in this event (an end token has no text) */
     struct engine_logprob token;      /* its logprob is 0 unless logprobs were asked for */
-    const struct engine_logprob *top; /* n_top alternatives, best first */
+    const struct engine_logprob *top; /* n_top alternatives, best first; fewer than n_logprobs
+                                         where fewer tokens have a probability */
     size_t n_top;
     enum engine_finish
         finish;        /* set in the request's last event, its only one without a successor */
@@ -162,10 +177,10 @@ void engine_stats(struct engine *e, struct engine_stats *out);
  */
 struct err engine_logits(struct engine *e, const uint32_t *tokens, size_t n_tokens,
                          float *out) MUST_USE;
-
-#endif
 /* The same without holding all rows: they are given to `take` in order, some at a time, each valid
  * for the call only. Its error ends the work and is returned. */
 typedef struct err engine_rows_sink(void *context, const float *rows, size_t n_rows);
 struct err engine_logits_rows(struct engine *e, const uint32_t *tokens, size_t n_tokens,
                               engine_rows_sink *take, void *context) MUST_USE;
+
+#endif

@@ -12,7 +12,22 @@ static struct err check_range(const char *name, float value, float min, float ma
                    (double)min, (double)max);
 }
 
-static struct err check_params(const struct engine_params *p)
+static struct err check_ends(const struct engine_params *p, unsigned vocab_size)
+{
+    if (p->n_stop_ids > ENGINE_STOP_IDS_MAX)
+        return err_set(ERR_USAGE, "%zu stop tokens; at most %d are allowed", p->n_stop_ids,
+                       ENGINE_STOP_IDS_MAX);
+    for (size_t i = 0; i < p->n_stop_ids; i++)
+        if (p->stop_ids[i] >= vocab_size)
+            return err_set(ERR_USAGE, "a stop token is %u; the vocabulary ends at %u",
+                           p->stop_ids[i], vocab_size - 1);
+    if (p->max_tokens > 0 && p->min_tokens > p->max_tokens)
+        return err_set(ERR_USAGE, "min_tokens is %u, more than max_tokens, which is %u",
+                       p->min_tokens, p->max_tokens);
+    return err_ok();
+}
+
+static struct err check_params(const struct engine_params *p, unsigned vocab_size)
 {
     TRY(check_range("temperature", p->temperature, 0.0f, 100.0f));
     TRY(check_range("top_p", p->top_p, 0.0f, 1.0f));
@@ -23,7 +38,12 @@ static struct err check_params(const struct engine_params *p)
     if (p->n_logprobs > ENGINE_LOGPROBS_MAX)
         return err_set(ERR_USAGE, "%u alternatives per token were asked for; at most %d are given",
                        p->n_logprobs, ENGINE_LOGPROBS_MAX);
-    return err_ok();
+    if (p->n_logit_bias > ENGINE_BIAS_MAX)
+        return err_set(ERR_USAGE, "%zu tokens have a logit_bias; at most %d may", p->n_logit_bias,
+                       ENGINE_BIAS_MAX);
+    for (size_t i = 0; i < p->n_logit_bias; i++)
+        TRY(check_range("logit_bias", p->logit_bias[i].bias, -100.0f, 100.0f));
+    return check_ends(p, vocab_size);
 }
 
 static struct err check_prompt(const struct request_source *s, unsigned vocab_size,
@@ -44,37 +64,120 @@ static struct err check_prompt(const struct request_source *s, unsigned vocab_si
     return err_ok();
 }
 
-struct err request_new(struct request **out, const struct request_source *s, unsigned vocab_size,
-                       size_t max_context)
+static int compare_biases(const void *a, const void *b)
 {
-    TRY(check_params(s->params));
-    TRY(check_prompt(s, vocab_size, max_context));
-    struct request *r = calloc(1, sizeof *r);
-    if (r == NULL)
-        return err_set(ERR_MEMORY, "no memory for a request");
-    struct err e = output_init(&r->output, s->params->stop, s->params->n_stop);
-    if (is_err(e)) {
-        free(r);
-        return e;
+    const struct engine_bias *x = a, *y = b;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+/* A copy in order of ids, each there once and in the vocabulary. */
+static struct err take_biases(struct request *r, const struct engine_params *p, unsigned vocab_size)
+{
+    r->params.logit_bias = r->logit_bias = calloc(p->n_logit_bias + 1, sizeof *r->logit_bias);
+    if (r->logit_bias == NULL)
+        return err_set(ERR_MEMORY, "no memory for %zu biases", p->n_logit_bias);
+    if (p->n_logit_bias > 0)
+        memcpy(r->logit_bias, p->logit_bias, p->n_logit_bias * sizeof *r->logit_bias);
+    qsort(r->logit_bias, p->n_logit_bias, sizeof *r->logit_bias, compare_biases);
+    for (size_t i = 0; i < p->n_logit_bias; i++) {
+        uint32_t id = r->logit_bias[i].id;
+        if (id >= vocab_size)
+            return err_set(ERR_USAGE, "logit_bias has token %u; the vocabulary ends at %u", id,
+                           vocab_size - 1);
+        if (i > 0 && r->logit_bias[i - 1].id == id)
+            return err_set(ERR_USAGE, "logit_bias has token %u twice", id);
     }
+    return err_ok();
+}
+
+static struct err take_ends(struct request *r, const struct request_source *s)
+{
+    size_t n_eos = s->params->ignore_eos ? 0 : s->n_eos;
+    r->end_ids = calloc(n_eos + s->params->n_stop_ids + 1, sizeof *r->end_ids);
+    if (r->end_ids == NULL)
+        return err_set(ERR_MEMORY, "no memory for %zu stop tokens", s->params->n_stop_ids);
+    for (size_t i = 0; i < n_eos; i++)
+        r->end_ids[r->n_end_ids++] = s->eos_ids[i];
+    for (size_t i = 0; i < s->params->n_stop_ids; i++)
+        r->end_ids[r->n_end_ids++] = s->params->stop_ids[i];
+    return err_ok();
+}
+
+static bool has_penalties(const struct engine_params *p)
+{
+    return p->repetition_penalty != 1.0f || p->presence_penalty != 0.0f ||
+           p->frequency_penalty != 0.0f;
+}
+
+static struct err take_prompt(struct request *r, const struct request_source *s, size_t max_context)
+{
     r->n_max = s->params->max_tokens > 0 ? s->n_prompt + s->params->max_tokens : max_context;
     r->tokens = calloc(r->n_max, sizeof *r->tokens);
-    if (r->tokens == NULL) {
-        request_free(r);
+    if (r->tokens == NULL)
         return err_set(ERR_MEMORY, "no memory for a request of %zu tokens", s->n_prompt);
-    }
     memcpy(r->tokens, s->prompt, s->n_prompt * sizeof *r->tokens);
     r->n_prompt = r->n_tokens = s->n_prompt;
+    for (size_t i = 0; has_penalties(s->params) && i < s->n_prompt; i++)
+        TRY(token_counts_add(&r->counts, s->prompt[i], false));
+    return err_ok();
+}
+
+static struct err fill(struct request *r, const struct request_source *s, unsigned vocab_size,
+                       size_t max_context)
+{
     r->params = *s->params;
     r->params.stop = NULL;
     r->params.n_stop = 0;
+    r->params.stop_ids = NULL;
+    r->params.n_stop_ids = 0;
+    r->params.logit_bias = NULL;
     r->sink = s->sink;
     r->context = s->context;
     r->seed = s->params->seed;
     if (!s->params->has_seed)
         random_bytes(&r->seed, sizeof r->seed);
+    TRY(output_init(&r->output, s->params->stop, s->params->n_stop));
+    TRY(take_biases(r, s->params, vocab_size));
+    TRY(take_ends(r, s));
+    return take_prompt(r, s, max_context);
+}
+
+struct err request_new(struct request **out, const struct request_source *s, unsigned vocab_size,
+                       size_t max_context)
+{
+    TRY(check_params(s->params, vocab_size));
+    TRY(check_prompt(s, vocab_size, max_context));
+    struct request *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return err_set(ERR_MEMORY, "no memory for a request");
+    struct err e = fill(r, s, vocab_size, max_context);
+    if (is_err(e)) {
+        request_free(r);
+        return e;
+    }
     *out = r;
     return err_ok();
+}
+
+struct err request_append(struct request *r, uint32_t id)
+{
+    if (has_penalties(&r->params))
+        TRY(token_counts_add(&r->counts, id, true));
+    r->tokens[r->n_tokens++] = id;
+    return err_ok();
+}
+
+bool request_ends_with(const struct request *r, uint32_t id)
+{
+    for (size_t i = 0; i < r->n_end_ids; i++)
+        if (r->end_ids[i] == id)
+            return true;
+    return false;
+}
+
+bool request_must_go_on(const struct request *r)
+{
+    return r->n_tokens - r->n_prompt < r->params.min_tokens;
 }
 
 void request_free(struct request *r)
@@ -84,6 +187,9 @@ void request_free(struct request *r)
     if (r->tokens != NULL)
         explicit_bzero(r->tokens, r->n_max * sizeof *r->tokens);
     free(r->tokens);
+    free(r->logit_bias);
+    free(r->end_ids);
+    token_counts_cleanup(&r->counts);
     output_cleanup(&r->output);
     explicit_bzero(&r->detokenizer, sizeof r->detokenizer);
     free(r);

@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "engine/kv.h"
 #include "engine/output.h"
+#include "engine/token_counts.h"
 #include "engine/tokenizer.h"
 
 struct request {
@@ -19,7 +20,11 @@ struct request {
     size_t n_computed; /* how many tokens' keys and values are in the cache */
     struct page_list pages;
 
-    struct engine_params params; /* `stop` is not used: see output */
+    struct engine_params params; /* logit_bias is our copy; stop and stop_ids are not used */
+    struct engine_bias *logit_bias;
+    uint32_t *end_ids; /* tokens that end the answer: EOS, unless ignored, and stop_ids */
+    size_t n_end_ids;
+    struct token_counts counts; /* of `tokens`; kept when there are penalties */
     uint64_t seed;
     struct detokenizer detokenizer;
     struct output output;
@@ -33,6 +38,8 @@ struct request_source {
     const uint32_t *prompt;
     size_t n_prompt;
     const struct engine_params *params;
+    const uint32_t *eos_ids; /* (n_eos), the model's */
+    size_t n_eos;
     engine_sink *sink;
     void *context;
 };
@@ -41,6 +48,12 @@ struct request_source {
  * max_context. The seed is drawn here if none is given. */
 struct err request_new(struct request **out, const struct request_source *source,
                        unsigned vocab_size, size_t max_context) MUST_USE;
+/* Appends a token to the answer, which has room. ERR_MEMORY: not appended. */
+struct err request_append(struct request *r, uint32_t id) MUST_USE;
+/* Whether the token ends the answer. */
+bool request_ends_with(const struct request *r, uint32_t id);
+/* Whether the answer is still so short that nothing but its length may end it. */
+bool request_must_go_on(const struct request *r);
 /* Its pages must have been released. */
 void request_free(struct request *r);
 

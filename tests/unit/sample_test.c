@@ -49,15 +49,10 @@ static struct sampler *sampler_of(size_t n)
 static uint32_t sample_at(struct sampler *s, const float *logits, const struct engine_params *p,
                           uint64_t seed, size_t position)
 {
-    uint32_t tokens[4096] = {0}, id = 99;
-    struct sample_request r = {.logits = logits,
-                               .params = p,
-                               .seed = seed,
-                               .tokens = tokens,
-                               .n_prompt = position,
-                               .n_tokens = position};
-    assert_false(is_err(sample_token(s, &r, &id)));
-    return id;
+    struct sample_result out;
+    struct sample_request r = {.logits = logits, .params = p, .seed = seed, .position = position};
+    assert_false(is_err(sample_token(s, &r, &out)));
+    return out.token.id;
 }
 
 static void greedy_takes_the_lowest_of_equal_ids(void **state)
@@ -175,14 +170,16 @@ static void equal_logits_are_cut_by_id(void **state)
 static uint32_t greedy_after(const float *logits, const struct engine_params *p)
 {
     const uint32_t tokens[] = {2, 2, 0, 1, 1, 0}; /* prompt 2 2, answer 0 1 1 0 */
-    uint32_t id = 99;
+    struct token_counts counts = {0};
+    struct sample_result out;
     struct sampler *s = sampler_of(N);
-    struct sample_request r = {
-        .logits = logits, .params = p, .tokens = tokens, .n_prompt = 2, .n_tokens = 6};
-    assert_false(is_err(sample_token(s, &r, &id)));
-    assert_false(is_err(sample_token(s, &r, &id))); /* the counters start from zero again */
+    for (size_t i = 0; i < 6; i++)
+        assert_false(is_err(token_counts_add(&counts, tokens[i], i >= 2)));
+    struct sample_request r = {.logits = logits, .params = p, .position = 6, .counts = &counts};
+    assert_false(is_err(sample_token(s, &r, &out)));
+    token_counts_cleanup(&counts);
     sampler_free(s);
-    return id;
+    return out.token.id;
 }
 
 static void penalties_follow_their_definitions(void **state)
@@ -204,26 +201,43 @@ static void penalties_follow_their_definitions(void **state)
     assert_int_equal(greedy_after(negative, &p), 3); /* -1 becomes -1.2 */
 }
 
-static void logprobs_are_logarithms_of_probabilities(void **state)
+static struct sample_result report(const float *logits, unsigned n_top, uint32_t only)
+{
+    struct engine_params p = greedy;
+    struct sample_result out;
+    uint32_t allowed = 1u << only;
+    p.logprobs = true;
+    p.n_logprobs = n_top;
+    struct sampler *s = sampler_of(N);
+    struct sample_request r = {.logits = logits, .params = &p, .allowed = &allowed};
+    assert_false(is_err(sample_token(s, &r, &out)));
+    assert_int_equal(out.token.id, only);
+    sampler_free(s);
+    return out;
+}
+
+static void logprobs_are_logarithms_of_the_models_own_probabilities(void **state)
 {
     (void)state;
     const float logits[N] = {0, 1, 2, 3, 0.5f, -3, 3, 1.5f};
-    struct engine_logprob chosen, top[ENGINE_LOGPROBS_MAX];
-    struct sampler *s = sampler_of(N);
     double sum = 0;
     for (size_t i = 0; i < N; i++)
         sum += exp((double)logits[i]);
-    sample_logprobs(s, logits, 5, N, &chosen, top);
-    assert_int_equal(chosen.id, 5);
-    assert_true(fabs((double)chosen.logprob - (-3 - log(sum))) < 1e-6);
+    struct sample_result r = report(logits, 20, 5);
+    assert_true(fabs((double)r.token.logprob - (-3 - log(sum))) < 1e-6);
+    assert_int_equal(r.n_top, N); /* there are no more */
     const uint32_t order[N] = {3, 6, 2, 7, 1, 4, 0, 5};
     for (size_t i = 0; i < N; i++) {
-        assert_int_equal(top[i].id, order[i]);
-        assert_true(fabs((double)top[i].logprob - ((double)logits[order[i]] - log(sum))) < 1e-6);
+        assert_int_equal(r.top[i].id, order[i]);
+        assert_true(fabs((double)r.top[i].logprob - ((double)logits[order[i]] - log(sum))) < 1e-6);
     }
-    sample_logprobs(s, logits, 5, 0, &chosen, top);
-    assert_true(fabs((double)chosen.logprob - (-3 - log(sum))) < 1e-6);
-    sampler_free(s);
+    r = report(logits, 0, 5);
+    assert_true(fabs((double)r.token.logprob - (-3 - log(sum))) < 1e-6);
+    assert_int_equal(r.n_top, 0);
+    const float two[N] = {-INFINITY, 1, -INFINITY, -INFINITY, 1, -INFINITY, -INFINITY, -INFINITY};
+    r = report(two, 5, 1);
+    assert_int_equal(r.n_top, 2); /* an impossible token is no alternative */
+    assert_true(fabs((double)r.token.logprob - log(0.5)) < 1e-6);
 }
 
 static void refuses_logits_that_are_not_numbers(void **state)
@@ -231,15 +245,173 @@ static void refuses_logits_that_are_not_numbers(void **state)
     (void)state;
     struct sampler *s = sampler_of(N);
     const float bad[] = {NAN, INFINITY};
-    for (size_t i = 0; i < 2; i++) {
+    const uint32_t others = 0xdf; /* the bad one is masked: it is reported all the same */
+    for (size_t i = 0; i < 4; i++) {
         float logits[N] = {0};
-        logits[5] = bad[i];
-        uint32_t id = 99;
-        struct sample_request r = {.logits = logits, .params = &greedy};
-        assert_int_equal(sample_token(s, &r, &id).code, ERR_UNTRUE);
-        assert_int_equal(id, 99);
+        logits[5] = bad[i / 2];
+        struct sample_result out = {.token.id = 99};
+        struct sample_request r = {
+            .logits = logits, .params = &greedy, .allowed = i % 2 ? &others : NULL};
+        assert_int_equal(sample_token(s, &r, &out).code, ERR_UNTRUE);
+        assert_int_equal(out.token.id, 99);
+    }
+    float logits[N];
+    for (size_t i = 0; i < N; i++)
+        logits[i] = -INFINITY;
+    struct sample_result out;
+    struct sample_request r = {.logits = logits, .params = &greedy};
+    assert_int_equal(sample_token(s, &r, &out).code, ERR_UNTRUE);
+    sampler_free(s);
+}
+
+static void a_logit_of_minus_infinity_is_never_chosen(void **state)
+{
+    (void)state;
+    const float logits[N] = {-INFINITY, 1, -INFINITY, 1, 0, -INFINITY, 2, -INFINITY};
+    struct engine_params p = greedy;
+    p.temperature = 100;
+    p.repetition_penalty = 0.5f;
+    assert_only(&p, logits, 1u << 1 | 1u << 3 | 1u << 4 | 1u << 6);
+    p.top_p = 0.999f;
+    p.top_k = 7;
+    assert_only(&p, logits, 1u << 1 | 1u << 3 | 1u << 4 | 1u << 6);
+}
+
+static void a_bias_is_added_to_a_logit(void **state)
+{
+    (void)state;
+    const float logits[N] = {0, 1, 2, 3, 3, -3, 2.5f, 1.5f};
+    const struct engine_bias biases[] = {{0, 4}, {3, -100}, {9999, 100}};
+    struct engine_params p = greedy;
+    struct sampler *s = sampler_of(N);
+    p.logit_bias = biases;
+    p.n_logit_bias = 3;
+    assert_int_equal(sample_at(s, logits, &p, 1, 1), 0);
+    p.n_logit_bias = 0;
+    assert_int_equal(sample_at(s, logits, &p, 1, 1), 3);
+    p.temperature = 1; /* 3 and 4 had 0.3 each; one of them keeps e^-100 of it */
+    p.n_logit_bias = 3;
+    assert_only(&p, logits, 0xff & ~(1u << 3));
+    sampler_free(s);
+}
+
+/* The bias is what was asked for, whatever the repetition penalty does to the logit. */
+static void a_bias_is_not_scaled_by_a_penalty(void **state)
+{
+    (void)state;
+    const float logits[N] = {-1, 2.5f, 0, 0, 0, 0, 0, 0};
+    const struct engine_bias biases[] = {{0, 5}};
+    struct engine_params p = greedy;
+    p.logit_bias = biases;
+    p.n_logit_bias = 1;
+    p.repetition_penalty = 2; /* -2 + 5 = 3; the other way round (-1 + 5) / 2 = 2; 1: 1.25 */
+    const float rival[N] = {-1, 2.5f, 0, 2.75f, 0, 0, 0, 0};
+    assert_int_equal(greedy_after(logits, &p), 0);
+    assert_int_equal(greedy_after(rival, &p), 0);
+}
+
+static struct err sample_masked(const uint32_t *allowed, const uint32_t *banned, size_t n_banned,
+                                uint32_t *id)
+{
+    const float logits[40] = {[3] = 5, [35] = 4, [7] = 3};
+    struct engine_params p = greedy;
+    struct sample_result out = {.token.id = 99};
+    struct sampler *s = sampler_of(40);
+    p.min_tokens = 6;
+    struct sample_request r = {
+        .logits = logits, .params = &p, .allowed = allowed, .banned = banned, .n_banned = n_banned};
+    struct err e = sample_token(s, &r, &out);
+    *id = out.token.id;
+    sampler_free(s);
+    return e;
+}
+
+static void a_mask_or_a_ban_leaves_the_others(void **state)
+{
+    (void)state;
+    const uint32_t high[2] = {0, 0xff}, both[2] = {1u << 7 | 1u << 3, UINT32_MAX};
+    const uint32_t banned[] = {3, 35, 4000};
+    uint32_t id = 0;
+    assert_false(is_err(sample_masked(high, NULL, 0, &id)));
+    assert_int_equal(id, 35);
+    assert_false(is_err(sample_masked(both, NULL, 0, &id)));
+    assert_int_equal(id, 3);
+    assert_false(is_err(sample_masked(both, banned, 3, &id)));
+    assert_int_equal(id, 7);
+    assert_false(is_err(sample_masked(NULL, banned, 2, &id)));
+    assert_int_equal(id, 7);
+}
+
+static void a_mask_that_allows_nothing_is_named(void **state)
+{
+    (void)state;
+    const uint32_t none[2] = {0, 0xffffff00}, ends[2] = {1u << 3, 0}; /* ids from 40 are no ids */
+    const uint32_t banned[] = {3};
+    uint32_t id = 0;
+    assert_int_equal(sample_masked(none, NULL, 0, &id).code, ERR_USAGE);
+    assert_non_null(strstr(err_message(), "the mask of allowed tokens allows none of the 40"));
+    assert_int_equal(sample_masked(ends, banned, 1, &id).code, ERR_USAGE);
+    assert_non_null(strstr(err_message(), "min_tokens (6)"));
+    assert_int_equal(id, 99);
+}
+
+static void a_vocabulary_of_one_token_has_one_answer(void **state)
+{
+    (void)state;
+    const float logit = -7;
+    struct engine_params p = greedy;
+    struct sampler *s = sampler_of(1);
+    p.logprobs = true;
+    p.n_logprobs = 20;
+    for (int i = 0; i < 4; i++) {
+        struct sample_result out;
+        p.temperature = i == 0 ? 0.0f : 1.0f;
+        p.top_k = i == 2;
+        p.top_p = i == 3 ? 0.0f : 1.0f;
+        struct sample_request r = {.logits = &logit, .params = &p};
+        assert_false(is_err(sample_token(s, &r, &out)));
+        assert_int_equal(out.token.id, 0);
+        assert_true(out.token.logprob == 0.0f && out.n_top == 1);
     }
     sampler_free(s);
+}
+
+static void min_p_of_one_leaves_the_best_and_its_equals(void **state)
+{
+    (void)state;
+    const float logits[N] = {0, 1, 2, 3, 3, -3, 2.5f, 3};
+    struct engine_params p = greedy;
+    p.temperature = 1;
+    p.min_p = 1;
+    assert_only(&p, logits, 1u << 3 | 1u << 4 | 1u << 7);
+    p.top_k = 2;
+    assert_only(&p, logits, 1u << 3 | 1u << 4);
+    p.top_p = 0;
+    assert_only(&p, logits, 1u << 3);
+}
+
+static void counts_are_those_of_a_recount(void **state)
+{
+    (void)state;
+    enum { TOKENS = 5000, IDS = 700 };
+    struct token_counts counts = {0};
+    unsigned in_answer[IDS] = {0}, seen[IDS] = {0}, n_distinct = 0;
+    uint64_t random = 1;
+    for (unsigned i = 0; i < TOKENS; i++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        uint32_t at = (uint32_t)(random >> 33) % IDS;
+        assert_false(is_err(token_counts_add(&counts, at * 64, i >= 2000)));
+        n_distinct += !seen[at];
+        seen[at] = 1;
+        in_answer[at] += i >= 2000;
+    }
+    assert_int_equal(counts.n, n_distinct);
+    for (size_t i = 0; i < counts.n; i++) {
+        uint32_t at = counts.items[i].id / 64;
+        assert_int_equal(seen[at]++, 1); /* each once */
+        assert_int_equal(counts.items[i].n_answer, in_answer[at]);
+    }
+    token_counts_cleanup(&counts);
 }
 
 static void a_tiny_temperature_is_greedy(void **state)
@@ -249,6 +421,11 @@ static void a_tiny_temperature_is_greedy(void **state)
     struct engine_params p = greedy;
     p.temperature = 1e-30f;
     assert_only(&p, logits, 1u << 3 | 1u << 4); /* the two equal ones */
+    p.temperature = 1e-6f;
+    assert_only(&p, logits, 1u << 3 | 1u << 4);
+    p.temperature = 1e-45f; /* the smallest that there is */
+    p.top_p = 0.9f;
+    assert_only(&p, logits, 1u << 3 | 1u << 4);
 }
 
 int main(void)
@@ -261,8 +438,16 @@ int main(void)
         cmocka_unit_test(the_filters_leave_the_likeliest),
         cmocka_unit_test(equal_logits_are_cut_by_id),
         cmocka_unit_test(penalties_follow_their_definitions),
-        cmocka_unit_test(logprobs_are_logarithms_of_probabilities),
+        cmocka_unit_test(logprobs_are_logarithms_of_the_models_own_probabilities),
         cmocka_unit_test(refuses_logits_that_are_not_numbers),
+        cmocka_unit_test(a_logit_of_minus_infinity_is_never_chosen),
+        cmocka_unit_test(a_bias_is_added_to_a_logit),
+        cmocka_unit_test(a_bias_is_not_scaled_by_a_penalty),
+        cmocka_unit_test(a_mask_or_a_ban_leaves_the_others),
+        cmocka_unit_test(a_mask_that_allows_nothing_is_named),
+        cmocka_unit_test(a_vocabulary_of_one_token_has_one_answer),
+        cmocka_unit_test(min_p_of_one_leaves_the_best_and_its_equals),
+        cmocka_unit_test(counts_are_those_of_a_recount),
         cmocka_unit_test(a_tiny_temperature_is_greedy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

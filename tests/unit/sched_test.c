@@ -44,7 +44,7 @@ static struct request *add(struct fixture *f, size_t n_prompt, unsigned max_toke
 {
     uint32_t prompt[4096] = {0};
     struct engine_params params = {.top_p = 1, .repetition_penalty = 1, .max_tokens = max_tokens};
-    struct request_source source = {prompt, n_prompt, &params, sink, NULL};
+    struct request_source source = {prompt, n_prompt, &params, NULL, 0, sink, NULL};
     struct request *r = NULL;
     assert_false(is_err(request_new(&r, &source, 10, 4096)));
     r->id = ++f->last_id;

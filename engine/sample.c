@@ -168,13 +168,12 @@ static size_t keep_p(struct sampler *s, size_t n, float top_p, uint64_t sum)
     return keep_up_to(c, n, select_weight(c, n, need, s->scratch));
 }
 
-/* Steps 3 to 5 by top_k: candidates are taken from the top until k of them weigh something. */
+/* Steps 3 to 5 by top_k. At least k tokens reach the bar. Where fewer weigh something, none below
+ * it does: exp never rises when its argument falls (tried for every float from 0 to -28.5). */
 static size_t keep_top_k(struct sampler *s, const struct engine_params *p, struct weighing g)
 {
     float bar = row_bar(&s->row, p->top_k, s->scratch);
     size_t n = row_gather(&s->row, g, bar, s->candidates);
-    if (n < p->top_k && bar > -INFINITY)
-        n = row_gather(&s->row, g, -INFINITY, s->candidates);
     n = keep_k(s, n, p->top_k);
     return p->top_p < 1.0f ? keep_p(s, n, p->top_p, sum_weights(s->candidates, n)) : n;
 }
@@ -208,10 +207,7 @@ static uint64_t random_point(const struct sample_request *r, uint64_t sum)
 static uint32_t draw(const struct candidate *c, size_t n, const struct sample_request *r)
 {
     uint64_t point = random_point(r, sum_weights(c, n));
-    size_t i = 0;
-    while (i + 1 < n && c[i].weight <= point)
-        point -= c[i++].weight;
-    return (uint32_t)c[i].key;
+    return (uint32_t)c[find_weight(c, n, point)].key;
 }
 
 /* Steps 2 to 6. */

@@ -81,6 +81,14 @@ size_t keep_up_to(struct candidate *c, size_t n, uint64_t last)
     return n_kept;
 }
 
+size_t find_weight(const struct candidate *c, size_t n, uint64_t point)
+{
+    size_t i = 0;
+    while (i + 1 < n && c[i].weight <= point)
+        point -= c[i++].weight;
+    return i;
+}
+
 uint64_t sum_weights(const struct candidate *c, size_t n)
 {
     uint64_t sum = 0;

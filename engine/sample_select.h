@@ -35,6 +35,8 @@ uint64_t select_weight(const struct candidate *c, size_t n, uint64_t need,
 /* Leaves those with keys up to `last`, in the order in which they are. Returns how many. */
 size_t keep_up_to(struct candidate *c, size_t n, uint64_t last);
 
+/* The index at which the running sum of weights exceeds `point`, which is less than the sum. */
+size_t find_weight(const struct candidate *c, size_t n, uint64_t point);
 uint64_t sum_weights(const struct candidate *c, size_t n);
 
 #endif

@@ -11,7 +11,8 @@
 #include <cmocka.h>
 
 #include "engine/philox.h"
-#include "engine/sample.h"
+#include "engine/sample_row.h"
+#include "tests/unit/sample_fixture.h"
 
 /* Known answers of Random123 (kat_vectors, philox4x32 10). */
 static void philox_gives_the_published_numbers(void **state)
@@ -35,43 +36,12 @@ static void philox_gives_the_published_numbers(void **state)
     }
 }
 
-enum { N = 8 };
-
-static const struct engine_params greedy = {.top_p = 1, .repetition_penalty = 1};
-
-static struct sampler *sampler_of(size_t n)
-{
-    struct sampler *s = NULL;
-    assert_false(is_err(sampler_new(&s, n)));
-    return s;
-}
-
-static uint32_t sample_at(struct sampler *s, const float *logits, const struct engine_params *p,
-                          uint64_t seed, size_t position)
-{
-    struct sample_result out;
-    struct sample_request r = {.logits = logits, .params = p, .seed = seed, .position = position};
-    assert_false(is_err(sample_token(s, &r, &out)));
-    return out.token.id;
-}
-
 static void greedy_takes_the_lowest_of_equal_ids(void **state)
 {
     (void)state;
     const float logits[N] = {1, 5, 2, 5, 5, -1, 0, 3};
     struct sampler *s = sampler_of(N);
     assert_int_equal(sample_at(s, logits, &greedy, 7, 3), 1);
-    sampler_free(s);
-}
-
-/* Counts over `n` positions. */
-static void count(const float *logits, const struct engine_params *p, unsigned n,
-                  unsigned counts[N])
-{
-    struct sampler *s = sampler_of(N);
-    memset(counts, 0, N * sizeof *counts);
-    for (unsigned i = 0; i < n; i++)
-        counts[sample_at(s, logits, p, 1234, i)]++;
     sampler_free(s);
 }
 
@@ -118,14 +88,6 @@ static void the_key_is_seed_choice_and_position(void **state)
     sampler_free(s);
 }
 
-static void assert_only(const struct engine_params *p, const float *logits, unsigned allowed)
-{
-    unsigned counts[N];
-    count(logits, p, 2000, counts);
-    for (unsigned i = 0; i < N; i++)
-        assert_int_equal(counts[i] > 0, allowed >> i & 1);
-}
-
 /* Probabilities: 3 has 0.40, 1 has 0.30, 6 has 0.20, 0 has 0.10, the others next to nothing. */
 static void the_filters_leave_the_likeliest(void **state)
 {
@@ -167,38 +129,32 @@ static void equal_logits_are_cut_by_id(void **state)
     assert_only(&p, logits, 15);
 }
 
-static uint32_t greedy_after(const float *logits, const struct engine_params *p)
-{
-    const uint32_t tokens[] = {2, 2, 0, 1, 1, 0}; /* prompt 2 2, answer 0 1 1 0 */
-    struct token_counts counts = {0};
-    struct sample_result out;
-    struct sampler *s = sampler_of(N);
-    for (size_t i = 0; i < 6; i++)
-        assert_false(is_err(token_counts_add(&counts, tokens[i], i >= 2)));
-    struct sample_request r = {.logits = logits, .params = p, .position = 6, .counts = &counts};
-    assert_false(is_err(sample_token(s, &r, &out)));
-    token_counts_cleanup(&counts);
-    sampler_free(s);
-    return out.token.id;
-}
-
-static void penalties_follow_their_definitions(void **state)
+/* Where the running sum is the point itself, the next one is chosen; weights of 0 never are. */
+static void the_point_falls_into_the_interval_that_begins_at_it(void **state)
 {
     (void)state;
-    struct engine_params p = greedy;
-    const float answer[N] = {4.0f, 3.9f, 3.8f, 3.6f, 0, 0, 0, 0};
-    p.presence_penalty = 0.15f; /* 3.85, 3.75, 3.8 (in the prompt only: not touched) */
-    assert_int_equal(greedy_after(answer, &p), 0);
-    p.presence_penalty = 0.3f;
-    assert_int_equal(greedy_after(answer, &p), 2);
-    p.presence_penalty = 0;
-    p.frequency_penalty = 0.11f; /* 0 and 1 twice each: 3.78, 3.68 */
-    assert_int_equal(greedy_after(answer, &p), 2);
-    p.frequency_penalty = 0;
-    p.repetition_penalty = 1.2f; /* prompt too: 3.33, 3.25, 3.17 against 3.6 */
-    assert_int_equal(greedy_after(answer, &p), 3);
-    const float negative[N] = {-1.0f, -9, -9, -1.1f, -9, -9, -9, -9};
-    assert_int_equal(greedy_after(negative, &p), 3); /* -1 becomes -1.2 */
+    enum { TOKENS = 150 };
+    const struct weighing own = {1, 0};
+    float z[TOKENS];
+    struct row row;
+    struct candidate all[TOKENS + 1];
+    for (size_t i = 0; i < TOKENS; i++) /* a whole block of nothing, and gaps */
+        z[i] = i < 64 || i % 3 == 0 ? -99 : -(float)(i % 7);
+    assert_false(is_err(row_init(&row, TOKENS)));
+    assert_false(is_err(row_scan(&row, z)));
+    uint64_t reached = 0, sum = row_weigh(&row, own);
+    size_t n = row_gather(&row, own, -INFINITY, all);
+    assert_true(sum == sum_weights(all, n));
+    for (size_t i = 0; i < n; i++) {
+        uint64_t ends[] = {reached, reached + all[i].weight - 1};
+        for (size_t j = 0; j < 2; j++) {
+            assert_int_equal(row_find(&row, own, ends[j]), (uint32_t)all[i].key);
+            assert_int_equal(find_weight(all, n, ends[j]), i);
+        }
+        reached += all[i].weight;
+    }
+    assert_true(reached == sum);
+    row_cleanup(&row);
 }
 
 static struct sample_result report(const float *logits, unsigned n_top, uint32_t only)
@@ -277,84 +233,6 @@ static void a_logit_of_minus_infinity_is_never_chosen(void **state)
     assert_only(&p, logits, 1u << 1 | 1u << 3 | 1u << 4 | 1u << 6);
 }
 
-static void a_bias_is_added_to_a_logit(void **state)
-{
-    (void)state;
-    const float logits[N] = {0, 1, 2, 3, 3, -3, 2.5f, 1.5f};
-    const struct engine_bias biases[] = {{0, 4}, {3, -100}, {9999, 100}};
-    struct engine_params p = greedy;
-    struct sampler *s = sampler_of(N);
-    p.logit_bias = biases;
-    p.n_logit_bias = 3;
-    assert_int_equal(sample_at(s, logits, &p, 1, 1), 0);
-    p.n_logit_bias = 0;
-    assert_int_equal(sample_at(s, logits, &p, 1, 1), 3);
-    p.temperature = 1; /* 3 and 4 had 0.3 each; one of them keeps e^-100 of it */
-    p.n_logit_bias = 3;
-    assert_only(&p, logits, 0xff & ~(1u << 3));
-    sampler_free(s);
-}
-
-/* The bias is what was asked for, whatever the repetition penalty does to the logit. */
-static void a_bias_is_not_scaled_by_a_penalty(void **state)
-{
-    (void)state;
-    const float logits[N] = {-1, 2.5f, 0, 0, 0, 0, 0, 0};
-    const struct engine_bias biases[] = {{0, 5}};
-    struct engine_params p = greedy;
-    p.logit_bias = biases;
-    p.n_logit_bias = 1;
-    p.repetition_penalty = 2; /* -2 + 5 = 3; the other way round (-1 + 5) / 2 = 2; 1: 1.25 */
-    const float rival[N] = {-1, 2.5f, 0, 2.75f, 0, 0, 0, 0};
-    assert_int_equal(greedy_after(logits, &p), 0);
-    assert_int_equal(greedy_after(rival, &p), 0);
-}
-
-static struct err sample_masked(const uint32_t *allowed, const uint32_t *banned, size_t n_banned,
-                                uint32_t *id)
-{
-    const float logits[40] = {[3] = 5, [35] = 4, [7] = 3};
-    struct engine_params p = greedy;
-    struct sample_result out = {.token.id = 99};
-    struct sampler *s = sampler_of(40);
-    p.min_tokens = 6;
-    struct sample_request r = {
-        .logits = logits, .params = &p, .allowed = allowed, .banned = banned, .n_banned = n_banned};
-    struct err e = sample_token(s, &r, &out);
-    *id = out.token.id;
-    sampler_free(s);
-    return e;
-}
-
-static void a_mask_or_a_ban_leaves_the_others(void **state)
-{
-    (void)state;
-    const uint32_t high[2] = {0, 0xff}, both[2] = {1u << 7 | 1u << 3, UINT32_MAX};
-    const uint32_t banned[] = {3, 35, 4000};
-    uint32_t id = 0;
-    assert_false(is_err(sample_masked(high, NULL, 0, &id)));
-    assert_int_equal(id, 35);
-    assert_false(is_err(sample_masked(both, NULL, 0, &id)));
-    assert_int_equal(id, 3);
-    assert_false(is_err(sample_masked(both, banned, 3, &id)));
-    assert_int_equal(id, 7);
-    assert_false(is_err(sample_masked(NULL, banned, 2, &id)));
-    assert_int_equal(id, 7);
-}
-
-static void a_mask_that_allows_nothing_is_named(void **state)
-{
-    (void)state;
-    const uint32_t none[2] = {0, 0xffffff00}, ends[2] = {1u << 3, 0}; /* ids from 40 are no ids */
-    const uint32_t banned[] = {3};
-    uint32_t id = 0;
-    assert_int_equal(sample_masked(none, NULL, 0, &id).code, ERR_USAGE);
-    assert_non_null(strstr(err_message(), "the mask of allowed tokens allows none of the 40"));
-    assert_int_equal(sample_masked(ends, banned, 1, &id).code, ERR_USAGE);
-    assert_non_null(strstr(err_message(), "min_tokens (6)"));
-    assert_int_equal(id, 99);
-}
-
 static void a_vocabulary_of_one_token_has_one_answer(void **state)
 {
     (void)state;
@@ -390,30 +268,6 @@ static void min_p_of_one_leaves_the_best_and_its_equals(void **state)
     assert_only(&p, logits, 1u << 3);
 }
 
-static void counts_are_those_of_a_recount(void **state)
-{
-    (void)state;
-    enum { TOKENS = 5000, IDS = 700 };
-    struct token_counts counts = {0};
-    unsigned in_answer[IDS] = {0}, seen[IDS] = {0}, n_distinct = 0;
-    uint64_t random = 1;
-    for (unsigned i = 0; i < TOKENS; i++) {
-        random = random * 6364136223846793005u + 1442695040888963407u;
-        uint32_t at = (uint32_t)(random >> 33) % IDS;
-        assert_false(is_err(token_counts_add(&counts, at * 64, i >= 2000)));
-        n_distinct += !seen[at];
-        seen[at] = 1;
-        in_answer[at] += i >= 2000;
-    }
-    assert_int_equal(counts.n, n_distinct);
-    for (size_t i = 0; i < counts.n; i++) {
-        uint32_t at = counts.items[i].id / 64;
-        assert_int_equal(seen[at]++, 1); /* each once */
-        assert_int_equal(counts.items[i].n_answer, in_answer[at]);
-    }
-    token_counts_cleanup(&counts);
-}
-
 static void a_tiny_temperature_is_greedy(void **state)
 {
     (void)state;
@@ -437,17 +291,12 @@ int main(void)
         cmocka_unit_test(the_key_is_seed_choice_and_position),
         cmocka_unit_test(the_filters_leave_the_likeliest),
         cmocka_unit_test(equal_logits_are_cut_by_id),
-        cmocka_unit_test(penalties_follow_their_definitions),
+        cmocka_unit_test(the_point_falls_into_the_interval_that_begins_at_it),
         cmocka_unit_test(logprobs_are_logarithms_of_the_models_own_probabilities),
         cmocka_unit_test(refuses_logits_that_are_not_numbers),
         cmocka_unit_test(a_logit_of_minus_infinity_is_never_chosen),
-        cmocka_unit_test(a_bias_is_added_to_a_logit),
-        cmocka_unit_test(a_bias_is_not_scaled_by_a_penalty),
-        cmocka_unit_test(a_mask_or_a_ban_leaves_the_others),
-        cmocka_unit_test(a_mask_that_allows_nothing_is_named),
         cmocka_unit_test(a_vocabulary_of_one_token_has_one_answer),
         cmocka_unit_test(min_p_of_one_leaves_the_best_and_its_equals),
-        cmocka_unit_test(counts_are_those_of_a_recount),
         cmocka_unit_test(a_tiny_temperature_is_greedy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

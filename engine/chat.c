@@ -170,8 +170,33 @@ static struct err render_and_encode(const struct engine *e, const json_t *variab
     return encode_rendered(e, &r, out);
 }
 
-struct err engine_chat_tokens(const struct engine *e, const json_t *messages, struct buf *out)
+/* What a caller may give the template besides messages. */
+static struct err copy_variables(const json_t *chat, json_t *out)
 {
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)chat, name, value)
+    {
+        char shown[84];
+        bool list = strcmp(name, "tools") == 0 || strcmp(name, "documents") == 0;
+        bool flag = strcmp(name, "add_generation_prompt") == 0;
+        if (strcmp(name, "messages") == 0 || ((list || flag) && json_is_null(value)))
+            continue;
+        if (!list && !flag)
+            return err_set(ERR_USAGE,
+                           "\"%s\" is no part of a chat; messages, tools, documents and "
+                           "add_generation_prompt are",
+                           printable(shown, bytes_of_str(name)));
+        if (list ? !json_is_array(value) : !json_is_boolean(value))
+            return err_set(ERR_USAGE, "%s is not %s", name, list ? "an array" : "true or false");
+        json_object_set(out, name, value);
+    }
+    return err_ok();
+}
+
+struct err engine_chat_tokens(const struct engine *e, const json_t *chat, struct buf *out)
+{
+    const json_t *messages = json_is_object(chat) ? json_object_get(chat, "messages") : chat;
     if (e->template == NULL)
         return err_set(ERR_UNSUPPORTED,
                        "the model has no chat template (neither " TEMPLATE_NAME
@@ -184,6 +209,8 @@ struct err engine_chat_tokens(const struct engine *e, const json_t *messages, st
         json_object_set_new(variables, "bos_token", json_string(e->bos_token));
     if (e->eos_token != NULL)
         json_object_set_new(variables, "eos_token", json_string(e->eos_token));
+    if (!is_err(err) && json_is_object(chat))
+        err = copy_variables(chat, variables);
     if (!is_err(err))
         err = render_and_encode(e, variables, out);
     json_decref(variables);

@@ -93,8 +93,15 @@ static bool queue_incoming(struct engine *e, uint64_t *id, struct request_queue 
 struct err engine_submit(struct engine *e, uint64_t *id, const uint32_t *prompt, size_t n_prompt,
                          const struct engine_params *params, engine_sink *sink, void *context)
 {
+    bool own = e->generation.n_eos > 0;
     struct engine_params allowed = *params;
-    struct request_source source = {prompt, n_prompt, &allowed, sink, context};
+    struct request_source source = {.prompt = prompt,
+                                    .n_prompt = n_prompt,
+                                    .params = &allowed,
+                                    .eos_ids = own ? e->generation.eos_ids : e->config.eos_ids,
+                                    .n_eos = own ? e->generation.n_eos : e->config.n_eos,
+                                    .sink = sink,
+                                    .context = context};
     struct request_queue requests = {0};
     allowed.has_cache_salt = params->has_cache_salt && !e->options.no_prefix_cache;
     struct err err = request_new(&requests, &source, e->config.vocab_size, e->options.max_context);
@@ -171,47 +178,5 @@ struct err engine_start(struct engine *e)
     if (rc != 0)
         return err_set(ERR_MEMORY, "cannot start the engine's thread: %s", strerror(rc));
     e->started = true;
-    return err_ok();
-}
-
-/* One chunk of engine_logits, written straight to the caller's rows. */
-static void logits_chunk(struct engine *e, const uint32_t *tokens, const struct page_list *pages,
-                         size_t first, size_t n, float *out)
-{
-    for (size_t i = 0; i < n; i++) {
-        e->batch_tokens[i] = tokens[first + i];
-        e->batch_rows[i] = (struct kv_row){(uint32_t)(first + i), pages->pages};
-        e->batch_logit_rows[i] = (uint32_t)i;
-    }
-    struct batch b = {.tokens = e->batch_tokens,
-                      .rows = e->batch_rows,
-                      .n_rows = n,
-                      .logit_rows = e->batch_logit_rows,
-                      .n_logits = n,
-                      .logits = out + first * e->config.vocab_size};
-    model_forward(&e->model, &e->kv.cache, &b);
-}
-
-struct err engine_logits(struct engine *e, const uint32_t *tokens, size_t n_tokens, float *out)
-{
-    struct page_list pages = {0};
-    if (n_tokens == 0 || n_tokens > e->options.max_context)
-        return err_set(ERR_LIMIT, "%zu tokens; 1 to %u are possible", n_tokens,
-                       e->options.max_context);
-    for (size_t i = 0; i < n_tokens; i++)
-        if (tokens[i] >= e->config.vocab_size)
-            return err_set(ERR_USAGE, "token %zu is %u; the vocabulary ends at %u", i, tokens[i],
-                           e->config.vocab_size - 1);
-    if (!kv_reserve(&e->kv, &pages, n_tokens))
-        return err_set(ERR_BUSY, "requests in flight hold the pages that %zu tokens need",
-                       n_tokens);
-    fenv_t saved;
-    engine_enter_numerics(&saved);
-    size_t budget = e->options.token_budget;
-    for (size_t at = 0; at < n_tokens; at += budget)
-        logits_chunk(e, tokens, &pages, at, n_tokens - at < budget ? n_tokens - at : budget, out);
-    engine_leave_numerics(&saved);
-    kv_release(&e->kv, &pages);
-    e->activations_dirty = true;
     return err_ok();
 }

@@ -21,6 +21,8 @@ enum {
     ENGINE_LOGPROBS_MAX = 20, /* alternatives that one token can report */
     ENGINE_STOP_MAX = 16,     /* stop strings of one request */
     ENGINE_STOP_LEN_MAX = 256,
+    ENGINE_STOP_IDS_MAX = 64,  /* stop tokens of one request */
+    ENGINE_BIAS_MAX = 1024,    /* tokens with a bias in one request */
     ENGINE_WAITING_MAX = 1024, /* choices of requests that may wait */
     ENGINE_CHOICES_MAX = 64,   /* of one request */
 };
@@ -55,6 +57,12 @@ struct engine_info {
     const char *architecture; /* config.json's, such as "LlamaForCausalLM" */
     const char *numerics;     /* the numerics name, such as "ref-1" */
     unsigned vocab_size, n_layers, max_context;
+    /* What one step of one decoding row reads: every matrix once (norms and biases, a few KiB, are
+     * not counted), but of the embedding matrix one row; and of the cache the keys and values of
+     * each position that the row sees, of all layers. A row sees all positions up to its own, or
+     * the last kv_window of them (0: all). */
+    uint64_t decode_weight_bytes, kv_position_bytes;
+    unsigned kv_window;
     uint64_t n_parameters;
     const struct engine_file *files; /* sorted bytewise by name */
     size_t n_files;
@@ -71,6 +79,12 @@ void engine_free(struct engine *e);
 
 /* Valid as long as the engine. */
 const struct engine_info *engine_info(const struct engine *e);
+
+/* Added to one token's logit: -100 to 100. */
+struct engine_bias {
+    uint32_t id;
+    float bias;
+};
 
 /* Sampling and stopping. engine_params_default() gives the model's own defaults
  * (generation_config.json). */
@@ -94,26 +108,33 @@ struct engine_params {
     unsigned max_tokens; /* 0: as many as the context holds */
     unsigned n_logprobs; /* alternatives to report, 0 to 20 */
     bool logprobs;
-    const char *const *stop; /* stop strings, borrowed for the call of engine_submit */
-    size_t n_stop;           /* at most 16, each 1 to 256 bytes */
-    bool ignore_eos;
+    const char *const *stop;  /* stop strings, borrowed for the call of engine_submit */
+    size_t n_stop;            /* at most 16, each 1 to 256 bytes */
+    const uint32_t *stop_ids; /* tokens that end the answer as EOS does; borrowed as `stop` is */
+    size_t n_stop_ids;        /* at most 64 */
+    unsigned min_tokens;      /* before the answer has that many tokens it is not ended by EOS, stop
+                                 tokens or stop strings; at most max_tokens */
+    bool ignore_eos;          /* EOS is a token like others; stop_ids still end the answer */
+    const struct engine_bias *logit_bias; /* borrowed as `stop` is; each id once */
+    size_t n_logit_bias;                  /* at most 1,024 */
 };
 void engine_params_default(const struct engine *e, struct engine_params *out);
 
-/* Renders the model's chat template over OpenAI-style `messages` (an array of objects with "role"
- * and "content", content a string or an array of {"type":"text","text":...}, joined by newlines)
- * with the generation prompt, and tokenizes the whole: the ids are those of `transformers`, except
+/* Renders the model's chat template over `chat`: an array of messages, or an object with "messages"
+ * and, each optional, "tools" and "documents" (arrays, given to the template as they are) and
+ * "add_generation_prompt" (true unless given). Messages are OpenAI-style (objects with "role"
+ * and "content", content a string or an array of {"type":"text","text":...}, joined by newlines).
+ * Then tokenizes the whole: the ids are those of `transformers`, except
  * that special tokens in users' text stay text. ERR_USAGE for messages that the template refuses or
- * that are not messages (other types of parts, named), ERR_UNSUPPORTED when the model has no
- * template. Appends u32 token ids to `out`. */
-struct err engine_chat_tokens(const struct engine *e, const json_t *messages,
-                              struct buf *out) MUST_USE;
+ * that are not messages (other types of parts, named) and for other keys, ERR_UNSUPPORTED when the
+ * model has no template. Appends u32 token ids to `out`. */
+struct err engine_chat_tokens(const struct engine *e, const json_t *chat, struct buf *out) MUST_USE;
 /* Plain text with the tokenizer's own BOS rule; special tokens stay text. */
 struct err engine_text_tokens(const struct engine *e, struct bytes text, struct buf *out) MUST_USE;
 
 enum engine_finish {
     ENGINE_UNFINISHED,
-    ENGINE_STOP,   /* an EOS token or a stop string */
+    ENGINE_STOP,   /* an EOS token, a stop token or a stop string */
     ENGINE_LENGTH, /* max_tokens, or the context is full */
     ENGINE_CANCELLED,
     ENGINE_FAILED,
@@ -129,7 +150,8 @@ struct engine_event {
     struct bytes text; /* new whole UTF-8 characters; may be empty; never part of a stop string */
     bool has_token;    /* one token was sampled in this event (an end token has no text) */
     struct engine_logprob token;      /* its logprob is 0 unless logprobs were asked for */
-    const struct engine_logprob *top; /* n_top alternatives, best first */
+    const struct engine_logprob *top; /* n_top alternatives, best first; fewer than n_logprobs
+                                         where fewer tokens have a probability */
     size_t n_top;
     enum engine_finish
         finish;        /* set in the request's last event, its only one without a successor */
@@ -179,5 +201,10 @@ void engine_stats(struct engine *e, struct engine_stats *out);
  */
 struct err engine_logits(struct engine *e, const uint32_t *tokens, size_t n_tokens,
                          float *out) MUST_USE;
+/* The same without holding all rows: they are given to `take` in order, some at a time, each valid
+ * for the call only. Its error ends the work and is returned. */
+typedef struct err engine_rows_sink(void *context, const float *rows, size_t n_rows);
+struct err engine_logits_rows(struct engine *e, const uint32_t *tokens, size_t n_tokens,
+                              engine_rows_sink *take, void *context) MUST_USE;
 
 #endif

@@ -166,6 +166,23 @@ static struct err prepare(struct engine *e, size_t n_pages)
     return allocate_batch(e);
 }
 
+static uint64_t matrix_size(const struct weight *w)
+{
+    return (uint64_t)w->n_rows * w->n_cols * (w->type == WEIGHT_F32 ? 4 : 2);
+}
+
+static uint64_t decode_weight_bytes(const struct engine *e)
+{
+    uint64_t size = matrix_size(&e->weights.output);
+    for (unsigned i = 0; i < e->config.n_layers; i++) {
+        const struct layer_weights *l = &e->weights.layers[i];
+        const struct linear *all[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+        for (size_t j = 0; j < sizeof all / sizeof all[0]; j++)
+            size += matrix_size(&all[j]->matrix);
+    }
+    return size + matrix_size(&e->weights.embed) / e->config.vocab_size;
+}
+
 static struct err describe(struct engine *e)
 {
     model_files_sort(&e->files);
@@ -180,6 +197,9 @@ static struct err describe(struct engine *e)
                                    .vocab_size = e->config.vocab_size,
                                    .n_layers = e->config.n_layers,
                                    .max_context = e->options.max_context,
+                                   .decode_weight_bytes = decode_weight_bytes(e),
+                                   .kv_position_bytes = kv_page_size(&e->config) / KV_PAGE_TOKENS,
+                                   .kv_window = e->config.sliding_window,
                                    .n_parameters = e->weights.n_parameters,
                                    .files = e->file_list,
                                    .n_files = e->files.n};

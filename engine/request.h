@@ -9,6 +9,7 @@
 #include "engine/kv.h"
 #include "engine/output.h"
 #include "engine/prefix.h"
+#include "engine/token_counts.h"
 #include "engine/tokenizer.h"
 
 /* What the choices of one request have in common. Gone with the last of them. */
@@ -34,7 +35,11 @@ struct request {
     size_t n_cached; /* tokens of the prompt that were found when it was first admitted */
     bool admitted;   /* at least once */
 
-    struct engine_params params; /* its own choice; `stop` is not used: see output */
+    struct engine_params params; /* its own choice; logit_bias is our copy, stop is in `output` */
+    struct engine_bias *logit_bias;
+    uint32_t *end_ids; /* tokens that end the answer: EOS, unless ignored, and stop_ids */
+    size_t n_end_ids;
+    struct token_counts counts; /* of `tokens`; kept when there are penalties */
     uint64_t seed;
     struct detokenizer detokenizer;
     struct output output;
@@ -48,9 +53,18 @@ struct request_source {
     const uint32_t *prompt;
     size_t n_prompt;
     const struct engine_params *params;
+    const uint32_t *eos_ids; /* (n_eos), the model's */
+    size_t n_eos;
     engine_sink *sink;
     void *context;
 };
+
+/* Appends a token to the answer, which has room. ERR_MEMORY: not appended. */
+struct err request_append(struct request *r, uint32_t id) MUST_USE;
+/* Whether the token ends the answer. */
+bool request_ends_with(const struct request *r, uint32_t id);
+/* Whether the answer is still so short that nothing but its length may end it. */
+bool request_must_go_on(const struct request *r);
 
 struct request_queue {
     struct request *first, *last;

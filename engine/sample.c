@@ -5,25 +5,15 @@
 #include <string.h>
 
 #include "engine/philox.h"
-#include "kernels/det.h"
-
-/* Probability relative to the best token's, in units of 2^-40. */
-#define WEIGHT_ONE 0x1p40f
+#include "engine/sample_row.h"
 
 __extension__ typedef unsigned __int128 u128;
 
-struct candidate {
-    float z;
-    uint32_t id;
-};
-
 struct sampler {
     size_t n_vocab;
-    float *z;          /* logits with penalties */
-    uint32_t *counts;  /* of each token in the answer; zero between calls */
-    uint8_t *seen;     /* in prompt or answer; zero between calls */
-    uint64_t *weights; /* 0: cannot be chosen */
-    struct candidate *heap;
+    struct row row;
+    float *z;                               /* logits after step 1 */
+    struct candidate *candidates, *scratch; /* (n_vocab + 1) */
 };
 
 struct err sampler_new(struct sampler **out, size_t n_vocab)
@@ -33,14 +23,14 @@ struct err sampler_new(struct sampler **out, size_t n_vocab)
         return err_set(ERR_MEMORY, "no memory for a sampler");
     s->n_vocab = n_vocab;
     s->z = calloc(n_vocab, sizeof *s->z);
-    s->counts = calloc(n_vocab, sizeof *s->counts);
-    s->seen = calloc(n_vocab, sizeof *s->seen);
-    s->weights = calloc(n_vocab, sizeof *s->weights);
-    s->heap = calloc(n_vocab, sizeof *s->heap);
-    if (s->z == NULL || s->counts == NULL || s->seen == NULL || s->weights == NULL ||
-        s->heap == NULL) {
+    s->candidates = calloc(n_vocab + 1, sizeof *s->candidates);
+    s->scratch = calloc(n_vocab + 1, sizeof *s->scratch);
+    struct err e = row_init(&s->row, n_vocab);
+    if (!is_err(e) && (s->z == NULL || s->candidates == NULL || s->scratch == NULL))
+        e = err_set(ERR_MEMORY, "no memory for a sampler of %zu tokens", n_vocab);
+    if (is_err(e)) {
         sampler_free(s);
-        return err_set(ERR_MEMORY, "no memory for a sampler of %zu tokens", n_vocab);
+        return e;
     }
     *out = s;
     return err_ok();
@@ -48,242 +38,235 @@ struct err sampler_new(struct sampler **out, size_t n_vocab)
 
 void sampler_wipe(struct sampler *s)
 {
+    row_wipe(&s->row);
     explicit_bzero(s->z, s->n_vocab * sizeof *s->z);
-    explicit_bzero(s->weights, s->n_vocab * sizeof *s->weights);
-    explicit_bzero(s->heap, s->n_vocab * sizeof *s->heap);
+    explicit_bzero(s->candidates, (s->n_vocab + 1) * sizeof *s->candidates);
+    explicit_bzero(s->scratch, (s->n_vocab + 1) * sizeof *s->scratch);
 }
 
 void sampler_free(struct sampler *s)
 {
     if (s == NULL)
         return;
-    if (s->z != NULL && s->weights != NULL && s->heap != NULL)
+    if (s->z != NULL && s->candidates != NULL && s->scratch != NULL && s->row.block_max != NULL)
         sampler_wipe(s);
+    row_cleanup(&s->row);
     free(s->z);
-    free(s->counts);
-    free(s->seen);
-    free(s->weights);
-    free(s->heap);
+    free(s->candidates);
+    free(s->scratch);
     free(s);
 }
 
-/* Rank order: higher z first, then the lower id. */
-static bool ranks_before(struct candidate a, struct candidate b)
+static bool has_penalties(const struct engine_params *p)
 {
-    return a.z > b.z || (a.z == b.z && a.id < b.id);
+    return p->repetition_penalty != 1.0f || p->frequency_penalty != 0.0f ||
+           p->presence_penalty != 0.0f;
 }
 
-/* Step 1: z = logits with penalties. Repetition (over prompt and answer) divides positive logits
- * and multiplies others; then frequency and presence (over the answer) are subtracted. */
-static void apply_penalties(struct sampler *s, const struct sample_request *r)
+/* Step 1, penalties. */
+static void apply_penalties(struct sampler *s, const struct token_counts *counts,
+                            const struct engine_params *p)
+{
+    for (size_t i = 0; i < counts->n; i++) {
+        struct token_count c = counts->items[i];
+        if (c.id >= s->n_vocab)
+            continue;
+        float z = s->z[c.id];
+        if (p->repetition_penalty != 1.0f)
+            z = z > 0.0f ? z / p->repetition_penalty : z * p->repetition_penalty;
+        if (c.n_answer > 0)
+            z = (z - p->frequency_penalty * (float)c.n_answer) - p->presence_penalty;
+        s->z[c.id] = z;
+    }
+}
+
+/* Step 1, mask: a word of 32 ids that are all allowed costs one comparison. */
+static void apply_mask(struct sampler *s, const uint32_t *allowed)
+{
+    for (size_t first = 0; first < s->n_vocab; first += 32) {
+        uint32_t word = allowed[first / 32];
+        for (size_t i = 0; word != UINT32_MAX && i < 32 && first + i < s->n_vocab; i++)
+            if (!(word >> i & 1))
+                s->z[first + i] = -INFINITY;
+    }
+}
+
+/* Step 1; false when it changes nothing, and the row is the logits. */
+static bool adjust(struct sampler *s, const struct sample_request *r)
 {
     const struct engine_params *p = r->params;
+    bool penalties = r->counts != NULL && has_penalties(p);
+    if (!penalties && p->n_logit_bias == 0 && r->n_banned == 0 && r->allowed == NULL)
+        return false;
     memcpy(s->z, r->logits, s->n_vocab * sizeof *s->z);
-    for (size_t i = 0; i < r->n_tokens; i++) {
-        uint32_t id = r->tokens[i];
-        if (id >= s->n_vocab)
+    if (penalties)
+        apply_penalties(s, r->counts, p);
+    for (size_t i = 0; i < p->n_logit_bias; i++)
+        if (p->logit_bias[i].id < s->n_vocab)
+            s->z[p->logit_bias[i].id] += p->logit_bias[i].bias;
+    for (size_t i = 0; i < r->n_banned; i++)
+        if (r->banned[i] < s->n_vocab)
+            s->z[r->banned[i]] = -INFINITY;
+    if (r->allowed != NULL)
+        apply_mask(s, r->allowed);
+    return true;
+}
+
+static bool is_banned(const struct sample_request *r, size_t id)
+{
+    for (size_t i = 0; i < r->n_banned; i++)
+        if (r->banned[i] == id)
+            return true;
+    return false;
+}
+
+/* Why no token is left, if the request's mask or bans are the reason. */
+static struct err check_choice(const struct sampler *s, const struct sample_request *r)
+{
+    size_t n_allowed = 0;
+    for (size_t id = 0; id < s->n_vocab; id++) {
+        if (r->allowed != NULL && !(r->allowed[id / 32] >> id % 32 & 1))
             continue;
-        if (!s->seen[id] && p->repetition_penalty != 1.0f) {
-            float z = s->z[id];
-            s->z[id] = z > 0.0f ? z / p->repetition_penalty : z * p->repetition_penalty;
-        }
-        s->seen[id] = 1;
-        s->counts[id] += i >= r->n_prompt;
+        n_allowed++;
+        if (!is_banned(r, id))
+            return err_ok();
     }
-    for (size_t i = 0; i < r->n_tokens; i++) {
-        uint32_t id = r->tokens[i];
-        if (id >= s->n_vocab)
-            continue;
-        if (s->counts[id] > 0)
-            s->z[id] =
-                (s->z[id] - p->frequency_penalty * (float)s->counts[id]) - p->presence_penalty;
-        s->counts[id] = 0;
-        s->seen[id] = 0;
-    }
+    if (n_allowed == 0)
+        return err_set(ERR_USAGE,
+                       "the mask of allowed tokens allows none of the %zu in the "
+                       "vocabulary; no token can be chosen",
+                       s->n_vocab);
+    return err_set(ERR_USAGE,
+                   "only tokens that end the answer are allowed here, and min_tokens (%u) is not "
+                   "reached; ask for a smaller min_tokens",
+                   r->params->min_tokens);
 }
 
-/* The first token in rank order; ERR_UNTRUE unless all z are numbers and the best is finite. */
-static struct err find_best(const struct sampler *s, struct candidate *best)
+/* Step 1 and the row's scan. */
+static struct err prepare(struct sampler *s, const struct sample_request *r)
 {
-    *best = (struct candidate){s->z[0], 0};
-    for (size_t i = 0; i < s->n_vocab; i++) {
-        if (isnan(s->z[i]))
-            return err_set(ERR_UNTRUE,
-                           "the model gave a logit that is not a number (token %zu); "
-                           "its weights may be damaged",
-                           i);
-        struct candidate c = {s->z[i], (uint32_t)i};
-        if (ranks_before(c, *best))
-            *best = c;
-    }
-    if (isinf(best->z))
-        return err_set(ERR_UNTRUE,
-                       "the model gave an infinite logit (token %u); its weights may "
-                       "be damaged",
-                       best->id);
-    return err_ok();
+    if (!adjust(s, r))
+        return err_ok();
+    struct err e = row_scan(&s->row, s->z);
+    if (is_err(e))
+        TRY(check_choice(s, r));
+    return e;
 }
 
-/* Step 2: weights, and 0 for what min_p removes. Returns their sum. */
-static uint64_t make_weights(struct sampler *s, float best, float temperature, float min_p)
+/* Step 4 among the first n candidates; returns how many are left. */
+static size_t keep_k(struct sampler *s, size_t n, size_t k)
 {
-    uint64_t sum = 0;
-    for (size_t i = 0; i < s->n_vocab; i++) {
-        float w = det_exp((s->z[i] - best) / temperature);
-        s->weights[i] = w >= min_p ? (uint64_t)(w * WEIGHT_ONE) : 0;
-        sum += s->weights[i];
-    }
-    return sum;
+    struct candidate *c = s->candidates;
+    return k < n ? keep_up_to(c, n, select_count(c, n, k, s->scratch)) : n;
 }
 
-static void sift_down(struct candidate *heap, size_t n, size_t at)
+/* Step 5 likewise; `sum` is S. */
+static size_t keep_p(struct sampler *s, size_t n, float top_p, uint64_t sum)
 {
-    for (;;) {
-        size_t best = at, left = 2 * at + 1, right = left + 1;
-        if (left < n && ranks_before(heap[left], heap[best]))
-            best = left;
-        if (right < n && ranks_before(heap[right], heap[best]))
-            best = right;
-        if (best == at)
-            return;
-        struct candidate c = heap[at];
-        heap[at] = heap[best];
-        heap[best] = c;
-        at = best;
-    }
+    struct candidate *c = s->candidates;
+    uint64_t need = (uint64_t)((double)top_p * (double)sum);
+    return keep_up_to(c, n, select_weight(c, n, need, s->scratch));
 }
 
-static size_t build_heap(struct sampler *s)
+/* Steps 3 to 5 by top_k. At least k tokens reach the bar. Where fewer weigh something, none below
+ * it does: exp never rises when its argument falls (tried for every float from 0 to -28.5). */
+static size_t keep_top_k(struct sampler *s, const struct engine_params *p, struct weighing g)
 {
+    float bar = row_bar(&s->row, p->top_k, s->scratch);
+    size_t n = row_gather(&s->row, g, bar, s->candidates);
+    n = keep_k(s, n, p->top_k);
+    return p->top_p < 1.0f ? keep_p(s, n, p->top_p, sum_weights(s->candidates, n)) : n;
+}
+
+/* Steps 3 to 5 by top_p alone: ever more candidates from the top until they have the mass; what is
+ * behind them in rank order does not matter. */
+static size_t keep_top_p(struct sampler *s, const struct engine_params *p, struct weighing g)
+{
+    static const size_t ranks[] = {16, 256, SIZE_MAX};
+    uint64_t sum = row_weigh(&s->row, g);
     size_t n = 0;
-    for (size_t i = 0; i < s->n_vocab; i++)
-        if (s->weights[i] > 0)
-            s->heap[n++] = (struct candidate){s->z[i], (uint32_t)i};
-    for (size_t i = n / 2; i-- > 0;)
-        sift_down(s->heap, n, i);
-    return n;
-}
-
-/* Moves the first in rank order behind the heap's end: heap[n - 1] afterwards. */
-static struct candidate pop(struct candidate *heap, size_t n)
-{
-    struct candidate first = heap[0];
-    heap[0] = heap[n - 1];
-    heap[n - 1] = first;
-    sift_down(heap, n - 1, 0);
-    return first;
-}
-
-static void reverse(struct candidate *items, size_t n)
-{
-    for (size_t i = 0; i < n / 2; i++) {
-        struct candidate c = items[i];
-        items[i] = items[n - 1 - i];
-        items[n - 1 - i] = c;
-    }
-}
-
-/* Steps 3 and 4: the last token in rank order that top_k and top_p leave; `sum` is of all weights.
- */
-static struct candidate find_cut(struct sampler *s, const struct engine_params *p, uint64_t sum)
-{
-    size_t n = build_heap(s), n_kept = n;
-    struct candidate *kept = s->heap;
-    if (p->top_k > 0 && p->top_k < n) {
-        n_kept = p->top_k;
-        sum = 0;
-        for (size_t i = 0; i < n_kept; i++)
-            sum += s->weights[pop(s->heap, n - i).id];
-        /* They stand at the end, last one first; in rank order they are a heap again. */
-        kept = s->heap + (n - n_kept);
-        reverse(kept, n_kept);
-        if (p->top_p >= 1.0f)
-            return kept[n_kept - 1];
-    }
-    if (p->top_p >= 1.0f)
-        return (struct candidate){-INFINITY, UINT32_MAX};
-    uint64_t threshold = (uint64_t)((double)p->top_p * (double)sum), reached = 0;
-    struct candidate last = kept[0];
-    for (size_t i = 0; i < n_kept; i++) {
-        last = pop(kept, n_kept - i);
-        reached += s->weights[last.id];
-        if (reached >= threshold)
+    for (size_t i = 0; i < sizeof ranks / sizeof ranks[0]; i++) {
+        n = row_gather(&s->row, g, row_bar(&s->row, ranks[i], s->scratch), s->candidates);
+        if ((double)sum_weights(s->candidates, n) >= (double)p->top_p * (double)sum)
             break;
     }
-    return last;
+    return keep_p(s, n, p->top_p, sum);
 }
 
-static void remove_behind(struct sampler *s, struct candidate cut)
+/* Step 6: a random point below `sum`. */
+static uint64_t random_point(const struct sample_request *r, uint64_t sum)
 {
-    for (size_t i = 0; i < s->n_vocab; i++)
-        if (ranks_before(cut, (struct candidate){s->z[i], (uint32_t)i}))
-            s->weights[i] = 0;
-}
-
-/* Step 5: the token whose interval, ids ascending, holds the random number. */
-static uint32_t draw(const struct sampler *s, const struct sample_request *r)
-{
-    uint64_t sum = 0, reached = 0;
-    for (size_t i = 0; i < s->n_vocab; i++)
-        sum += s->weights[i];
     uint32_t words[4], key[2] = {(uint32_t)r->seed, (uint32_t)(r->seed >> 32)};
-    uint32_t counter[4] = {(uint32_t)r->n_tokens, r->params->choice, 0, 0};
+    uint32_t counter[4] = {(uint32_t)r->position, r->params->choice, 0, 0};
     philox4x32_10(words, counter, key);
     uint64_t random = (uint64_t)words[1] << 32 | words[0];
-    uint64_t point = (uint64_t)(((u128)random * sum) >> 64);
-    uint32_t last = 0;
-    for (size_t i = 0; i < s->n_vocab; i++) {
-        reached += s->weights[i];
-        last = (uint32_t)i;
-        if (reached > point)
-            break;
-    }
-    return last;
+    return (uint64_t)(((u128)random * sum) >> 64);
 }
 
-struct err sample_token(struct sampler *s, const struct sample_request *r, uint32_t *id)
+/* Step 6 among candidates, whose ids ascend. */
+static uint32_t draw(const struct candidate *c, size_t n, const struct sample_request *r)
+{
+    uint64_t point = random_point(r, sum_weights(c, n));
+    return (uint32_t)c[find_weight(c, n, point)].key;
+}
+
+/* Steps 2 to 6. */
+static uint32_t choose(struct sampler *s, const struct sample_request *r)
 {
     const struct engine_params *p = r->params;
-    struct candidate best;
-    apply_penalties(s, r);
-    TRY(find_best(s, &best));
-    if (p->temperature == 0.0f) {
-        *id = best.id;
-        return err_ok();
+    struct weighing g = {p->temperature, p->min_p};
+    if (p->temperature == 0.0f)
+        return s->row.best_id;
+    if (p->top_k > 0 && p->top_k < s->n_vocab)
+        return draw(s->candidates, keep_top_k(s, p, g), r);
+    if (p->top_p < 1.0f)
+        return draw(s->candidates, keep_top_p(s, p, g), r);
+    return row_find(&s->row, g, random_point(r, row_weigh(&s->row, g)));
+}
+
+static float logprob(float logit, float best, double log_sum)
+{
+    return (float)(((double)logit - (double)best) - log_sum);
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+    return (x->key > y->key) - (x->key < y->key);
+}
+
+/* The alternatives of a row of logits, and the logarithm of its sum of weights. */
+static double report(struct sampler *s, const float *logits, size_t n_top,
+                     struct sample_result *out)
+{
+    struct weighing own = {1.0f, 0.0f};
+    double log_sum = det_log64((double)row_weigh(&s->row, own) * 0x1p-40);
+    if (n_top == 0)
+        return log_sum;
+    float bar = row_bar(&s->row, n_top, s->scratch);
+    size_t n = keep_k(s, row_gather_all(&s->row, bar, s->candidates), n_top);
+    qsort(s->candidates, n, sizeof *s->candidates, compare_keys);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t id = (uint32_t)s->candidates[i].key;
+        out->top[i] = (struct engine_logprob){id, logprob(logits[id], s->row.best, log_sum)};
     }
-    uint64_t sum = make_weights(s, best.z, p->temperature, p->min_p);
-    if (p->top_k > 0 || p->top_p < 1.0f)
-        remove_behind(s, find_cut(s, p, sum));
-    *id = draw(s, r);
+    out->n_top = n;
+    return log_sum;
+}
+
+struct err sample_token(struct sampler *s, const struct sample_request *r,
+                        struct sample_result *out)
+{
+    struct sample_result made = {.n_top = 0};
+    double log_sum = 0.0;
+    TRY(row_scan(&s->row, r->logits));
+    float best = s->row.best;
+    if (r->params->logprobs)
+        log_sum = report(s, r->logits, r->params->n_logprobs, &made);
+    TRY(prepare(s, r));
+    made.token.id = choose(s, r);
+    if (r->params->logprobs)
+        made.token.logprob = logprob(r->logits[made.token.id], best, log_sum);
+    *out = made;
     return err_ok();
-}
-
-static size_t insert_top(struct candidate *top, size_t n, size_t max, struct candidate c)
-{
-    size_t at = n;
-    while (at > 0 && ranks_before(c, top[at - 1]))
-        at--;
-    if (at == max)
-        return n;
-    size_t n_after = n < max ? n + 1 : max;
-    memmove(top + at + 1, top + at, (n_after - 1 - at) * sizeof *top);
-    top[at] = c;
-    return n_after;
-}
-
-void sample_logprobs(struct sampler *s, const float *logits, uint32_t id, size_t n_top,
-                     struct engine_logprob *chosen, struct engine_logprob *top)
-{
-    struct candidate best[ENGINE_LOGPROBS_MAX + 1];
-    size_t n = 0, want = n_top > 0 ? n_top : 1;
-    for (size_t i = 0; i < s->n_vocab; i++)
-        n = insert_top(best, n, want, (struct candidate){logits[i], (uint32_t)i});
-    memcpy(s->z, logits, s->n_vocab * sizeof *s->z);
-    uint64_t sum = make_weights(s, best[0].z, 1.0f, 0.0f);
-    double log_sum = det_log64((double)sum * 0x1p-40);
-    *chosen =
-        (struct engine_logprob){id, (float)(((double)logits[id] - (double)best[0].z) - log_sum)};
-    for (size_t i = 0; i < n_top && i < n; i++)
-        top[i] = (struct engine_logprob){
-            best[i].id, (float)(((double)best[i].z - (double)best[0].z) - log_sum)};
 }

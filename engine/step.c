@@ -94,23 +94,13 @@ static struct batch build_batch(struct engine *e)
     return b;
 }
 
-static bool is_eos(const struct engine *e, uint32_t id)
-{
-    const uint32_t *ids = e->generation.n_eos > 0 ? e->generation.eos_ids : e->config.eos_ids;
-    size_t n = e->generation.n_eos > 0 ? e->generation.n_eos : e->config.n_eos;
-    for (size_t i = 0; i < n; i++)
-        if (ids[i] == id)
-            return true;
-    return false;
-}
-
 /* Appends to `text` what the newest token lets the sink see, and says whether the answer ends. */
 static struct err advance_text(const struct engine *e, struct request *r, struct buf *text,
                                enum engine_finish *finish)
 {
     uint32_t id = r->tokens[r->n_tokens - 1];
     struct buf piece __attribute__((cleanup(buf_cleanup_secret))) = BUF_INIT;
-    if (is_eos(e, id) && !r->params.ignore_eos)
+    if (request_ends_with(r, id))
         *finish = ENGINE_STOP;
     else
         TRY(detokenizer_next(&r->detokenizer, e->tokenizer, id, &piece));
@@ -118,42 +108,42 @@ static struct err advance_text(const struct engine *e, struct request *r, struct
         *finish = ENGINE_LENGTH;
     if (*finish != ENGINE_UNFINISHED)
         detokenizer_finish(&r->detokenizer, &piece);
-    if (output_push(&r->output, buf_bytes(&piece), text))
+    if (r->n_tokens - r->n_prompt <= r->params.min_tokens)
+        buf_append_bytes(text, buf_bytes(&piece)); /* stop strings are looked for behind it */
+    else if (output_push(&r->output, buf_bytes(&piece), text))
         *finish = ENGINE_STOP;
     else if (*finish != ENGINE_UNFINISHED)
         output_finish(&r->output, text);
     return err_ok();
 }
 
+/* `result` must live as long as the event. */
 static struct err sample_next(struct engine *e, struct request *r, const float *logits,
-                              struct engine_event *event, struct engine_logprob *top)
+                              struct engine_event *event, struct sample_result *result)
 {
     struct sample_request s = {.logits = logits,
                                .params = &r->params,
                                .seed = r->seed,
-                               .tokens = r->tokens,
-                               .n_prompt = r->n_prompt,
-                               .n_tokens = r->n_tokens};
-    uint32_t id = 0;
-    TRY(sample_token(e->sampler, &s, &id));
-    r->tokens[r->n_tokens++] = id;
+                               .position = r->n_tokens,
+                               .counts = &r->counts,
+                               .banned = r->end_ids,
+                               .n_banned = request_must_go_on(r) ? r->n_end_ids : 0};
+    TRY(sample_token(e->sampler, &s, result));
+    TRY(request_append(r, result->token.id));
     event->has_token = true;
-    event->token.id = id;
-    if (r->params.logprobs) {
-        sample_logprobs(e->sampler, logits, id, r->params.n_logprobs, &event->token, top);
-        event->top = top;
-        event->n_top = r->params.n_logprobs;
-    }
+    event->token = result->token;
+    event->top = result->top;
+    event->n_top = result->n_top;
     return err_ok();
 }
 
 /* One token of one request: sampled, turned to text, given to the sink. */
 static void deliver(struct engine *e, struct request *r, const float *logits)
 {
-    struct engine_logprob top[ENGINE_LOGPROBS_MAX];
+    struct sample_result result;
     struct engine_event event = {.finish = ENGINE_UNFINISHED};
     struct buf text __attribute__((cleanup(buf_cleanup_secret))) = BUF_INIT;
-    struct err err = sample_next(e, r, logits, &event, top);
+    struct err err = sample_next(e, r, logits, &event, &result);
     if (!is_err(err))
         err = advance_text(e, r, &text, &event.finish);
     if (is_err(err)) {

@@ -107,6 +107,8 @@ void api_chat(struct http_exchange *x, void *context)
     REQUEST_AUTO request = {0};
     const char *param;
     struct err e = chat_request_parse(&request, &param, buf_bytes(&body), &defaults);
+    if (!is_err(e))
+        e = chat_request_check_tokens(&request, &param, f->model->vocab_size);
     if (is_err(e)) {
         refuse(x, e, param);
         return;

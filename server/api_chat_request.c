@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/text.h"
+
 /* A field that is there and not null, else NULL. Names the field for errors. */
 static const json_t *field(const json_t *object, const char **param, const char *name)
 {
@@ -89,6 +91,11 @@ static struct err take_length(struct chat_request *r, const char **param)
     TRY(take_unsigned(r->root, param, "max_tokens", &r->params.max_tokens, 1, INT32_MAX));
     TRY(take_unsigned(r->root, param, "max_completion_tokens", &r->params.max_tokens, 1,
                       INT32_MAX));
+    unsigned *least = &r->params.min_tokens;
+    TRY(take_unsigned(r->root, param, "min_tokens", least, 0, INT32_MAX));
+    if (r->params.max_tokens > 0 && *least > r->params.max_tokens)
+        return err_set(ERR_USAGE, "'min_tokens' must not be more than 'max_tokens', which is %u.",
+                       r->params.max_tokens);
     r->n_choices = 1;
     return take_unsigned(r->root, param, "n", &r->n_choices, 1, CHAT_CHOICES_MAX);
 }
@@ -124,6 +131,57 @@ static struct err take_stop(struct chat_request *r, const char **param)
         return err_set(ERR_USAGE, "'stop' may hold at most %d texts.", CHAT_STOPS_MAX);
     for (size_t i = 0; i < json_array_size(stop); i++)
         TRY(take_one_stop(r, json_array_get(stop, i)));
+    return err_ok();
+}
+
+static struct err take_stop_ids(struct chat_request *r, const char **param)
+{
+    r->params.stop_ids = r->stop_ids;
+    r->params.n_stop_ids = 0;
+    const json_t *ids = field(r->root, param, "stop_token_ids");
+    if (ids == NULL)
+        return err_ok();
+    if (!json_is_array(ids) || json_array_size(ids) > ENGINE_STOP_IDS_MAX)
+        return err_set(ERR_USAGE, "'stop_token_ids' must be an array of at most %d token ids.",
+                       ENGINE_STOP_IDS_MAX);
+    for (size_t i = 0; i < json_array_size(ids); i++) {
+        const json_t *id = json_array_get(ids, i);
+        json_int_t v = json_integer_value(id);
+        if (!json_is_integer(id) || v < 0 || v > UINT32_MAX)
+            return err_set(ERR_USAGE, "'stop_token_ids' must hold token ids.");
+        r->stop_ids[r->params.n_stop_ids++] = (uint32_t)v;
+    }
+    return err_ok();
+}
+
+static struct err take_bias(struct chat_request *r, const char *key, const json_t *value)
+{
+    struct engine_bias *out = &r->biases[r->params.n_logit_bias++];
+    uint64_t id = 0;
+    double v = json_number_value(value);
+    if (is_err(decimal_decode(&id, bytes_of_str(key), UINT32_MAX)))
+        return err_set(ERR_USAGE, "The keys of 'logit_bias' must be token ids.");
+    if (!json_is_number(value) || !(v >= -100 && v <= 100))
+        return err_set(ERR_USAGE, "'logit_bias' must hold numbers from -100 to 100.");
+    *out = (struct engine_bias){(uint32_t)id, (float)v};
+    return err_ok();
+}
+
+static struct err take_biases(struct chat_request *r, const char **param)
+{
+    r->params.logit_bias = r->biases;
+    r->params.n_logit_bias = 0;
+    const json_t *biases = field(r->root, param, "logit_bias");
+    if (biases == NULL)
+        return err_ok();
+    if (!json_is_object(biases) || json_object_size(biases) > ENGINE_BIAS_MAX)
+        return err_set(
+            ERR_USAGE,
+            "'logit_bias' must be an object of at most %d token ids, each with a number.",
+            ENGINE_BIAS_MAX);
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)biases, key, value) TRY(take_bias(r, key, value));
     return err_ok();
 }
 
@@ -178,7 +236,7 @@ static bool is_empty(const json_t *value)
 
 static struct err refuse_what_we_lack(const json_t *root, const char **param)
 {
-    static const char *const lacking[] = {"tools", "functions", "logit_bias", "audio"};
+    static const char *const lacking[] = {"tools", "functions", "audio"};
     for (size_t i = 0; i < sizeof lacking / sizeof lacking[0]; i++) {
         const json_t *value = field(root, param, lacking[i]);
         if (value != NULL && !is_empty(value))
@@ -208,6 +266,8 @@ static struct err parse(struct chat_request *r, const char **param)
     TRY(take_length(r, param));
     TRY(take_logprobs(r, param));
     TRY(take_stop(r, param));
+    TRY(take_stop_ids(r, param));
+    TRY(take_biases(r, param));
     TRY(take_stream(r, param));
     TRY(take_tier(r, param));
     TRY(take_cache_salt(r, param));
@@ -256,6 +316,24 @@ struct err chat_request_parse(struct chat_request *out, const char **param, stru
     if (is_err(e))
         chat_request_cleanup(out);
     return e;
+}
+
+struct err chat_request_check_tokens(const struct chat_request *r, const char **param,
+                                     unsigned vocab_size)
+{
+    const struct engine_params *p = &r->params;
+    *param = "logit_bias";
+    for (size_t i = 0; i < p->n_logit_bias; i++)
+        if (p->logit_bias[i].id >= vocab_size)
+            return err_set(ERR_USAGE, "'logit_bias' has token %u; the vocabulary ends at %u.",
+                           p->logit_bias[i].id, vocab_size - 1);
+    *param = "stop_token_ids";
+    for (size_t i = 0; i < p->n_stop_ids; i++)
+        if (p->stop_ids[i] >= vocab_size)
+            return err_set(ERR_USAGE, "'stop_token_ids' has token %u; the vocabulary ends at %u.",
+                           p->stop_ids[i], vocab_size - 1);
+    *param = NULL;
+    return err_ok();
 }
 
 void chat_request_cleanup(struct chat_request *r)

@@ -1,8 +1,8 @@
 /*
  * The body of POST /v1/chat/completions, parsed and checked. Fields that we do not know are passed
  * over, as other servers do; a known field of a wrong type or range is refused by its name; a known
- * field that would change the answer and that we do not have (tools, response_format, logit_bias)
- * is refused too, rather than ignored.
+ * field that would change the answer and that we do not have (tools, response_format) is refused
+ * too, rather than ignored.
  */
 #ifndef SERVER_API_CHAT_REQUEST_H
 #define SERVER_API_CHAT_REQUEST_H
@@ -18,8 +18,10 @@ struct chat_request {
     json_t *root;                /* owns what the rest borrows */
     const json_t *messages;      /* a non-empty array; the engine checks what is in it */
     const char *model;           /* NULL: none named */
-    struct engine_params params; /* `stop` points to `stops`: do not copy the struct */
+    struct engine_params params; /* points to the arrays below: do not copy the struct */
     const char *stops[CHAT_STOPS_MAX];
+    uint32_t stop_ids[ENGINE_STOP_IDS_MAX];
+    struct engine_bias biases[ENGINE_BIAS_MAX];
     unsigned n_choices;
     bool stream, include_usage;
 };
@@ -28,6 +30,9 @@ struct chat_request {
  * field at fault (static), or is NULL. */
 struct err chat_request_parse(struct chat_request *out, const char **param, struct bytes body,
                               const struct engine_params *defaults) MUST_USE;
+/* Whether the tokens that it names are in the vocabulary. ERR_USAGE: *param as above. */
+struct err chat_request_check_tokens(const struct chat_request *r, const char **param,
+                                     unsigned vocab_size) MUST_USE;
 void chat_request_cleanup(struct chat_request *r);
 
 #endif

@@ -103,6 +103,27 @@ class Api(unittest.TestCase):
         self.assertEqual(body["choices"][0]["finish_reason"], "stop")
         self.assertEqual(body["choices"][0]["message"]["content"], whole[:whole.index(word)])
 
+    def test_a_biased_token_is_said_and_a_stop_token_ends(self):
+        body = self.client.chat(QUESTION, max_tokens=3, logit_bias={"40": 100}).json
+        said = body["choices"][0]["message"]["content"]
+        self.assertEqual(len(set(said)), 1, "one token, over and over")
+        self.assertEqual(body["usage"]["completion_tokens"], 3)
+        fields = {"max_tokens": 9, "logit_bias": {"40": 100}, "stop_token_ids": [40]}
+        body = self.client.chat(QUESTION, **fields).json
+        self.assertEqual(body["usage"]["completion_tokens"], 1)
+        self.assertEqual(body["choices"][0]["finish_reason"], "stop")
+        self.assertEqual(body["choices"][0]["message"]["content"], "")
+        body = self.client.chat(QUESTION, min_tokens=4, **fields).json
+        self.assertEqual(body["usage"]["completion_tokens"], 5)
+        self.assertEqual(body["choices"][0]["finish_reason"], "stop")
+
+    def test_min_tokens_keeps_the_answer_from_its_end(self):
+        whole = self.client.chat(QUESTION, max_tokens=100).json
+        self.assertEqual(whole["choices"][0]["finish_reason"], "stop")
+        least = whole["usage"]["completion_tokens"] + 5
+        longer = self.client.chat(QUESTION, max_tokens=100, min_tokens=least).json
+        self.assertGreater(longer["usage"]["completion_tokens"], least - 1)
+
     def test_takes_content_in_parts(self):
         parts = [{"type": "text", "text": QUESTION}]
         whole = self.client.chat(QUESTION, max_tokens=8).json
@@ -354,8 +375,9 @@ class Api(unittest.TestCase):
             "frequency_penalty": [-3], "repetition_penalty": [0, -1, "x"], "logprobs": [1],
             "top_logprobs": [21, -1, 5], "stream_options": [1, {"include_usage": True}],
             "model": [1], "tools": [[{"type": "function"}]],
-            "response_format": [{"type": "json_object"}, 1], "logit_bias": [{"1": 5}],
             "service_tier": ["priority", 1], "cache_salt": ["short", "x" * 257, 1],
+            "response_format": [{"type": "json_object"}, 1], "logit_bias": [{"1": 101}, {"x": 1}, {"4000000": 1}, 1],
+            "stop_token_ids": [[4000000], ["x"], 5], "min_tokens": [-1, 2],
         }
         for param, values in wrong.items():
             for value in values:

@@ -34,6 +34,8 @@ static const char *const fields[] = {
     "ignore_eos",
     "service_tier",
     "cache_salt",
+    "stop_token_ids",
+    "min_tokens",
 };
 enum { N_FIELDS = sizeof fields / sizeof fields[0] };
 
@@ -60,6 +62,13 @@ static void check(const struct chat_request *r)
         p->n_stop > CHAT_STOPS_MAX || p->n_logprobs > 20 || !(p->temperature >= 0) ||
         !(p->top_p > 0 && p->top_p <= 1) || !(p->repetition_penalty > 0))
         abort();
+    if (p->n_stop_ids > ENGINE_STOP_IDS_MAX || p->n_logit_bias > ENGINE_BIAS_MAX ||
+        (p->max_tokens > 0 && p->min_tokens > p->max_tokens))
+        abort();
+    for (size_t i = 0; i < p->n_logit_bias; i++) {
+        if (!(p->logit_bias[i].bias >= -100 && p->logit_bias[i].bias <= 100))
+            abort();
+    }
     for (size_t i = 0; i < p->n_stop; i++) {
         if (p->stop[i][0] == '\0')
             abort();
@@ -77,6 +86,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     if (is_err(chat_request_parse(&r, &param, buf_bytes(&body), &defaults)))
         return 0;
     check(&r);
+    if (!is_err(chat_request_check_tokens(&r, &param, 1000)) && r.params.n_stop_ids > 0 &&
+        r.params.stop_ids[0] >= 1000)
+        abort();
     chat_request_cleanup(&r);
     return 0;
 }

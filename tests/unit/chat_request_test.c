@@ -59,7 +59,8 @@ static void takes_every_field(void **state)
         "\"presence_penalty\":-2,\"frequency_penalty\":2,\"repetition_penalty\":1.5,\"seed\":-7,"
         "\"max_tokens\":5,\"max_completion_tokens\":6,\"n\":2,\"logprobs\":true,"
         "\"top_logprobs\":20,\"stop\":[\"a\",\"bc\"],\"stream\":true,"
-        "\"stream_options\":{\"include_usage\":true},\"ignore_eos\":true,\"user\":\"u\"}";
+        "\"stream_options\":{\"include_usage\":true},\"ignore_eos\":true,\"user\":\"u\","
+        "\"stop_token_ids\":[7,0],\"min_tokens\":6,\"logit_bias\":{\"12\":-100,\"9\":0.5}}";
     assert_false(is_err(parse(&r, &param, body)));
     assert_string_equal(r.model, "m");
     assert_true(r.params.temperature == 0 && r.params.top_p == 0.5f && r.params.min_p == 0.1f);
@@ -74,6 +75,12 @@ static void takes_every_field(void **state)
     assert_int_equal(r.params.n_stop, 2);
     assert_ptr_equal(r.params.stop, r.stops);
     assert_string_equal(r.params.stop[1], "bc");
+    assert_int_equal(r.params.n_stop_ids, 2);
+    assert_true(r.params.stop_ids[0] == 7 && r.params.stop_ids[1] == 0);
+    assert_int_equal(r.params.min_tokens, 6);
+    assert_int_equal(r.params.n_logit_bias, 2);
+    for (size_t i = 0; i < 2; i++) /* in whatever order */
+        assert_true(r.params.logit_bias[i].bias == (r.params.logit_bias[i].id == 12 ? -100 : 0.5f));
     chat_request_cleanup(&r);
 }
 
@@ -229,7 +236,21 @@ static void names_the_field_at_fault(void **state)
         {"model", "1"},
         {"tools", "[{}]"},
         {"functions", "[{}]"},
-        {"logit_bias", "{\"1\":1}"},
+        {"logit_bias", "{\"1\":100.5}"},
+        {"logit_bias", "{\"1\":\"1\"}"},
+        {"logit_bias", "{\"1\":null}"},
+        {"logit_bias", "{\"x\":1}"},
+        {"logit_bias", "{\"-1\":1}"},
+        {"logit_bias", "{\"01\":1}"}, /* else one token could be there twice */
+        {"logit_bias", "{\"4294967296\":1}"},
+        {"logit_bias", "[1]"},
+        {"stop_token_ids", "7"},
+        {"stop_token_ids", "[-1]"},
+        {"stop_token_ids", "[1.0]"},
+        {"stop_token_ids", "[4294967296]"},
+        {"min_tokens", "-1"},
+        {"min_tokens", "1.5"},
+        {"min_tokens", "4294967296"},
         {"response_format", "{\"type\":\"json_object\"}"},
         {"response_format", "\"text\""},
         {"ignore_eos", "1"},
@@ -246,6 +267,66 @@ static void names_the_field_at_fault(void **state)
     assert_refused("[]", NULL);
     assert_refused("{" MESSAGES ",\"stream\":true,\"stream_options\":{\"include_usage\":1}}",
                    "include_usage");
+}
+
+static void refuses_more_min_tokens_than_max_tokens(void **state)
+{
+    (void)state;
+    struct chat_request r;
+    const char *param;
+    assert_refused("{" MESSAGES ",\"min_tokens\":3,\"max_tokens\":2}", "min_tokens");
+    assert_refused("{" MESSAGES ",\"min_tokens\":3,\"max_completion_tokens\":2}", "min_tokens");
+    assert_false(is_err(parse(&r, &param, "{" MESSAGES ",\"min_tokens\":3}")));
+    chat_request_cleanup(&r);
+}
+
+static void takes_as_many_tokens_as_the_engine_and_no_more(void **state)
+{
+    (void)state;
+    for (int more = 0; more <= 1; more++) {
+        struct chat_request r;
+        const char *param;
+        BUF_AUTO biases = BUF_INIT, ids = BUF_INIT;
+        buf_append_str(&biases, "{" MESSAGES ",\"logit_bias\":{");
+        for (int i = 0; i < ENGINE_BIAS_MAX + more; i++)
+            buf_printf(&biases, "%s\"%d\":1", i > 0 ? "," : "", i);
+        buf_append_str(&biases, "}}");
+        buf_append_str(&ids, "{" MESSAGES ",\"stop_token_ids\":[");
+        for (int i = 0; i < ENGINE_STOP_IDS_MAX + more; i++)
+            buf_printf(&ids, "%s%d", i > 0 ? "," : "", i);
+        buf_append_str(&ids, "]}");
+        if (more) {
+            assert_refused(buf_str(&biases), "logit_bias");
+            assert_refused(buf_str(&ids), "stop_token_ids");
+            continue;
+        }
+        assert_false(is_err(parse(&r, &param, buf_str(&biases))));
+        assert_int_equal(r.params.n_logit_bias, ENGINE_BIAS_MAX);
+        chat_request_cleanup(&r);
+        assert_false(is_err(parse(&r, &param, buf_str(&ids))));
+        assert_int_equal(r.params.n_stop_ids, ENGINE_STOP_IDS_MAX);
+        chat_request_cleanup(&r);
+    }
+}
+
+static void names_the_field_with_a_token_that_is_none(void **state)
+{
+    (void)state;
+    static const char *const fields[] = {"\"logit_bias\":{\"1\":1,\"99\":1}",
+                                         "\"stop_token_ids\":[1,99]"};
+    static const char *const names[] = {"logit_bias", "stop_token_ids"};
+    for (size_t i = 0; i < 2; i++) {
+        struct chat_request r;
+        const char *param;
+        char body[256];
+        snprintf(body, sizeof body, "{" MESSAGES ",%s}", fields[i]);
+        assert_false(is_err(parse(&r, &param, body)));
+        assert_false(is_err(chat_request_check_tokens(&r, &param, 100)));
+        assert_null(param);
+        assert_int_equal(chat_request_check_tokens(&r, &param, 99).code, ERR_USAGE);
+        assert_string_equal(param, names[i]);
+        chat_request_cleanup(&r);
+    }
 }
 
 static void refuses_too_many_or_too_long_stops(void **state)
@@ -279,6 +360,9 @@ int main(void)
         cmocka_unit_test(does_not_repeat_the_body_in_its_message),
         cmocka_unit_test(refuses_deep_nesting),
         cmocka_unit_test(names_the_field_at_fault),
+        cmocka_unit_test(refuses_more_min_tokens_than_max_tokens),
+        cmocka_unit_test(takes_as_many_tokens_as_the_engine_and_no_more),
+        cmocka_unit_test(names_the_field_with_a_token_that_is_none),
         cmocka_unit_test(refuses_too_many_or_too_long_stops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

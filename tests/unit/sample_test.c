@@ -11,7 +11,8 @@
 #include <cmocka.h>
 
 #include "engine/philox.h"
-#include "engine/sample.h"
+#include "engine/sample_row.h"
+#include "tests/unit/sample_fixture.h"
 
 /* Known answers of Random123 (kat_vectors, philox4x32 10). */
 static void philox_gives_the_published_numbers(void **state)
@@ -35,48 +36,12 @@ static void philox_gives_the_published_numbers(void **state)
     }
 }
 
-enum { N = 8 };
-
-static const struct engine_params greedy = {.top_p = 1, .repetition_penalty = 1};
-
-static struct sampler *sampler_of(size_t n)
-{
-    struct sampler *s = NULL;
-    assert_false(is_err(sampler_new(&s, n)));
-    return s;
-}
-
-static uint32_t sample_at(struct sampler *s, const float *logits, const struct engine_params *p,
-                          uint64_t seed, size_t position)
-{
-    uint32_t tokens[4096] = {0}, id = 99;
-    struct sample_request r = {.logits = logits,
-                               .params = p,
-                               .seed = seed,
-                               .tokens = tokens,
-                               .n_prompt = position,
-                               .n_tokens = position};
-    assert_false(is_err(sample_token(s, &r, &id)));
-    return id;
-}
-
 static void greedy_takes_the_lowest_of_equal_ids(void **state)
 {
     (void)state;
     const float logits[N] = {1, 5, 2, 5, 5, -1, 0, 3};
     struct sampler *s = sampler_of(N);
     assert_int_equal(sample_at(s, logits, &greedy, 7, 3), 1);
-    sampler_free(s);
-}
-
-/* Counts over `n` positions. */
-static void count(const float *logits, const struct engine_params *p, unsigned n,
-                  unsigned counts[N])
-{
-    struct sampler *s = sampler_of(N);
-    memset(counts, 0, N * sizeof *counts);
-    for (unsigned i = 0; i < n; i++)
-        counts[sample_at(s, logits, p, 1234, i)]++;
     sampler_free(s);
 }
 
@@ -123,14 +88,6 @@ static void the_key_is_seed_choice_and_position(void **state)
     sampler_free(s);
 }
 
-static void assert_only(const struct engine_params *p, const float *logits, unsigned allowed)
-{
-    unsigned counts[N];
-    count(logits, p, 2000, counts);
-    for (unsigned i = 0; i < N; i++)
-        assert_int_equal(counts[i] > 0, allowed >> i & 1);
-}
-
 /* Probabilities: 3 has 0.40, 1 has 0.30, 6 has 0.20, 0 has 0.10, the others next to nothing. */
 static void the_filters_leave_the_likeliest(void **state)
 {
@@ -172,58 +129,71 @@ static void equal_logits_are_cut_by_id(void **state)
     assert_only(&p, logits, 15);
 }
 
-static uint32_t greedy_after(const float *logits, const struct engine_params *p)
-{
-    const uint32_t tokens[] = {2, 2, 0, 1, 1, 0}; /* prompt 2 2, answer 0 1 1 0 */
-    uint32_t id = 99;
-    struct sampler *s = sampler_of(N);
-    struct sample_request r = {
-        .logits = logits, .params = p, .tokens = tokens, .n_prompt = 2, .n_tokens = 6};
-    assert_false(is_err(sample_token(s, &r, &id)));
-    assert_false(is_err(sample_token(s, &r, &id))); /* the counters start from zero again */
-    sampler_free(s);
-    return id;
-}
-
-static void penalties_follow_their_definitions(void **state)
+/* Where the running sum is the point itself, the next one is chosen; weights of 0 never are. */
+static void the_point_falls_into_the_interval_that_begins_at_it(void **state)
 {
     (void)state;
-    struct engine_params p = greedy;
-    const float answer[N] = {4.0f, 3.9f, 3.8f, 3.6f, 0, 0, 0, 0};
-    p.presence_penalty = 0.15f; /* 3.85, 3.75, 3.8 (in the prompt only: not touched) */
-    assert_int_equal(greedy_after(answer, &p), 0);
-    p.presence_penalty = 0.3f;
-    assert_int_equal(greedy_after(answer, &p), 2);
-    p.presence_penalty = 0;
-    p.frequency_penalty = 0.11f; /* 0 and 1 twice each: 3.78, 3.68 */
-    assert_int_equal(greedy_after(answer, &p), 2);
-    p.frequency_penalty = 0;
-    p.repetition_penalty = 1.2f; /* prompt too: 3.33, 3.25, 3.17 against 3.6 */
-    assert_int_equal(greedy_after(answer, &p), 3);
-    const float negative[N] = {-1.0f, -9, -9, -1.1f, -9, -9, -9, -9};
-    assert_int_equal(greedy_after(negative, &p), 3); /* -1 becomes -1.2 */
+    enum { TOKENS = 150 };
+    const struct weighing own = {1, 0};
+    float z[TOKENS];
+    struct row row;
+    struct candidate all[TOKENS + 1];
+    for (size_t i = 0; i < TOKENS; i++) /* a whole block of nothing, and gaps */
+        z[i] = i < 64 || i % 3 == 0 ? -99 : -(float)(i % 7);
+    assert_false(is_err(row_init(&row, TOKENS)));
+    assert_false(is_err(row_scan(&row, z)));
+    uint64_t reached = 0, sum = row_weigh(&row, own);
+    size_t n = row_gather(&row, own, -INFINITY, all);
+    assert_true(sum == sum_weights(all, n));
+    for (size_t i = 0; i < n; i++) {
+        uint64_t ends[] = {reached, reached + all[i].weight - 1};
+        for (size_t j = 0; j < 2; j++) {
+            assert_int_equal(row_find(&row, own, ends[j]), (uint32_t)all[i].key);
+            assert_int_equal(find_weight(all, n, ends[j]), i);
+        }
+        reached += all[i].weight;
+    }
+    assert_true(reached == sum);
+    row_cleanup(&row);
 }
 
-static void logprobs_are_logarithms_of_probabilities(void **state)
+static struct sample_result report(const float *logits, unsigned n_top, uint32_t only)
+{
+    struct engine_params p = greedy;
+    struct sample_result out;
+    uint32_t allowed = 1u << only;
+    p.logprobs = true;
+    p.n_logprobs = n_top;
+    struct sampler *s = sampler_of(N);
+    struct sample_request r = {.logits = logits, .params = &p, .allowed = &allowed};
+    assert_false(is_err(sample_token(s, &r, &out)));
+    assert_int_equal(out.token.id, only);
+    sampler_free(s);
+    return out;
+}
+
+static void logprobs_are_logarithms_of_the_models_own_probabilities(void **state)
 {
     (void)state;
     const float logits[N] = {0, 1, 2, 3, 0.5f, -3, 3, 1.5f};
-    struct engine_logprob chosen, top[ENGINE_LOGPROBS_MAX];
-    struct sampler *s = sampler_of(N);
     double sum = 0;
     for (size_t i = 0; i < N; i++)
         sum += exp((double)logits[i]);
-    sample_logprobs(s, logits, 5, N, &chosen, top);
-    assert_int_equal(chosen.id, 5);
-    assert_true(fabs((double)chosen.logprob - (-3 - log(sum))) < 1e-6);
+    struct sample_result r = report(logits, 20, 5);
+    assert_true(fabs((double)r.token.logprob - (-3 - log(sum))) < 1e-6);
+    assert_int_equal(r.n_top, N); /* there are no more */
     const uint32_t order[N] = {3, 6, 2, 7, 1, 4, 0, 5};
     for (size_t i = 0; i < N; i++) {
-        assert_int_equal(top[i].id, order[i]);
-        assert_true(fabs((double)top[i].logprob - ((double)logits[order[i]] - log(sum))) < 1e-6);
+        assert_int_equal(r.top[i].id, order[i]);
+        assert_true(fabs((double)r.top[i].logprob - ((double)logits[order[i]] - log(sum))) < 1e-6);
     }
-    sample_logprobs(s, logits, 5, 0, &chosen, top);
-    assert_true(fabs((double)chosen.logprob - (-3 - log(sum))) < 1e-6);
-    sampler_free(s);
+    r = report(logits, 0, 5);
+    assert_true(fabs((double)r.token.logprob - (-3 - log(sum))) < 1e-6);
+    assert_int_equal(r.n_top, 0);
+    const float two[N] = {-INFINITY, 1, -INFINITY, -INFINITY, 1, -INFINITY, -INFINITY, -INFINITY};
+    r = report(two, 5, 1);
+    assert_int_equal(r.n_top, 2); /* an impossible token is no alternative */
+    assert_true(fabs((double)r.token.logprob - log(0.5)) < 1e-6);
 }
 
 static void refuses_logits_that_are_not_numbers(void **state)
@@ -231,15 +201,71 @@ static void refuses_logits_that_are_not_numbers(void **state)
     (void)state;
     struct sampler *s = sampler_of(N);
     const float bad[] = {NAN, INFINITY};
-    for (size_t i = 0; i < 2; i++) {
+    const uint32_t others = 0xdf; /* the bad one is masked: it is reported all the same */
+    for (size_t i = 0; i < 4; i++) {
         float logits[N] = {0};
-        logits[5] = bad[i];
-        uint32_t id = 99;
-        struct sample_request r = {.logits = logits, .params = &greedy};
-        assert_int_equal(sample_token(s, &r, &id).code, ERR_UNTRUE);
-        assert_int_equal(id, 99);
+        logits[5] = bad[i / 2];
+        struct sample_result out = {.token.id = 99};
+        struct sample_request r = {
+            .logits = logits, .params = &greedy, .allowed = i % 2 ? &others : NULL};
+        assert_int_equal(sample_token(s, &r, &out).code, ERR_UNTRUE);
+        assert_int_equal(out.token.id, 99);
+    }
+    float logits[N];
+    for (size_t i = 0; i < N; i++)
+        logits[i] = -INFINITY;
+    struct sample_result out;
+    struct sample_request r = {.logits = logits, .params = &greedy};
+    assert_int_equal(sample_token(s, &r, &out).code, ERR_UNTRUE);
+    sampler_free(s);
+}
+
+static void a_logit_of_minus_infinity_is_never_chosen(void **state)
+{
+    (void)state;
+    const float logits[N] = {-INFINITY, 1, -INFINITY, 1, 0, -INFINITY, 2, -INFINITY};
+    struct engine_params p = greedy;
+    p.temperature = 100;
+    p.repetition_penalty = 0.5f;
+    assert_only(&p, logits, 1u << 1 | 1u << 3 | 1u << 4 | 1u << 6);
+    p.top_p = 0.999f;
+    p.top_k = 7;
+    assert_only(&p, logits, 1u << 1 | 1u << 3 | 1u << 4 | 1u << 6);
+}
+
+static void a_vocabulary_of_one_token_has_one_answer(void **state)
+{
+    (void)state;
+    const float logit = -7;
+    struct engine_params p = greedy;
+    struct sampler *s = sampler_of(1);
+    p.logprobs = true;
+    p.n_logprobs = 20;
+    for (int i = 0; i < 4; i++) {
+        struct sample_result out;
+        p.temperature = i == 0 ? 0.0f : 1.0f;
+        p.top_k = i == 2;
+        p.top_p = i == 3 ? 0.0f : 1.0f;
+        struct sample_request r = {.logits = &logit, .params = &p};
+        assert_false(is_err(sample_token(s, &r, &out)));
+        assert_int_equal(out.token.id, 0);
+        assert_true(out.token.logprob == 0.0f && out.n_top == 1);
     }
     sampler_free(s);
+}
+
+static void min_p_of_one_leaves_the_best_and_its_equals(void **state)
+{
+    (void)state;
+    const float logits[N] = {0, 1, 2, 3, 3, -3, 2.5f, 3};
+    struct engine_params p = greedy;
+    p.temperature = 1;
+    p.min_p = 1;
+    assert_only(&p, logits, 1u << 3 | 1u << 4 | 1u << 7);
+    p.top_k = 2;
+    assert_only(&p, logits, 1u << 3 | 1u << 4);
+    p.top_p = 0;
+    assert_only(&p, logits, 1u << 3);
 }
 
 static void a_tiny_temperature_is_greedy(void **state)
@@ -249,6 +275,11 @@ static void a_tiny_temperature_is_greedy(void **state)
     struct engine_params p = greedy;
     p.temperature = 1e-30f;
     assert_only(&p, logits, 1u << 3 | 1u << 4); /* the two equal ones */
+    p.temperature = 1e-6f;
+    assert_only(&p, logits, 1u << 3 | 1u << 4);
+    p.temperature = 1e-45f; /* the smallest that there is */
+    p.top_p = 0.9f;
+    assert_only(&p, logits, 1u << 3 | 1u << 4);
 }
 
 int main(void)
@@ -260,9 +291,12 @@ int main(void)
         cmocka_unit_test(the_key_is_seed_choice_and_position),
         cmocka_unit_test(the_filters_leave_the_likeliest),
         cmocka_unit_test(equal_logits_are_cut_by_id),
-        cmocka_unit_test(penalties_follow_their_definitions),
-        cmocka_unit_test(logprobs_are_logarithms_of_probabilities),
+        cmocka_unit_test(the_point_falls_into_the_interval_that_begins_at_it),
+        cmocka_unit_test(logprobs_are_logarithms_of_the_models_own_probabilities),
         cmocka_unit_test(refuses_logits_that_are_not_numbers),
+        cmocka_unit_test(a_logit_of_minus_infinity_is_never_chosen),
+        cmocka_unit_test(a_vocabulary_of_one_token_has_one_answer),
+        cmocka_unit_test(min_p_of_one_leaves_the_best_and_its_equals),
         cmocka_unit_test(a_tiny_temperature_is_greedy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

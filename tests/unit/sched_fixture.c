@@ -45,7 +45,8 @@ void add_all(struct fixture *f, const struct engine_params *params, size_t n_pro
              struct request **out)
 {
     uint32_t prompt[4096] = {0};
-    struct request_source source = {prompt, n_prompt, params, sink, NULL};
+    struct request_source source = {
+        .prompt = prompt, .n_prompt = n_prompt, .params = params, .sink = sink};
     struct request_queue made = {0};
     assert_false(is_err(request_new(&made, &source, 10, 4096)));
     f->last_id++;

@@ -118,8 +118,10 @@ static void project(struct model *m, const struct batch *b, const struct layer_w
         op->rmsnorm(m->pool, m->k, m->k, w->k_norm, b->n_rows * c->n_kv_heads, c->head_dim,
                     c->rms_norm_eps);
     }
-    op->rope(m->pool, m->q, m->cos_sin, b->rows, b->n_rows, c->n_heads, c->head_dim);
-    op->rope(m->pool, m->k, m->cos_sin, b->rows, b->n_rows, c->n_kv_heads, c->head_dim);
+    op->rope(m->pool, m->q, m->cos_sin, b->rows, b->n_rows, c->n_heads, c->head_dim,
+             c->head_dim);
+    op->rope(m->pool, m->k, m->cos_sin, b->rows, b->n_rows, c->n_kv_heads, c->head_dim,
+             c->head_dim);
 }
 
 static void attention_block(struct model *m, const struct kv_cache *cache, const struct batch *b,

@@ -39,6 +39,9 @@ static const struct field_rule rules[] = {
     {"attention_dropout", FIELD_IGNORED, NULL}, /* training only */
     {"transformers.js_config", FIELD_IGNORED, NULL},
     {"_attn_implementation_autoset", FIELD_IGNORED, NULL},
+    {"max_length", FIELD_IGNORED, NULL},    /* requests say how much they want */
+    {"unsloth_fixed", FIELD_IGNORED, NULL}, /* marks of a mirror */
+    {"unsloth_version", FIELD_IGNORED, NULL},
 };
 
 #define N_ITEMS(array) (sizeof(array) / sizeof(array)[0])

@@ -27,8 +27,8 @@ struct engine {
     struct generation_config generation;
     struct weights weights;
     struct tokenizer *tokenizer;
-    struct chat_template *template; /* NULL: the model has none */
-    char *bos_token, *eos_token;    /* texts for the template; NULL: not given */
+    struct chat_template *template, *tool_template; /* NULL: the model has none */
+    json_t *special_tokens; /* an object of names and texts for templates: "bos_token" and so on */
     size_t n_sampled_vocab;         /* ids that can be sampled: those that the tokenizer has */
 
     struct pool *pool;
@@ -62,7 +62,10 @@ uint64_t engine_logits_size(const struct engine *e);
 void engine_enter_numerics(fenv_t *saved);
 void engine_leave_numerics(const fenv_t *saved);
 
-/* chat.c: reads tokenizer_config.json and the template. */
+/* chat_load.c: reads tokenizer_config.json and the templates. */
 struct err engine_load_chat(struct engine *e) MUST_USE;
+/* The template of a chat with or without tools; ERR_UNSUPPORTED when the model has none. */
+struct err engine_find_template(const struct engine *e, bool has_tools,
+                                const struct chat_template **out) MUST_USE;
 
 #endif

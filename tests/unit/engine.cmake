@@ -25,6 +25,7 @@ fuzz_target(model_config LIBS engine)
 # Text: tokenizer and chat templates.
 unit_test(tokenizer LIBS engine_text Threads::Threads)
 unit_test(tokenizer_load LIBS engine_text)
+unit_test(tokenizer_hard LIBS engine_text)
 unit_test(tokenizer_spm LIBS engine_text)
 unit_test(chat_template LIBS engine_text)
 fuzz_target(tokenizer_json LIBS engine_text)

@@ -29,7 +29,7 @@ struct engine {
     struct tokenizer *tokenizer;
     struct chat_template *template, *tool_template; /* NULL: the model has none */
     json_t *special_tokens; /* an object of names and texts for templates: "bos_token" and so on */
-    size_t n_sampled_vocab;         /* ids that can be sampled: those that the tokenizer has */
+    size_t n_sampled_vocab; /* ids that can be sampled: those that the tokenizer has */
 
     struct pool *pool;
     struct model model;

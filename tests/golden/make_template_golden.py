@@ -40,6 +40,12 @@ TOOLS = [
         "name": "clock", "description": "Time <now> & here's more", "parameters": {
             "type": "object", "properties": {}, "additionalProperties": False}}},
 ]
+DOCUMENTS = [{"title": "A \"b\" & <c>", "text": "first\n line "}, {"title": "\u00c4", "text": "second", "doc_id": 7}]
+CALLS = {"role": "assistant", "content": "Let me see.", "tool_calls": [
+    CALL["tool_calls"][0], {"id": "123456789", "type": "function", "function": {"name": "clock", "arguments": {}}}]}
+TEXT_ARGUMENTS = {"role": "assistant", "content": None, "tool_calls": [
+    {"id": "abcdefghi", "type": "function", "function": {"name": "weather", "arguments": "{\"city\": \"Ulm\"}"}}]}
+REASONED = {"role": "assistant", "content": "4", "reasoning_content": " add\nthem "}
 CHATS = {
     "one": {"messages": [USER]},
     "system": {"messages": [SYSTEM, USER]},
@@ -55,6 +61,15 @@ CHATS = {
     "odd_role": {"messages": [{"role": "wizard", "content": "abracadabra"}]},
     "builtin": {"messages": [USER, CALL], "builtin_tools": ["weather", "code_interpreter"]},
     "empty": {"messages": []},
+    "documents": {"messages": [SYSTEM, USER], "documents": DOCUMENTS},
+    "documents_and_tools": {"messages": [USER], "documents": DOCUMENTS, "tools": TOOLS},
+    "two_calls": {"messages": [SYSTEM, USER, CALLS, {**RESULT, "name": "weather"},
+                               {"role": "tool", "tool_call_id": "123456789", "name": "clock", "content": "12:00"}],
+                  "tools": TOOLS},
+    "text_arguments": {"messages": [USER, TEXT_ARGUMENTS, RESULT], "tools": TOOLS},
+    "reasoned": {"messages": [USER, REASONED, MORE]},
+    "thinking": {"messages": [SYSTEM, USER], "enable_thinking": True, "date_string": "1 May 2026"},
+    "developer": {"messages": [{"role": "developer", "content": "Obey."}, USER]},
 }
 COMMON = {"bos_token": "<s>", "eos_token": "</s>", "add_generation_prompt": True}
 

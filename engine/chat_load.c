@@ -101,6 +101,18 @@ static struct err read_file(struct engine *e, const char *name, struct chat_temp
     return is_err(err) ? err_context(err, "%s/%s", e->files.dir, name) : err;
 }
 
+struct err engine_parse_chat_settings(struct engine *e, struct bytes settings, bool has_files)
+{
+    json_t *root = NULL;
+    struct err err = fields_parse_reals(&root, settings);
+    if (!is_err(err))
+        err = read_tokens(e, root);
+    if (!is_err(err) && !has_files)
+        err = read_templates(e, root);
+    json_decref(root);
+    return err;
+}
+
 struct err engine_load_chat(struct engine *e)
 {
     struct bytes settings;
@@ -111,13 +123,7 @@ struct err engine_load_chat(struct engine *e)
     TRY(model_files_read_optional(&e->files, SETTINGS_NAME, SETTINGS_MAX, &settings));
     if (settings.data == NULL)
         return err_ok();
-    json_t *root = NULL;
-    struct err err = fields_parse_reals(&root, settings);
-    if (!is_err(err))
-        err = read_tokens(e, root);
-    if (!is_err(err) && !in_files)
-        err = read_templates(e, root);
-    json_decref(root);
+    struct err err = engine_parse_chat_settings(e, settings, in_files);
     return is_err(err) ? err_context(err, "%s/" SETTINGS_NAME, e->files.dir) : err;
 }
 

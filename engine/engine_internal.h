@@ -64,6 +64,9 @@ void engine_leave_numerics(const fenv_t *saved);
 
 /* chat_load.c: reads tokenizer_config.json and the templates. */
 struct err engine_load_chat(struct engine *e) MUST_USE;
+/* The text of tokenizer_config.json; its templates count only where no files hold any. */
+struct err engine_parse_chat_settings(struct engine *e, struct bytes settings,
+                                      bool has_files) MUST_USE;
 /* The template of a chat with or without tools; ERR_UNSUPPORTED when the model has none. */
 struct err engine_find_template(const struct engine *e, bool has_tools,
                                 const struct chat_template **out) MUST_USE;

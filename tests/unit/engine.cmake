@@ -21,7 +21,9 @@ unit_test(generate LIBS tiny_model)
 add_dependencies(generate_test blindllama-generate)
 target_compile_definitions(generate_test PRIVATE BL_GENERATE="$<TARGET_FILE:blindllama-generate>")
 fuzz_target(safetensors LIBS engine)
-fuzz_target(model_config LIBS engine)
+fuzz_target(model_config LIBS engine m)
+fuzz_target(chat_settings LIBS engine)
+fuzz_target(shards_index LIBS engine)
 
 # Text: tokenizer and chat templates.
 unit_test(tokenizer LIBS engine_text Threads::Threads)

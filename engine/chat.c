@@ -6,79 +6,7 @@
 
 #include "common/text.h"
 #include "engine/engine_internal.h"
-#include "engine/json_fields.h"
 #include "engine/tokenizer.h"
-
-#define SETTINGS_NAME "tokenizer_config.json"
-#define TEMPLATE_NAME "chat_template.jinja"
-
-enum { SETTINGS_MAX = 16 << 20, TEMPLATE_MAX = 256 << 10 };
-
-/* A token's text: a string, or an object with "content". Absent or null: NULL. */
-static struct err read_token(const json_t *root, const char *key, char **out)
-{
-    const json_t *value = json_object_get(root, key);
-    if (value == NULL || json_is_null(value))
-        return err_ok();
-    const char *text =
-        json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
-    if (text == NULL)
-        return field_refused(key, value, "it must be a string or an object with \"content\"");
-    *out = strdup(text);
-    return *out != NULL ? err_ok() : err_set(ERR_MEMORY, "no memory for \"%s\"", key);
-}
-
-/* "chat_template": a string, or a list of named ones, of which "default" is taken. */
-static struct err find_template(const json_t *root, const char **out)
-{
-    const json_t *value = json_object_get(root, "chat_template");
-    *out = json_string_value(value);
-    if (value == NULL || json_is_null(value) || *out != NULL)
-        return err_ok();
-    for (size_t i = 0; i < json_array_size(value); i++) {
-        const json_t *item = json_array_get(value, i);
-        const char *name = json_string_value(json_object_get(item, "name"));
-        if (name != NULL && strcmp(name, "default") == 0)
-            *out = json_string_value(json_object_get(item, "template"));
-    }
-    if (*out == NULL)
-        return field_refused("chat_template", value,
-                             "it must be a string or a list with one named \"default\"");
-    return err_ok();
-}
-
-/* Works on the parsed settings; a template in a file of its own goes before theirs. */
-static struct err apply_settings(struct engine *e, const json_t *root, struct bytes own_template)
-{
-    const char *source = NULL;
-    TRY(read_token(root, "bos_token", &e->bos_token));
-    TRY(read_token(root, "eos_token", &e->eos_token));
-    TRY(find_template(root, &source));
-    if (own_template.data != NULL || source == NULL)
-        return err_ok();
-    struct err err = chat_template_new(&e->template, bytes_of_str(source));
-    return is_err(err) ? err_context(err, "chat_template") : err;
-}
-
-struct err engine_load_chat(struct engine *e)
-{
-    struct bytes settings, own_template;
-    TRY(model_files_read_optional(&e->files, SETTINGS_NAME, SETTINGS_MAX, &settings));
-    TRY(model_files_read_optional(&e->files, TEMPLATE_NAME, TEMPLATE_MAX, &own_template));
-    if (settings.data != NULL) {
-        json_t *root = NULL;
-        struct err err = fields_parse(&root, settings);
-        if (!is_err(err))
-            err = apply_settings(e, root, own_template);
-        json_decref(root);
-        if (is_err(err))
-            return err_context(err, "%s/" SETTINGS_NAME, e->files.dir);
-    }
-    if (own_template.data == NULL)
-        return err_ok();
-    struct err err = chat_template_new(&e->template, own_template);
-    return is_err(err) ? err_context(err, "%s/" TEMPLATE_NAME, e->files.dir) : err;
-}
 
 /* The text of an array of text parts, one a line. */
 static struct err join_parts(const json_t *parts, size_t message, json_t **out)
@@ -162,11 +90,11 @@ static struct err encode_rendered(const struct engine *e, const struct rendered 
     return err;
 }
 
-static struct err render_and_encode(const struct engine *e, const json_t *variables,
-                                    struct buf *out)
+static struct err render_and_encode(const struct engine *e, const struct chat_template *template,
+                                    const json_t *variables, struct buf *out)
 {
     struct rendered r __attribute__((cleanup(rendered_cleanup))) = {0};
-    TRY(chat_template_render(e->template, &r, variables, (int64_t)time(NULL)));
+    TRY(chat_template_render(template, &r, variables, (int64_t)time(NULL)));
     return encode_rendered(e, &r, out);
 }
 
@@ -197,22 +125,18 @@ static struct err copy_variables(const json_t *chat, json_t *out)
 struct err engine_chat_tokens(const struct engine *e, const json_t *chat, struct buf *out)
 {
     const json_t *messages = json_is_object(chat) ? json_object_get(chat, "messages") : chat;
-    if (e->template == NULL)
-        return err_set(ERR_UNSUPPORTED,
-                       "the model has no chat template (neither " TEMPLATE_NAME
-                       " nor \"chat_template\" in " SETTINGS_NAME "); send a plain prompt");
-    json_t *copies = json_array(), *variables = json_object();
+    const struct chat_template *template = NULL;
+    bool has_tools =
+        json_array_size(json_is_object(chat) ? json_object_get(chat, "tools") : NULL) > 0;
+    TRY(engine_find_template(e, has_tools, &template));
+    json_t *copies = json_array(), *variables = json_copy(e->special_tokens);
     struct err err = copy_messages(messages, copies);
     json_object_set_new(variables, "messages", copies);
     json_object_set_new(variables, "add_generation_prompt", json_true());
-    if (e->bos_token != NULL)
-        json_object_set_new(variables, "bos_token", json_string(e->bos_token));
-    if (e->eos_token != NULL)
-        json_object_set_new(variables, "eos_token", json_string(e->eos_token));
     if (!is_err(err) && json_is_object(chat))
         err = copy_variables(chat, variables);
     if (!is_err(err))
-        err = render_and_encode(e, variables, out);
+        err = render_and_encode(e, template, variables, out);
     json_decref(variables);
     return err;
 }

@@ -8,9 +8,10 @@
  * those that came from a message's text may not (so no user can forge a turn).
  *
  * Supported: text, {{ }}, comments, raw, if, for (with if and else), set (also of namespaces and of
- * blocks), macro, break, continue, generation; all operators but % on strings; the filters, tests,
- * methods and functions in the tables of jinja_filters.c, jinja_sequences.c, jinja_tests.c,
- * jinja_methods.c and jinja_functions.c. Undefined behaves as Jinja's default Undefined.
+ * blocks), filter, macro, break, continue, generation; all operators but % on strings; the filters,
+ * tests, methods and functions in the tables of jinja_filters.c, jinja_sequences.c, jinja_order.c,
+ * jinja_tests.c, jinja_methods.c and jinja_functions.c. Undefined behaves as Jinja's default
+ * Undefined.
  *
  * Bounds (jinja_value.h): source 256 KiB; output and any one string 16 MiB; 1,000,000 steps, each
  * 64 bytes handled being one; 128 MiB of values; nodes nested 600 deep and macros 64 deep, which

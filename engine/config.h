@@ -10,16 +10,27 @@
 
 #include "common/buf.h"
 
-enum { CONFIG_LEN_MAX = 1 << 20, CONFIG_EOS_MAX = 16 };
+enum {
+    CONFIG_LEN_MAX = 1 << 20,
+    CONFIG_EOS_MAX = 16,
+    CONFIG_POSITIONS_MAX = 1 << 20, /* as far as kernels/det.h's sine goes */
+    CONFIG_HEAD_DIM_MAX = 1024,
+    ROPE_FACTORS_MAX = CONFIG_HEAD_DIM_MAX / 2,
+};
 
-enum rope_kind { ROPE_PLAIN, ROPE_LLAMA3 };
+enum rope_kind { ROPE_PLAIN, ROPE_LLAMA3, ROPE_LONGROPE };
 
 struct rope_config {
     enum rope_kind kind;
+    unsigned dim; /* elements that turn, the first ones of each head: even, 2 to head_dim */
     double theta;
+    unsigned original_max_positions; /* ROPE_LLAMA3 and ROPE_LONGROPE */
     /* ROPE_LLAMA3 only */
     double factor, low_freq_factor, high_freq_factor;
-    unsigned original_max_positions;
+    /* ROPE_LONGROPE only: each pair's frequency is divided by its factor, from the long list when
+     * the context is longer than original_max_positions; cosines and sines are multiplied. */
+    double short_factor[ROPE_FACTORS_MAX], long_factor[ROPE_FACTORS_MAX]; /* dim / 2 */
+    double attention_factor;
 };
 
 struct model_config {

@@ -44,13 +44,13 @@ void engine_free(struct engine *e)
     buf_cleanup(&e->cancelled);
     free_compute(e);
     chat_template_free(e->template);
+    chat_template_free(e->tool_template);
     tokenizer_free(e->tokenizer);
     weights_cleanup(&e->weights, &e->config);
     shards_cleanup(&e->shards);
     model_files_cleanup(&e->files);
     free(e->file_list);
-    free(e->bos_token);
-    free(e->eos_token);
+    json_decref(e->special_tokens);
     free(e->model_id);
     pthread_cond_destroy(&e->wake);
     pthread_mutex_destroy(&e->lock);

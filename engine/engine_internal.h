@@ -27,9 +27,9 @@ struct engine {
     struct generation_config generation;
     struct weights weights;
     struct tokenizer *tokenizer;
-    struct chat_template *template; /* NULL: the model has none */
-    char *bos_token, *eos_token;    /* texts for the template; NULL: not given */
-    size_t n_sampled_vocab;         /* ids that can be sampled: those that the tokenizer has */
+    struct chat_template *template, *tool_template; /* NULL: the model has none */
+    json_t *special_tokens; /* an object of names and texts for templates: "bos_token" and so on */
+    size_t n_sampled_vocab; /* ids that can be sampled: those that the tokenizer has */
 
     struct pool *pool;
     struct model model;
@@ -66,7 +66,13 @@ void engine_leave_numerics(const fenv_t *saved);
 uint64_t engine_now_ms(void);
 uint64_t engine_cache_age_ms(const struct engine *e);
 
-/* chat.c: reads tokenizer_config.json and the template. */
+/* chat_load.c: reads tokenizer_config.json and the templates. */
 struct err engine_load_chat(struct engine *e) MUST_USE;
+/* The text of tokenizer_config.json; its templates count only where no files hold any. */
+struct err engine_parse_chat_settings(struct engine *e, struct bytes settings,
+                                      bool has_files) MUST_USE;
+/* The template of a chat with or without tools; ERR_UNSUPPORTED when the model has none. */
+struct err engine_find_template(const struct engine *e, bool has_tools,
+                                const struct chat_template **out) MUST_USE;
 
 #endif

@@ -100,8 +100,9 @@ static struct err choose_options(struct engine *e, size_t *n_pages)
     uint64_t page = kv_page_size(&e->config);
     if (o->kv_bytes == 0) {
         uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-        o->kv_bytes = page * kv_pages_for(o->max_context) * o->max_requests;
-        if (o->kv_bytes > machine / 4)
+        bool overflow = __builtin_mul_overflow(page * kv_pages_for(o->max_context),
+                                               (uint64_t)o->max_requests, &o->kv_bytes);
+        if (overflow || o->kv_bytes > machine / 4)
             o->kv_bytes = machine / 4;
     }
     *n_pages = o->kv_bytes / page;

@@ -92,13 +92,17 @@ static struct err read_qwen3(struct model_config *c, const json_t *root)
     return check_layer_types(c, root);
 }
 
-/* Phi-3 and Phi-4 without longrope, which is refused by its rope type. */
+/* Phi-3, Phi-3.5 and Phi-4 (mini too), as far as they are text alone. */
 static const struct field_rule phi3_rules[] = {
     {"model_type", FIELD_MUST_BE, "\"phi3\""},
     {"attention_bias", FIELD_MUST_BE, "false|null"},
+    {"mlp_bias", FIELD_MUST_BE, "false|null"},
+    {"lm_head_bias", FIELD_MUST_BE, "false|null"},
     {"sliding_window", FIELD_READ, NULL},
-    {"original_max_position_embeddings", FIELD_IGNORED, NULL}, /* longrope's */
-    {"embd_pdrop", FIELD_IGNORED, NULL},                       /* training only */
+    {"original_max_position_embeddings", FIELD_READ, NULL}, /* longrope's */
+    {"full_attn_mod", FIELD_MUST_BE, "1|null"},             /* no layer is another's kind */
+    {"interpolate_factor", FIELD_MUST_BE, "1|null"},
+    {"embd_pdrop", FIELD_IGNORED, NULL}, /* training only */
     {"resid_pdrop", FIELD_IGNORED, NULL},
     {"auto_map", FIELD_IGNORED, NULL}, /* Python of the same architecture */
 };
@@ -110,11 +114,11 @@ static struct err read_phi3(struct model_config *c, const json_t *root)
 }
 
 static const struct family families[] = {
-    {"LlamaForCausalLM", llama_rules, N_ITEMS(llama_rules), read_llama},
-    {"MistralForCausalLM", mistral_rules, N_ITEMS(mistral_rules), read_mistral},
-    {"Qwen2ForCausalLM", qwen2_rules, N_ITEMS(qwen2_rules), read_qwen2},
-    {"Qwen3ForCausalLM", qwen3_rules, N_ITEMS(qwen3_rules), read_qwen3},
-    {"Phi3ForCausalLM", phi3_rules, N_ITEMS(phi3_rules), read_phi3},
+    {"LlamaForCausalLM", llama_rules, N_ITEMS(llama_rules), read_llama, false},
+    {"MistralForCausalLM", mistral_rules, N_ITEMS(mistral_rules), read_mistral, false},
+    {"Qwen2ForCausalLM", qwen2_rules, N_ITEMS(qwen2_rules), read_qwen2, false},
+    {"Qwen3ForCausalLM", qwen3_rules, N_ITEMS(qwen3_rules), read_qwen3, false},
+    {"Phi3ForCausalLM", phi3_rules, N_ITEMS(phi3_rules), read_phi3, true},
 };
 
 struct err family_find(const struct family **out, const json_t *value)

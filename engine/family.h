@@ -14,6 +14,7 @@ struct family {
     size_t n_rules; /* at most FAMILY_RULES_MAX */
     /* Sets the family's flags; the sizes are read already. */
     struct err (*read)(struct model_config *c, const json_t *root);
+    bool longrope; /* may have that rope type, and heads of which a part turns */
 };
 
 enum { FAMILY_RULES_MAX = 16 };

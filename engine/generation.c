@@ -35,6 +35,11 @@ static const struct field_rule rules[] = {
     {"length_penalty", FIELD_IGNORED, NULL}, /* beams only */
     {"early_stopping", FIELD_IGNORED, NULL},
     {"use_cache", FIELD_IGNORED, NULL},
+    {"output_attentions", FIELD_IGNORED, NULL}, /* what else is returned there */
+    {"output_hidden_states", FIELD_IGNORED, NULL},
+    {"output_scores", FIELD_IGNORED, NULL},
+    {"return_dict_in_generate", FIELD_IGNORED, NULL},
+    {"cache_implementation", FIELD_IGNORED, NULL}, /* how it is computed there */
     {"transformers_version", FIELD_IGNORED, NULL},
     {"_from_model_config", FIELD_IGNORED, NULL},
     {"trust_remote_code", FIELD_IGNORED, NULL},

@@ -14,7 +14,7 @@ enum jinja_node_kind {
     NODE_IF,        /* a: test, body; other: a NODE_IF or NODE_BODY, or NULL */
     NODE_FOR,       /* target, a: what to iterate over, b: condition or NULL, body, other */
     NODE_SET,       /* target, a */
-    NODE_SET_BLOCK, /* target, body, a: a filter chain around the text or NULL */
+    NODE_SET_BLOCK, /* target, or NULL to print it; body; a: a filter chain around the text */
     NODE_MACRO,     /* name, args: parameters (NODE_KEYWORD, a: default or NULL), body */
     NODE_BODY,      /* body */
     NODE_SCOPE,     /* body, in a scope of its own */

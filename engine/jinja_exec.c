@@ -132,7 +132,7 @@ static struct err exec_for(struct jinja *j, const struct jinja_node *n)
     return completed ? err_ok() : exec_scope(j, n->other);
 }
 
-/* {% set x %}text{% endset %} */
+/* {% set x %}text{% endset %}, and {% filter f %}text{% endfilter %}, which has no target. */
 static struct err exec_set_block(struct jinja *j, const struct jinja_node *n)
 {
     JINJA_TEXT text = {0};
@@ -141,10 +141,12 @@ static struct err exec_set_block(struct jinja *j, const struct jinja_node *n)
     j->out = &text;
     TRY(exec_scope(j, n->body));
     j->out = outer;
+    if (j->jump != JUMP_NONE)
+        return err_ok(); /* out of the loop around it, and of the text so far */
     TRY(jinja_text_take(&text, &j->arena, &j->captured));
     TRY(jinja_eval(j, n->a, &value));
     j->captured = before;
-    return assign(j, n->target, &value);
+    return n->target != NULL ? assign(j, n->target, &value) : jinja_text_add_value(j->out, &value);
 }
 
 static struct err exec_macro(struct jinja *j, const struct jinja_node *n)

@@ -69,11 +69,20 @@ FILTER(filter_replace)
     return string_replace(j, &s, &from, &to, max, out);
 }
 
-/* Also "safe": there is no escaping here. */
 FILTER(filter_string)
 {
     (void)args;
     return jinja_to_string(j, self, out);
+}
+
+/* Nothing is escaped when it is printed, or by ~, but Python's Markup escapes what + joins to it.
+ * Every other operation forgets it. */
+FILTER(filter_safe)
+{
+    (void)args;
+    TRY(jinja_to_string(j, self, out));
+    out->safe = true;
+    return err_ok();
 }
 
 FILTER(filter_default)
@@ -259,7 +268,7 @@ const struct jinja_builtin jinja_string_filters[] = {
     {"capitalize", filter_capitalize, 0, {NULL}},
     {"replace", filter_replace, 2, {"old", "new", "count"}},
     {"string", filter_string, 0, {NULL}},
-    {"safe", filter_string, 0, {NULL}},
+    {"safe", filter_safe, 0, {NULL}},
     {"default", filter_default, 0, {"default_value", "boolean"}},
     {"d", filter_default, 0, {"default_value", "boolean"}},
     {"tojson", filter_tojson, 0, {"ensure_ascii", "indent", "separators", "sort_keys"}},

@@ -119,10 +119,13 @@ static struct err join_strings(struct jinja *j, const struct jinja_value *a,
                                const struct jinja_value *b, struct jinja_value *out)
 {
     JINJA_TEXT text = {0};
-    TRY(jinja_text_add_string(&text, a));
-    TRY(jinja_text_add_string(&text, b));
+    bool safe = a->safe || b->safe;
+    TRY(safe && !a->safe ? jinja_text_add_escaped(&text, a) : jinja_text_add_string(&text, a));
+    TRY(safe && !b->safe ? jinja_text_add_escaped(&text, b) : jinja_text_add_string(&text, b));
     TRY(jinja_charge(j, text.bytes.len));
-    return jinja_text_take(&text, &j->arena, out);
+    TRY(jinja_text_take(&text, &j->arena, out));
+    out->safe = safe;
+    return err_ok();
 }
 
 static struct err join_lists(struct jinja *j, const struct jinja_value *a,

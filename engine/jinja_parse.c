@@ -213,6 +213,21 @@ static struct err parse_set(struct jinja_parser *p, struct jinja_node **out)
     return expect_block_end(p);
 }
 
+/* {% filter a | b(1) %}text{% endfilter %} */
+static struct err parse_filter_block(struct jinja_parser *p, struct jinja_node **out)
+{
+    static const char *const ends[3] = {"endfilter"};
+    p->at++;
+    TRY(parser_node(p, out, NODE_SET_BLOCK));
+    TRY(parser_node(p, &(*out)->a, NODE_CAPTURED));
+    TRY(parse_filter(p, &(*out)->a));
+    TRY(parse_filters(p, &(*out)->a));
+    TRY(expect_block_end(p));
+    TRY(parse_statements(p, &(*out)->body, ends));
+    p->at++;
+    return expect_block_end(p);
+}
+
 static struct err parse_parameters(struct jinja_parser *p, struct jinja_node **args)
 {
     struct jinja_node **tail = args;
@@ -282,13 +297,10 @@ static struct err parse_tag(struct jinja_parser *p, struct jinja_node **out)
     static const struct {
         const char *name;
         struct err (*parse)(struct jinja_parser *, struct jinja_node **);
-    } tags[] = {{"if", parse_if},
-                {"for", parse_for},
-                {"set", parse_set},
-                {"macro", parse_macro},
-                {"break", parse_jump},
-                {"continue", parse_jump},
-                {"generation", parse_generation}};
+    } tags[] = {{"if", parse_if},         {"for", parse_for},
+                {"set", parse_set},       {"filter", parse_filter_block},
+                {"macro", parse_macro},   {"break", parse_jump},
+                {"continue", parse_jump}, {"generation", parse_generation}};
     if (p->at->kind != TOKEN_NAME)
         return unexpected(p, "a tag's name");
     for (size_t i = 0; i < sizeof tags / sizeof tags[0]; i++)

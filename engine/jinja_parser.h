@@ -36,6 +36,8 @@ struct err parse_tuple(struct jinja_parser *p, struct jinja_node **out, bool con
 struct err parse_primary(struct jinja_parser *p, struct jinja_node **out) MUST_USE;
 /* (jinja_postfix.c) .name [item] (arguments) behind `node`. */
 struct err parse_postfix(struct jinja_parser *p, struct jinja_node **node) MUST_USE;
+/* One filter without its |, applied to `node`. */
+struct err parse_filter(struct jinja_parser *p, struct jinja_node **node) MUST_USE;
 /* | filter | filter ... behind `node`. */
 struct err parse_filters(struct jinja_parser *p, struct jinja_node **node) MUST_USE;
 /* (jinja_literal.c) Strings with escapes, numbers. */

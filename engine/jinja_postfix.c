@@ -110,7 +110,7 @@ struct err parse_postfix(struct jinja_parser *p, struct jinja_node **node)
     return err_ok();
 }
 
-static struct err parse_filter(struct jinja_parser *p, struct jinja_node **node)
+struct err parse_filter(struct jinja_parser *p, struct jinja_node **node)
 {
     struct jinja_node *filter = NULL;
     TRY(parser_node(p, &filter, NODE_FILTER));

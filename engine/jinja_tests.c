@@ -168,5 +168,7 @@ const struct jinja_builtin *jinja_find_test(struct bytes name)
 const struct jinja_builtin *jinja_find_filter(struct bytes name)
 {
     const struct jinja_builtin *found = jinja_find_in(jinja_string_filters, name);
-    return found != NULL ? found : jinja_find_in(jinja_sequence_filters, name);
+    if (found == NULL)
+        found = jinja_find_in(jinja_sequence_filters, name);
+    return found != NULL ? found : jinja_find_in(jinja_order_filters, name);
 }

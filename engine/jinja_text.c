@@ -52,6 +52,34 @@ struct err jinja_text_add_string(struct jinja_text *t, const struct jinja_value 
     return err_ok();
 }
 
+/* One run: what needs no escape is added in one piece. */
+static struct err add_escaped_run(struct jinja_text *t, struct bytes run, bool trusted)
+{
+    static const char special[] = "&<>'\"";
+    static const char *const entities[] = {"&amp;", "&lt;", "&gt;", "&#39;", "&#34;"};
+    size_t done = 0;
+    for (size_t i = 0; i < run.len; i++) {
+        const char *at = memchr(special, run.data[i], sizeof special - 1);
+        if (at == NULL)
+            continue;
+        TRY(jinja_text_add(t, bytes_of(run.data + done, i - done), trusted));
+        TRY(jinja_text_add(t, bytes_of_str(entities[at - special]), trusted));
+        done = i + 1;
+    }
+    return jinja_text_add(t, bytes_of(run.data + done, run.len - done), trusted);
+}
+
+struct err jinja_text_add_escaped(struct jinja_text *t, const struct jinja_value *string)
+{
+    const struct jinja_string *s = string->as.string;
+    struct bytes all = jinja_bytes(string);
+    if (s->runs == NULL)
+        return add_escaped_run(t, all, s->trusted);
+    for (size_t i = 0, at = 0; i < s->n_runs; at += s->runs[i++].len)
+        TRY(add_escaped_run(t, bytes_of(all.data + at, s->runs[i].len), s->runs[i].trusted));
+    return err_ok();
+}
+
 struct err jinja_text_take(struct jinja_text *t, struct jinja_arena *a, struct jinja_value *out)
 {
     char *data = NULL;

@@ -45,6 +45,8 @@ enum jinja_kind {
 struct jinja_value {
     enum jinja_kind kind;
     bool untrusted; /* of bool, int and float; strings have runs */
+    bool safe;      /* of a string: it went through the filter of that name, so + escapes what it
+                       joins to it */
     union {
         bool boolean;
         int64_t integer;
@@ -163,6 +165,8 @@ void jinja_text_cleanup(struct jinja_text *t); /* wipes */
 /* ERR_LIMIT when the text would grow over JINJA_OUTPUT_MAX bytes. */
 struct err jinja_text_add(struct jinja_text *t, struct bytes data, bool trusted) MUST_USE;
 struct err jinja_text_add_string(struct jinja_text *t, const struct jinja_value *string) MUST_USE;
+/* The same with &, <, >, ' and " as HTML has them. */
+struct err jinja_text_add_escaped(struct jinja_text *t, const struct jinja_value *string) MUST_USE;
 /* str(v), as {{ v }} prints it. */
 struct err jinja_text_add_value(struct jinja_text *t, const struct jinja_value *v) MUST_USE;
 /* The text as a string in the arena. */

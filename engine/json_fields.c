@@ -6,12 +6,13 @@
 
 #include "common/text.h"
 
-struct err fields_parse(json_t **out, struct bytes text)
+static struct err parse(json_t **out, struct bytes text, size_t flags)
 {
     json_error_t why;
     if (text.len == 0)
         return err_set(ERR_MALFORMED, "the file is empty, so not JSON");
-    json_t *root = json_loadb((const char *)text.data, text.len, JSON_REJECT_DUPLICATES, &why);
+    json_t *root =
+        json_loadb((const char *)text.data, text.len, flags | JSON_REJECT_DUPLICATES, &why);
     if (root == NULL)
         return err_set(ERR_MALFORMED, "not JSON, line %d: %.160s", why.line, why.text);
     if (!json_is_object(root)) {
@@ -20,6 +21,16 @@ struct err fields_parse(json_t **out, struct bytes text)
     }
     *out = root;
     return err_ok();
+}
+
+struct err fields_parse(json_t **out, struct bytes text)
+{
+    return parse(out, text, 0);
+}
+
+struct err fields_parse_reals(json_t **out, struct bytes text)
+{
+    return parse(out, text, JSON_DECODE_INT_AS_REAL);
 }
 
 struct err field_refused(const char *key, const json_t *value, const char *expected)

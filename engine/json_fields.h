@@ -24,6 +24,9 @@ struct field_rule {
 
 /* The text as an object without duplicate keys; ERR_MALFORMED with the line. The caller owns it. */
 struct err fields_parse(json_t **out, struct bytes text) MUST_USE;
+/* The same, but integers become reals: for files of which no integer is read and that may hold ones
+ * beyond 64 bits, such as the 10^30 that transformers writes for "no limit". */
+struct err fields_parse_reals(json_t **out, struct bytes text) MUST_USE;
 /* ERR_UNSUPPORTED for a key without a rule or a value that its rule does not allow. */
 struct err fields_check(const json_t *object, const struct field_rule *rules,
                         size_t n_rules) MUST_USE;

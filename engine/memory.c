@@ -50,13 +50,23 @@ static uint64_t cgroup_left(void)
     return max > now ? max - now : 0;
 }
 
+/* What a limit of this process leaves when `used_key` of /proc/self/status counts towards it. */
+static uint64_t limit_left(__rlimit_resource_t resource, const char *used_key)
+{
+    struct rlimit limit;
+    if (getrlimit(resource, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return UINT64_MAX;
+    uint64_t used = number_in_file("/proc/self/status", used_key, 0) * 1024;
+    return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
+}
+
 uint64_t memory_available(void)
 {
     uint64_t kib = number_in_file("/proc/meminfo", "MemAvailable:", UINT64_MAX / 1024);
-    uint64_t least = kib * 1024, group = cgroup_left();
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
-        limit.rlim_cur < least)
-        least = limit.rlim_cur;
-    return group < least ? group : least;
+    const uint64_t others[] = {cgroup_left(), limit_left(RLIMIT_AS, "VmSize:"),
+                               limit_left(RLIMIT_DATA, "VmData:")};
+    uint64_t least = kib * 1024;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        least = others[i] < least ? others[i] : least;
+    return least;
 }

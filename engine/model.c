@@ -17,7 +17,7 @@ static struct sizes sizes_of(const struct model_config *c, unsigned n_threads, s
 {
     size_t group = c->n_heads / c->n_kv_heads;
     return (struct sizes){
-        .table = context * c->head_dim,
+        .table = context * c->rope.dim,
         .hidden = rows * c->hidden_size,
         .q = rows * c->n_heads * c->head_dim,
         .kv = rows * c->n_kv_heads * c->head_dim,
@@ -78,13 +78,13 @@ struct err model_init(struct model *m, const struct backend *backend, struct poo
     m->up = carve(&at, s.inner);
     m->scores = carve(&at, s.scores);
     m->scores_len = s.scores / pool_n_threads(pool);
-    rope_table(m->cos_sin, &config->rope, config->head_dim, (unsigned)max_context);
+    rope_table(m->cos_sin, &config->rope, (unsigned)max_context);
     return err_ok();
 }
 
 void model_wipe(struct model *m)
 {
-    size_t table_len = m->max_context * m->config->head_dim * sizeof(float);
+    size_t table_len = m->max_context * m->config->rope.dim * sizeof(float);
     explicit_bzero(m->x, m->memory_len - table_len); /* all that follows the table */
 }
 
@@ -118,8 +118,9 @@ static void project(struct model *m, const struct batch *b, const struct layer_w
         op->rmsnorm(m->pool, m->k, m->k, w->k_norm, b->n_rows * c->n_kv_heads, c->head_dim,
                     c->rms_norm_eps);
     }
-    op->rope(m->pool, m->q, m->cos_sin, b->rows, b->n_rows, c->n_heads, c->head_dim);
-    op->rope(m->pool, m->k, m->cos_sin, b->rows, b->n_rows, c->n_kv_heads, c->head_dim);
+    op->rope(m->pool, m->q, m->cos_sin, b->rows, b->n_rows, c->n_heads, c->head_dim, c->rope.dim);
+    op->rope(m->pool, m->k, m->cos_sin, b->rows, b->n_rows, c->n_kv_heads, c->head_dim,
+             c->rope.dim);
 }
 
 static void attention_block(struct model *m, const struct kv_cache *cache, const struct batch *b,

@@ -17,7 +17,7 @@ struct model {
     size_t max_rows, max_context;
     float *memory; /* one block; what follows points into it */
     size_t memory_len;
-    float *cos_sin;      /* (max_context, 2, head_dim / 2) */
+    float *cos_sin;      /* (max_context, 2, rope.dim / 2) */
     float *x, *h;        /* (max_rows, hidden_size): residual stream, its norm */
     float *q, *attended; /* (max_rows, n_heads * head_dim) */
     float *k, *v;        /* (max_rows, n_kv_heads * head_dim) */

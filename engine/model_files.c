@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -132,10 +133,21 @@ static struct err map_file(const struct model_files *f, const char *name, uint64
     return err_ok();
 }
 
+/* As above for the whole, or for the one folder and for what is in it. */
+static bool path_valid(const char *path)
+{
+    char folder[256];
+    const char *slash = strchr(path, '/');
+    if (slash == NULL || strlen(path) > 255)
+        return model_file_name_valid(path);
+    snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
+    return model_file_name_valid(folder) && model_file_name_valid(slash + 1);
+}
+
 struct err model_files_read(struct model_files *f, const char *name, uint64_t max,
                             struct bytes *out)
 {
-    if (!model_file_name_valid(name))
+    if (!path_valid(name))
         return err_set(ERR_MALFORMED, "\"%.80s\" is not the name of a file in the model folder",
                        name);
     if (f->n == MODEL_FILES_MAX)

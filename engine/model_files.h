@@ -27,9 +27,10 @@ void model_files_cleanup(struct model_files *f);
 /* The size of a regular file in the folder; ERR_NOT_FOUND, ERR_UNSUPPORTED (not a regular file). */
 struct err model_files_size(const struct model_files *f, const char *name, uint64_t *size) MUST_USE;
 
-/* Reads and hashes `name`, which must hold at most `max` bytes, and appends it. `out` is valid
- * until cleanup, its address until the next read. ERR_NOT_FOUND, ERR_LIMIT, ERR_MEMORY, ERR_IO
- * (also when the file shrinks or grows while it is read). */
+/* Reads and hashes `name`, which must hold at most `max` bytes, and appends it. The name is of a
+ * file in the folder, or, with one slash, in a folder of it. `out` is valid until cleanup, its
+ * address until the next read. ERR_NOT_FOUND, ERR_LIMIT, ERR_MEMORY, ERR_IO (also when the file
+ * shrinks or grows while it is read). */
 struct err model_files_read(struct model_files *f, const char *name, uint64_t max,
                             struct bytes *out) MUST_USE;
 /* As above; a file that is not there gives an empty view with NULL data, and no error. */

@@ -19,24 +19,41 @@ static double scale_llama3(const struct rope_config *r, double frequency)
     return (1.0 - smooth) * frequency / r->factor + smooth * frequency;
 }
 
-double rope_frequency(const struct rope_config *r, unsigned head_dim, unsigned i)
+/* Which of the two lists is a matter of the whole context, so a row's angles never depend on how
+ * long its sequence became. */
+static double scale_longrope(const struct rope_config *r, unsigned n_positions, unsigned i,
+                             double frequency)
 {
-    double exponent = (double)(2 * i) / (double)head_dim;
-    double frequency = det_exp64(-exponent * det_log64(r->theta));
-    return r->kind == ROPE_LLAMA3 ? scale_llama3(r, frequency) : frequency;
+    bool is_long = n_positions > r->original_max_positions;
+    return frequency / (is_long ? r->long_factor[i] : r->short_factor[i]);
 }
 
-void rope_table(float *out, const struct rope_config *r, unsigned head_dim, unsigned n_positions)
+double rope_frequency(const struct rope_config *r, unsigned n_positions, unsigned i)
 {
-    unsigned half = head_dim / 2;
+    double exponent = (double)(2 * i) / (double)r->dim;
+    double frequency = det_exp64(-exponent * det_log64(r->theta));
+    switch (r->kind) {
+    case ROPE_LLAMA3:
+        return scale_llama3(r, frequency);
+    case ROPE_LONGROPE:
+        return scale_longrope(r, n_positions, i, frequency);
+    default:
+        return frequency;
+    }
+}
+
+void rope_table(float *out, const struct rope_config *r, unsigned n_positions)
+{
+    unsigned half = r->dim / 2;
+    double scale = r->kind == ROPE_LONGROPE ? r->attention_factor : 1.0;
     for (unsigned i = 0; i < half; i++) {
-        double frequency = rope_frequency(r, head_dim, i);
+        double frequency = rope_frequency(r, n_positions, i);
         for (unsigned p = 0; p < n_positions; p++) {
             double sine, cosine;
             det_sincos64((double)p * frequency, &sine, &cosine);
             float *row = out + (size_t)p * 2 * half;
-            row[i] = (float)cosine;
-            row[half + i] = (float)sine;
+            row[i] = (float)(cosine * scale);
+            row[half + i] = (float)(sine * scale);
         }
     }
 }

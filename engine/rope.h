@@ -7,10 +7,11 @@
 
 #include "engine/config.h"
 
-/* The angle of pair i per position: theta^(-2i / head_dim), scaled as the config says. */
-double rope_frequency(const struct rope_config *r, unsigned head_dim, unsigned i);
+/* The angle of pair i per position: theta^(-2i / dim), scaled as the config says for a context of
+ * n_positions. */
+double rope_frequency(const struct rope_config *r, unsigned n_positions, unsigned i);
 
-/* out (n_positions, 2, head_dim / 2): cosines, then sines. */
-void rope_table(float *out, const struct rope_config *r, unsigned head_dim, unsigned n_positions);
+/* out (n_positions, 2, dim / 2): cosines, then sines. */
+void rope_table(float *out, const struct rope_config *r, unsigned n_positions);
 
 #endif

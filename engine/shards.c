@@ -38,7 +38,7 @@ static int compare_names(const void *a, const void *b)
     return strcmp(a, b);
 }
 
-static struct err read_index(struct shards *s, struct bytes text)
+struct err shards_parse_index(struct shards *s, struct bytes text)
 {
     json_t *root = NULL;
     TRY(fields_parse(&root, text));
@@ -78,7 +78,7 @@ static struct err find_files(struct shards *s, struct model_files *files)
                        "not wanted",
                        files->dir);
     if (index.data != NULL) {
-        struct err e = read_index(s, index);
+        struct err e = shards_parse_index(s, index);
         return is_err(e) ? err_context(e, "%s/" INDEX_NAME, files->dir) : e;
     }
     TRY(allocate(s, 1));

@@ -25,6 +25,8 @@ struct shards {
 
 /* Finds the files and their sizes; reads (and so hashes) the index. */
 struct err shards_find(struct shards *out, struct model_files *files) MUST_USE;
+/* The index's text into a zeroed `s`, which the caller cleans up also on failure. */
+struct err shards_parse_index(struct shards *s, struct bytes text) MUST_USE;
 /* Reads and hashes every shard and checks it against the index. */
 struct err shards_read(struct shards *s, struct model_files *files) MUST_USE;
 void shards_cleanup(struct shards *s);

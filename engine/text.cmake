@@ -7,7 +7,7 @@ add_library(engine_text STATIC
   jinja_lex.c jinja_parse.c jinja_expr.c jinja_postfix.c jinja_literal.c
   jinja_value.c jinja_compare.c jinja_text.c jinja_json.c
   jinja_exec.c jinja_eval.c jinja_call.c jinja_access.c jinja_operators.c
-  jinja_strings.c jinja_filters.c jinja_sequences.c jinja_tests.c jinja_methods.c
+  jinja_strings.c jinja_filters.c jinja_sequences.c jinja_order.c jinja_tests.c jinja_methods.c
   jinja_functions.c)
 target_link_libraries(engine_text PUBLIC common PkgConfig::JANSSON
   PRIVATE PkgConfig::PCRE2 PkgConfig::UTF8PROC m)

@@ -23,7 +23,9 @@
  * tokens are skipped in decoding even where a normalizer put a mark into what they are searched
  * for, and no mark is taken from an added token at the start of a text. Bytes from byte fallback
  * come out as soon as they are a character, and a broken character as one U+FFFD, where the library
- * gives one for each byte of the whole run of bytes.
+ * gives one for each byte of the whole run of bytes. Characters younger than the tables at hand are
+ * classed differently: patterns know Unicode 14 (Debian's PCRE2; the library: 16), and NFC
+ * composes and orders as Unicode 15 says (utf8proc; the library: as Unicode 9 does).
  */
 #ifndef ENGINE_TOKENIZER_H
 #define ENGINE_TOKENIZER_H

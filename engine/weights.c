@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/finite.h"
+
 struct binding {
     const struct model_config *config;
     const struct shards *shards;
@@ -40,6 +42,20 @@ static struct err weight_type_of(const struct tensor *t, enum weight_type *out)
     return err_ok();
 }
 
+/* Its type, and that it holds numbers. */
+static struct err check_values(const struct tensor *t, size_t n, enum weight_type *type)
+{
+    size_t first = 0;
+    TRY(weight_type_of(t, type));
+    if (!weights_finite(t->data.data, *type, n, &first))
+        return err_set(
+            ERR_MALFORMED,
+            "tensor \"%s\" is damaged: its element %zu is infinite or not a number; copy "
+            "the file again",
+            t->name, first);
+    return err_ok();
+}
+
 static struct err bind_matrix(struct binding *b, const char *name, struct weight *out,
                               size_t n_rows, size_t n_cols)
 {
@@ -50,7 +66,7 @@ static struct err bind_matrix(struct binding *b, const char *name, struct weight
                        "tensor \"%s\" has %zu dimensions (%" PRIu64 ", %" PRIu64
                        "); config.json needs (%zu, %zu)",
                        name, t->n_dims, t->shape[0], t->shape[1], n_rows, n_cols);
-    TRY(weight_type_of(t, &out->type));
+    TRY(check_values(t, n_rows * n_cols, &out->type));
     out->data = t->data.data;
     out->n_rows = n_rows;
     out->n_cols = n_cols;
@@ -68,7 +84,7 @@ static struct err bind_vector(struct binding *b, const char *name, float **out, 
         return err_set(ERR_MALFORMED,
                        "tensor \"%s\" has %zu dimensions (%" PRIu64 "); config.json needs (%zu)",
                        name, t->n_dims, t->shape[0], n);
-    TRY(weight_type_of(t, &type));
+    TRY(check_values(t, n, &type));
     *out = calloc(n, sizeof **out);
     if (*out == NULL)
         return err_set(ERR_MEMORY, "no memory for tensor \"%s\"", name);

@@ -1,7 +1,7 @@
 /*
  * A model's matrices by their place in the forward pass, checked against the config: each is there,
- * has its shape and a type we compute with, and no tensor is left over. Matrices stay where they
- * were read; norms and biases are widened to float.
+ * has its shape and a type we compute with, holds finite numbers, and no tensor is left over.
+ * Matrices stay where they were read; norms and biases are widened to float.
  */
 #ifndef ENGINE_WEIGHTS_H
 #define ENGINE_WEIGHTS_H
@@ -33,8 +33,8 @@ struct weights {
     uint64_t n_parameters;
 };
 
-/* ERR_MALFORMED (missing, or the wrong shape), ERR_UNSUPPORTED (a type, a tensor that is left
- * over), each with the tensor's name. The shards must outlive `out`. */
+/* ERR_MALFORMED (missing, the wrong shape, or a value that is no number), ERR_UNSUPPORTED (a type,
+ * a tensor that is left over), each with the tensor's name. The shards must outlive `out`. */
 struct err weights_bind(struct weights *out, const struct model_config *config,
                         const struct shards *shards) MUST_USE;
 void weights_cleanup(struct weights *w, const struct model_config *config);

@@ -82,10 +82,11 @@ struct backend {
     void (*matmul)(struct pool *pool, float *y, const float *x, const struct weight *w,
                    size_t n_rows);
 
-    /* In place on x (n_rows, n_heads, head_dim): pairs (i, i + head_dim / 2) turned by the angle
-     * whose cosine and sine are at cos_sin[position][0 or 1][i]: (positions, 2, head_dim / 2). */
+    /* In place on x (n_rows, n_heads, head_dim): of each head's first n_turned elements, pairs
+     * (i, i + n_turned / 2) turned by the angle whose cosine and sine are at
+     * cos_sin[position][0 or 1][i]: (positions, 2, n_turned / 2). n_turned is even. */
     void (*rope)(struct pool *pool, float *x, const float *cos_sin, const struct kv_row *rows,
-                 size_t n_rows, size_t n_heads, size_t head_dim);
+                 size_t n_rows, size_t n_heads, size_t head_dim, size_t n_turned);
 
     /* Stores k and v, each (n_rows, n_kv_heads * head_dim), at each row's position. */
     void (*kv_write)(struct pool *pool, const struct kv_cache *cache, size_t layer, const float *k,

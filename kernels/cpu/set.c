@@ -125,9 +125,9 @@ static void embed(struct pool *pool, float *out, const struct weight *w, const u
 }
 
 static void rope(struct pool *pool, float *x, const float *cos_sin, const struct kv_row *rows,
-                 size_t n_rows, size_t n_heads, size_t head_dim)
+                 size_t n_rows, size_t n_heads, size_t head_dim, size_t n_turned)
 {
-    backend_ref.rope(pool, x, cos_sin, rows, n_rows, n_heads, head_dim);
+    backend_ref.rope(pool, x, cos_sin, rows, n_rows, n_heads, head_dim, n_turned);
 }
 
 static void kv_write(struct pool *pool, const struct kv_cache *cache, size_t layer, const float *k,

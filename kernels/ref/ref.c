@@ -40,7 +40,7 @@ struct job {
     const uint32_t *tokens;
     const struct kv_row *rows;
     const struct kv_cache *cache;
-    size_t layer, n_rows, n_heads, n_cols;
+    size_t layer, n_rows, n_heads, n_cols, n_turned;
     float eps;
 };
 
@@ -101,7 +101,7 @@ static void rope_rows(void *context, size_t begin, size_t end, unsigned thread)
 {
     (void)thread;
     const struct job *j = context;
-    size_t half = j->n_cols / 2;
+    size_t half = j->n_turned / 2;
     for (size_t i = begin; i < end; i++) {
         float *a = j->out + i * j->n_cols, *b = a + half;
         const float *c = j->x + (size_t)j->rows[i / j->n_heads].position * 2 * half, *s = c + half;
@@ -115,9 +115,14 @@ static void rope_rows(void *context, size_t begin, size_t end, unsigned thread)
 }
 
 static void rope(struct pool *pool, float *x, const float *cos_sin, const struct kv_row *rows,
-                 size_t n_rows, size_t n_heads, size_t head_dim)
+                 size_t n_rows, size_t n_heads, size_t head_dim, size_t n_turned)
 {
-    struct job j = {.out = x, .x = cos_sin, .rows = rows, .n_heads = n_heads, .n_cols = head_dim};
+    struct job j = {.out = x,
+                    .x = cos_sin,
+                    .rows = rows,
+                    .n_heads = n_heads,
+                    .n_cols = head_dim,
+                    .n_turned = n_turned};
     pool_run(pool, n_rows * n_heads, 1 + GRAIN_ELEMENTS / head_dim, rope_rows, &j);
 }
 

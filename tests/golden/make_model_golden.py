@@ -2,14 +2,20 @@
 """Makes the golden data of tests/unit/families_test.c with `transformers` and PyTorch.
 
 Writes, below families/ beside this file, a folder for each model family with a tiny random model as
-`save_pretrained` leaves it (config.json, model.safetensors) and expected.safetensors: `tokens`, one
-prompt, and `logits`, float32, of each of its positions, computed in float32 on the CPU with eager
-attention. One tokenizer.json serves them all: 64 printable characters. Needs `pip install torch
-transformers==4.57.1`; the result is committed, so the tests don't.
+`save_pretrained` leaves it (config.json, model.safetensors, or shards and their index) and
+expected.safetensors: `tokens`, one prompt, and `logits`, float32, of each of its positions, computed in
+float32 on the CPU with eager attention. The weights are those that are stored, but for llama2_f16 and
+llama2_bf16: llama2's, rounded, which are held against the logits of llama2's own. The two with longrope
+have expected_long.safetensors, too: a prompt for which transformers takes the long factors. One
+tokenizer.json serves them all: 64 printable characters. Needs `pip install torch transformers==4.57.1`;
+the result is committed, so the tests don't.
+
+Names on the command line: only these are made anew.
 """
 import json
 import os
 import shutil
+import sys
 
 import torch
 from safetensors.torch import save_file
@@ -19,6 +25,8 @@ from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralF
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "families")
 VOCAB = 64
 PROMPT = 72  # more than a page of the KV cache, more than any window here
+LONG_PROMPT = 120
+LONGROPE_ORIGINAL = 96  # between the two
 
 # Sizes that are no multiples of 16; head_dim times heads is not hidden_size where that may be.
 COMMON = dict(vocab_size=VOCAB, hidden_size=28, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
@@ -27,6 +35,16 @@ COMMON = dict(vocab_size=VOCAB, hidden_size=28, intermediate_size=40, num_hidden
 
 LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
               original_max_position_embeddings=32)
+
+# TinyLlama's shape: 32 heads, a key head for 8 of them, nothing tied.
+LLAMA2 = LlamaConfig(**{**COMMON, "hidden_size": 64, "intermediate_size": 24, "num_attention_heads": 32,
+                        "num_key_value_heads": 4}, head_dim=4, rope_theta=10000.0, rms_norm_eps=1e-5)
+
+
+def longrope(n_pairs):
+    return dict(type="longrope", short_factor=[round(1 + 0.07 * i, 3) for i in range(n_pairs)],
+                long_factor=[round(1 + 1.3 * i ** 1.5, 3) for i in range(n_pairs)])
+
 
 FAMILIES = {
     "llama3": (LlamaForCausalLM, torch.bfloat16,
@@ -46,7 +64,19 @@ FAMILIES = {
     "phi3": (Phi3ForCausalLM, torch.bfloat16,
              Phi3Config(**{**COMMON, "hidden_size": 24}, original_max_position_embeddings=128, pad_token_id=0,
                         sliding_window=40)),
+    "llama2": (LlamaForCausalLM, torch.float32, LLAMA2),
+    "llama32": (LlamaForCausalLM, torch.bfloat16,
+                LlamaConfig(**{**COMMON, "hidden_size": 32, "tie_word_embeddings": True}, head_dim=8, rope_theta=500000.0,
+                            rms_norm_eps=1e-5, rope_scaling={**LLAMA3, "factor": 32.0})),
+    "phi3_long": (Phi3ForCausalLM, torch.float32,
+                  Phi3Config(**{**COMMON, "hidden_size": 48}, original_max_position_embeddings=LONGROPE_ORIGINAL,
+                             pad_token_id=0, rope_scaling=longrope(6))),
+    "phi4_mini": (Phi3ForCausalLM, torch.bfloat16,
+                  Phi3Config(**{**COMMON, "hidden_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1,
+                                "tie_word_embeddings": True}, original_max_position_embeddings=LONGROPE_ORIGINAL,
+                             pad_token_id=0, partial_rotary_factor=0.75, sliding_window=2048, rope_scaling=longrope(6))),
 }
+SHARD_SIZE = {"llama32": "9KB"}
 
 
 def randomize(model, seed, dtype):
@@ -66,19 +96,37 @@ def randomize(model, seed, dtype):
         p.data.copy_(r.to(dtype))
 
 
+def expect(model, folder, name, n_tokens, seed):
+    tokens = torch.randint(3, VOCAB, (1, n_tokens), generator=torch.Generator().manual_seed(1000 + seed))
+    with torch.no_grad():
+        logits = model(tokens).logits[0].contiguous()
+    os.makedirs(folder, exist_ok=True)
+    save_file({"tokens": tokens[0].to(torch.int32), "logits": logits}, os.path.join(folder, name + ".safetensors"))
+    print(f"{os.path.basename(folder)}: logits {logits.min():.2f} to {logits.max():.2f}")
+
+
+def save(model, folder, dtype):
+    model.to(dtype).save_pretrained(folder, max_shard_size=SHARD_SIZE.get(os.path.basename(folder), "1GB"))
+    os.remove(os.path.join(folder, "generation_config.json"))
+
+
 def make(name, seed):
     cls, dtype, config = FAMILIES[name]
     config._attn_implementation = "eager"
     folder = os.path.join(OUT, name)
+    shutil.rmtree(folder, ignore_errors=True)
     model = cls(config).eval()
     randomize(model, seed, dtype)
-    tokens = torch.randint(3, VOCAB, (1, PROMPT), generator=torch.Generator().manual_seed(1000 + seed))
-    with torch.no_grad():
-        logits = model(tokens).logits[0].contiguous()
-    model.to(dtype).save_pretrained(folder)
-    os.remove(os.path.join(folder, "generation_config.json"))
-    save_file({"tokens": tokens[0].to(torch.int32), "logits": logits}, os.path.join(folder, "expected.safetensors"))
-    print(f"{name}: logits {logits.min():.2f} to {logits.max():.2f}")
+    expect(model, folder, "expected", PROMPT, seed)
+    if "long_factor" in (getattr(config, "rope_scaling", None) or {}):
+        expect(model, folder, "expected_long", LONG_PROMPT, seed)
+    save(model, folder, dtype)
+    if name == "llama2":
+        for short, rounded in (("f16", torch.float16), ("bf16", torch.bfloat16)):
+            shutil.rmtree(f"{folder}_{short}", ignore_errors=True)
+            save(model, f"{folder}_{short}", rounded)
+            model = cls(config).eval()
+            randomize(model, seed, dtype)
 
 
 def tokenizer():
@@ -91,10 +139,10 @@ def tokenizer():
 
 
 def main():
-    shutil.rmtree(OUT, ignore_errors=True)
-    os.makedirs(OUT)
+    os.makedirs(OUT, exist_ok=True)
     for i, name in enumerate(FAMILIES):
-        make(name, i)
+        if len(sys.argv) == 1 or name in sys.argv[1:]:
+            make(name, i)
     with open(os.path.join(OUT, "tokenizer.json"), "w", encoding="utf-8") as f:
         json.dump(tokenizer(), f)
         f.write("\n")

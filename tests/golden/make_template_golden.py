@@ -40,6 +40,12 @@ TOOLS = [
         "name": "clock", "description": "Time <now> & here's more", "parameters": {
             "type": "object", "properties": {}, "additionalProperties": False}}},
 ]
+DOCUMENTS = [{"title": "A \"b\" & <c>", "text": "first\n line "}, {"title": "\u00c4", "text": "second", "doc_id": 7}]
+CALLS = {"role": "assistant", "content": "Let me see.", "tool_calls": [
+    CALL["tool_calls"][0], {"id": "123456789", "type": "function", "function": {"name": "clock", "arguments": {}}}]}
+TEXT_ARGUMENTS = {"role": "assistant", "content": None, "tool_calls": [
+    {"id": "abcdefghi", "type": "function", "function": {"name": "weather", "arguments": "{\"city\": \"Ulm\"}"}}]}
+REASONED = {"role": "assistant", "content": "4", "reasoning_content": " add\nthem "}
 CHATS = {
     "one": {"messages": [USER]},
     "system": {"messages": [SYSTEM, USER]},
@@ -55,6 +61,15 @@ CHATS = {
     "odd_role": {"messages": [{"role": "wizard", "content": "abracadabra"}]},
     "builtin": {"messages": [USER, CALL], "builtin_tools": ["weather", "code_interpreter"]},
     "empty": {"messages": []},
+    "documents": {"messages": [SYSTEM, USER], "documents": DOCUMENTS},
+    "documents_and_tools": {"messages": [USER], "documents": DOCUMENTS, "tools": TOOLS},
+    "two_calls": {"messages": [SYSTEM, USER, CALLS, {**RESULT, "name": "weather"},
+                               {"role": "tool", "tool_call_id": "123456789", "name": "clock", "content": "12:00"}],
+                  "tools": TOOLS},
+    "text_arguments": {"messages": [USER, TEXT_ARGUMENTS, RESULT], "tools": TOOLS},
+    "reasoned": {"messages": [USER, REASONED, MORE]},
+    "thinking": {"messages": [SYSTEM, USER], "enable_thinking": True, "date_string": "1 May 2026"},
+    "developer": {"messages": [{"role": "developer", "content": "Obey."}, USER]},
 }
 COMMON = {"bos_token": "<s>", "eos_token": "</s>", "add_generation_prompt": True}
 
@@ -147,6 +162,15 @@ SHORT = [
     ("{{ namespace(a=1).a }}{{ namespace({'q':2}).q }}{% set n = namespace() %}{% set n.z = [1] %}{% set n.z = n.z + [2] %}{{ n.z }}{{ n.nope }}", {}),
     ("{% for x in [1, 2] %}{{ x }}{% continue %}q{% else %}else{% endfor %}", {}),
     ("{{ none | selectattr('a') | list }}{{ 0 | map('upper') | list }}{{ 'ab' | sort(attribute='x') }}", {}),
+    ("a{% filter upper %}b{{ x }}{% set z = 1 %}{% endfilter %}c{{ z }}", {'x': 'y'}),
+    ("{% filter trim | replace('b', 'c') %}  b b {% endfilter %}", {}),
+    ("{% filter trim %} {% filter upper %} q {% endfilter %} {% endfilter %}|", {}),
+    ("{% for i in range(4) %}{% filter upper %}a{{ i }}{% if i == 1 %}{% continue %}{% elif i == 2 %}{% break %}{% endif %}b{% endfilter %}{% endfor %}", {}),
+    ("{% filter %}{% endfilter %}", {}), ("{% filter upper %}", {}), ("{% filter upper() | trim() %} x {% endfilter %}", {}),
+    ("{{ [3, 1, 2]|min }} {{ [3, 1, 2]|max }} {{ ['b', 'A', 'c']|min }} {{ ['b', 'A']|min(true) }} {{ ['a', 'B']|max(case_sensitive=true) }} {{ []|min }}|{{ l|max(attribute='n') }} {{ l|min(attribute='n') }} {{ 'hello'|max }} {{ {'z': 1, 'y': 2}|min }}", {'l': [{'n': 1, 'k': 'p'}, {'n': 3, 'k': 'q'}, {'n': 3, 'k': 'r'}, {'n': 1, 'k': 's'}]}),
+    ("{{ [1, 'a']|min }}", {}), ("{{ [[1, 2], [1]]|max }} {{ [true, 2]|min }} {{ (1.5, 1)|max }}", {}),
+    ("{{ 'a<b'|safe }} {{ 'a<b'|safe + 'c<d' }} {{ 'c<d' + 'a<b'|safe + 'e&f' }} {{ 'a'|safe ~ '<' ~ 1 ~ none }} {{ '<' ~ 'a'|safe ~ ['\"', \"'\"] }} {{ x|safe + x }} {{ (x|safe ~ x)|length }}", {'x': '<&>\'\"'}),
+    ("{% set m = 'f'|safe %}{{ m + '<' }} {{ m ~ '<' }} {% set n = m + '>' %}{{ n + '<' }} {{ ('a'|safe)|string + '<' }} {{ '<'|safe == '<' }} {{ [1]|tojson|safe + '<' }} {{ '<' ~ '>' }}", {}),
     ("{% if %}", {}), ("{% endif %}", {}), ("{{ 'a }}", {}), ("{{ a", {}), ("{# a", {}), ("{{ (1 }}", {}),
     ("{{ 1 2 }}", {}), ("{% for x in y %}", {}), ("{% break %}", {}), ("{{ a is string is string }}", {}),
     ("{{ strftime_now('%Y-%m-%d %H:%M:%S %A %B %j') }}", {}),

@@ -160,6 +160,10 @@ static void operations_on_users_text_stay_the_users(void **state)
         {"{{ messages | map(attribute='content') | join }}", "{ Hi<|x|> }"},
         {"{{ c | length }}{{ c == 'x' }}{{ c is string }}", "9FalseTrue"},
         {"{{ c * 2 }}", "{ Hi<|x|>  Hi<|x|> }"},
+        {"{{ ('<b>' | safe) + c + 1 | string }}", "<b>{ Hi&lt;|x|&gt; }1"},
+        {"{{ 1 ~ '<' ~ (c | safe) }}", "1<{ Hi<|x|> }"},
+        {"{% filter trim | upper %}<b>{{ c }}{% endfilter %}", "{<B> HI<|X|>}"},
+        {"{{ [c, 'z'] | min }}{{ [c, 'a'] | max }}", "{ Hi<|x|> }a"},
         {"{{ '' if c else c }}{{ c or 'z' }}{{ nothing | default(c) }}", "{ Hi<|x|>  Hi<|x|> }"},
         {"{% for x in c.splitlines() %}{{ x }}{% endfor %}", "{ Hi<|x|> }"},
         {"{{ '%d' if c == 1 else c.removeprefix(' ') }}", "{Hi<|x|> }"},
@@ -239,7 +243,7 @@ static void refuses_unsupported_constructs_with_their_line(void **state)
         {"{% extends 'x' %}", "extends"},
         {"{% block a %}{% endblock %}", "block"},
         {"{% call f() %}{% endcall %}", "call"},
-        {"{% filter upper %}{% endfilter %}", "filter"},
+        {"{% filter urlize %}{% endfilter %}", "urlize"},
         {"{% with %}{% endwith %}", "with"},
         {"{% do x %}", "do"},
         {"{{ x | urlize }}", "urlize"},
@@ -357,12 +361,7 @@ static void long_sums_and_long_elif_chains_are_fine(void **state)
     for (size_t i = 0; i < 2000; i++)
         buf_append_str(&source, "{% elif false %}");
     buf_append_str(&source, "{% else %}!{% endif %}");
-    struct rendered r = {0};
-    json_t *v = json_object();
-    assert_false(is_err(render(buf_str(&source), v, 0, &r)));
-    assert_string_equal(buf_str(&r.text), "2000!");
-    rendered_cleanup(&r);
-    json_decref(v);
+    assert_trust(buf_str(&source), "{}", "2000!");
 }
 
 static void a_template_can_be_rendered_again(void **state)

@@ -301,10 +301,24 @@ static void rope_turns_pairs(void **state)
     float x[] = {1, 2, 3, 4, 1, 2, 3, 4};
     const uint32_t pages[] = {0};
     const struct kv_row rows[] = {{0, pages}, {1, pages}};
-    tested->rope(pool, x, table, rows, 2, 1, 4);
+    tested->rope(pool, x, table, rows, 2, 1, 4, 4);
     const float want[] = {1, 2, 3, 4, 0.6f - 2.4f, -4, 1.8f + 0.8f, 2};
     for (size_t i = 0; i < 8; i++)
         assert_true(fabsf(x[i] - want[i]) < 1e-6f);
+    pool_free(pool);
+}
+
+static void rope_leaves_the_rest_of_a_head_alone(void **state)
+{
+    (void)state;
+    struct pool *pool = pool_of(2);
+    const float table[] = {0, 1}; /* a quarter turn at position 0 */
+    float x[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+    const uint32_t pages[] = {0};
+    const struct kv_row rows[] = {{0, pages}, {0, pages}};
+    tested->rope(pool, x, table, rows, 2, 1, 6, 2);
+    const float want[] = {-2, 1, 3, 4, 5, 6, -8, 7, 9, 10, 11, 12};
+    assert_same_bits(x, want, 12);
     pool_free(pool);
 }
 
@@ -728,6 +742,7 @@ int main(void)
         cmocka_unit_test(a_matmul_row_does_not_depend_on_rows_or_threads),
         cmocka_unit_test(rmsnorm_is_near_double),
         cmocka_unit_test(rope_turns_pairs),
+        cmocka_unit_test(rope_leaves_the_rest_of_a_head_alone),
         cmocka_unit_test(silu_mul_and_add_are_near_double),
         cmocka_unit_test(add_bias_adds_to_every_row),
         cmocka_unit_test(rmsnorm_of_heads_is_that_of_each_head),

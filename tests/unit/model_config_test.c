@@ -1,6 +1,5 @@
 /* config.json and generation_config.json: what is supported is read, everything else is refused by
  * key and value. */
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +12,6 @@
 #include <jansson.h>
 
 #include "engine/generation.h"
-#include "engine/rope.h"
 
 static const char base[] =
     "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\",\"vocab_size\":128256,"
@@ -210,10 +208,10 @@ static void refuses_what_a_family_does_not_have(void **state)
     assert_refused(qwen3, "layer_types", "\"full_attention\"", ERR_UNSUPPORTED);
     assert_refused(qwen3, "num_experts", "8", ERR_UNSUPPORTED); /* unknown here */
     assert_refused(phi3, "attention_bias", "true", ERR_UNSUPPORTED);
-    assert_refused(phi3, "partial_rotary_factor", "0.75", ERR_UNSUPPORTED);
-    assert_refused(phi3, "rope_scaling",
-                   "{\"type\":\"longrope\",\"long_factor\":[1.0],\"short_factor\":[1.0]}",
-                   ERR_UNSUPPORTED);
+    assert_refused(phi3, "mlp_bias", "true", ERR_UNSUPPORTED);
+    assert_refused(phi3, "lm_head_bias", "true", ERR_UNSUPPORTED);
+    assert_refused(phi3, "full_attn_mod", "2", ERR_UNSUPPORTED);
+    assert_refused(phi3, "interpolate_factor", "4", ERR_UNSUPPORTED);
     assert_refused(base, "auto_map", "{}", ERR_UNSUPPORTED);
 }
 
@@ -331,52 +329,6 @@ static void refuses_generation_settings_that_are_not_done(void **state)
     }
 }
 
-static void rope_frequencies_follow_the_formulas(void **state)
-{
-    (void)state;
-    struct rope_config plain = {.kind = ROPE_PLAIN, .theta = 500000.0};
-    struct rope_config llama3 = {.kind = ROPE_LLAMA3,
-                                 .theta = 500000.0,
-                                 .factor = 32,
-                                 .low_freq_factor = 1,
-                                 .high_freq_factor = 4,
-                                 .original_max_positions = 8192};
-    unsigned n_kept = 0, n_stretched = 0, n_mixed = 0;
-    for (unsigned i = 0; i < 32; i++) {
-        double f = pow(500000.0, -2.0 * i / 64), wave = 2 * M_PI / f, want = f;
-        assert_true(fabs(rope_frequency(&plain, 64, i) - f) < 1e-14 * f);
-        if (wave > 8192.0) {
-            want = f / 32;
-            n_stretched++;
-        } else if (wave > 2048.0) {
-            double s = (8192 / wave - 1) / 3;
-            want = (1 - s) * f / 32 + s * f;
-            n_mixed++;
-        } else {
-            n_kept++;
-        }
-        assert_true(fabs(rope_frequency(&llama3, 64, i) - want) < 1e-13 * want);
-    }
-    assert_true(n_kept > 0 && n_stretched > 0 && n_mixed > 0);
-}
-
-static void the_rope_table_is_near_the_c_library(void **state)
-{
-    (void)state;
-    struct rope_config plain = {.kind = ROPE_PLAIN, .theta = 10000.0};
-    enum { POSITIONS = 5000, HALF = 8 };
-    float *table = calloc(POSITIONS * 2 * HALF, sizeof *table);
-    assert_non_null(table);
-    rope_table(table, &plain, 2 * HALF, POSITIONS);
-    for (unsigned p = 0; p < POSITIONS; p += 37)
-        for (unsigned i = 0; i < HALF; i++) {
-            double angle = p * pow(10000.0, -2.0 * i / (2 * HALF));
-            assert_true(fabs((double)table[(p * 2 + 0) * HALF + i] - cos(angle)) < 4e-8);
-            assert_true(fabs((double)table[(p * 2 + 1) * HALF + i] - sin(angle)) < 4e-8);
-        }
-    free(table);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -392,8 +344,6 @@ int main(void)
         cmocka_unit_test(refuses_what_is_not_one_json_object),
         cmocka_unit_test(reads_generation_defaults),
         cmocka_unit_test(refuses_generation_settings_that_are_not_done),
-        cmocka_unit_test(rope_frequencies_follow_the_formulas),
-        cmocka_unit_test(the_rope_table_is_near_the_c_library),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

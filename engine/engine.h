@@ -32,7 +32,7 @@ struct engine_options {
                               at most a quarter of the machine's memory */
     unsigned token_budget; /* tokens of one step, decode and prefill together; 0: 512 */
     const char *backend; /* a name of kernels/backend.h, borrowed for the call of engine_open; NULL:
-                            the best one of this machine */
+                            the fastest one of this machine for the model's types of weights */
 };
 
 /* One measured file of the model folder: what was hashed is what is used. */

@@ -18,21 +18,6 @@ INLINE void load_tile_weights(vec *wide, const struct few_rows *t, const uint8_t
     }
 }
 
-/* Outputs i * tile_n + j, by fours. */
-INLINE void store_tile(float *y, size_t y_stride, const vec *acc, size_t n_outputs, size_t tile_n)
-{
-    UNROLL
-    for (size_t o = 0; o < n_outputs; o += 4) {
-        float sums[4];
-        size_t n = n_outputs - o < 4 ? n_outputs - o : 4;
-        _mm_storeu_ps(sums, vec_join4(acc[o], acc[n > 1 ? o + 1 : o], acc[n > 2 ? o + 2 : o],
-                                      acc[n > 3 ? o + 3 : o]));
-        UNROLL
-        for (size_t i = 0; i < n; i++)
-            y[(o + i) / tile_n * y_stride + (o + i) % tile_n] = sums[i];
-    }
-}
-
 /* The elements after the last whole vector. */
 INLINE void add_last(const struct few_rows *t, vec *acc, const uint8_t *w, size_t tile_m,
                      size_t tile_n, enum weight_type type)
@@ -71,7 +56,7 @@ INLINE void tile(const struct few_rows *t, size_t n, size_t tile_m, size_t tile_
     }
     if (left > 0)
         add_last(t, acc, w, tile_m, tile_n, type);
-    store_tile(t->y + n, t->y_stride, acc, tile_m * tile_n, tile_n);
+    vec_store_sums(t->y + n, t->y_stride, 1, acc, tile_m * tile_n, tile_n);
 }
 
 INLINE void columns(const struct few_rows *t, size_t tile_m, size_t tile_n, enum weight_type type)

@@ -99,6 +99,45 @@ __attribute__((target("avx2,fma"))) static float fma_256(void)
     return _mm256_cvtss_f32(acc[0]);
 }
 
+#if defined(__clang__)
+#define UNROLLED _Pragma("unroll")
+#else
+#define UNROLLED _Pragma("GCC unroll 12")
+#endif
+
+__attribute__((target("avx512f,avx512bf16"))) static float dot_512(void)
+{
+    __m512 acc[FMA_CHAINS];
+    __m512bh a = (__m512bh)_mm512_set1_epi16(0x3f00); /* 0.5 */
+    for (int c = 0; c < FMA_CHAINS; c++)
+        acc[c] = _mm512_set1_ps((float)c);
+    for (int i = 0; i < FMA_STEPS; i++) {
+        UNROLLED
+        for (int c = 0; c < FMA_CHAINS; c++)
+            acc[c] = _mm512_dpbf16_ps(acc[c], a, a);
+    }
+    for (int c = 1; c < FMA_CHAINS; c++)
+        acc[0] = _mm512_add_ps(acc[0], acc[c]);
+    return _mm512_reduce_add_ps(acc[0]);
+}
+
+static void run_dot(void *context, size_t begin, size_t end, unsigned thread)
+{
+    (void)thread;
+    struct probe *p = context;
+    for (size_t i = begin; i < end; i++)
+        p->sink ^= (uint64_t)dot_512();
+}
+
+double probe_dot(struct pool *pool)
+{
+    struct probe p = {0};
+    size_t n = pool_n_threads(pool);
+    double start = now_s();
+    pool_run(pool, n, 1, run_dot, &p);
+    return 4.0 * 16 * (double)n * FMA_CHAINS * FMA_STEPS / (now_s() - start);
+}
+
 static void run_fma(void *context, size_t begin, size_t end, unsigned thread)
 {
     (void)thread;

@@ -42,7 +42,7 @@ struct engine_options {
     bool no_prefix_cache;  /* cache salts are passed over: no request finds another's pages */
     unsigned cache_idle_s; /* cached pages that nobody used for so long are zeroed; 0: 300 */
     const char *backend; /* a name of kernels/backend.h, borrowed for the call of engine_open; NULL:
-                            the best one of this machine */
+                            the fastest one of this machine for the model's types of weights */
 };
 
 /* One measured file of the model folder: what was hashed is what is used. */

@@ -157,7 +157,7 @@ static struct err allocate_batch(struct engine *e)
 static struct err prepare(struct engine *e, size_t n_pages)
 {
     const struct backend *backend = NULL;
-    TRY(backend_get(&backend, e->options.backend));
+    TRY(backend_get(&backend, e->options.backend, e->weights.has_bf16));
     TRY(pool_new(&e->pool, e->options.n_threads));
     TRY(model_init(&e->model, backend, e->pool, &e->config, &e->weights, e->options.token_budget,
                    e->options.max_context));

@@ -9,26 +9,35 @@
 #include "engine/rope.h"
 
 struct sizes {
-    size_t table, hidden, q, kv, inner, scores; /* floats */
+    size_t table, hidden, q, kv, inner, scores, rounded; /* floats */
 };
+
+/* Whole cache lines, so that each part of the memory begins at one. */
+static size_t lines(size_t n_floats)
+{
+    return (n_floats + 15) / 16 * 16;
+}
 
 static struct sizes sizes_of(const struct model_config *c, unsigned n_threads, size_t rows,
                              size_t context)
 {
-    size_t group = c->n_heads / c->n_kv_heads;
+    size_t group = c->n_heads / c->n_kv_heads, q_len = (size_t)c->n_heads * c->head_dim;
+    size_t widest = c->hidden_size > c->intermediate_size ? c->hidden_size : c->intermediate_size;
+    widest = widest > q_len ? widest : q_len;
     return (struct sizes){
-        .table = context * c->rope.dim,
-        .hidden = rows * c->hidden_size,
-        .q = rows * c->n_heads * c->head_dim,
-        .kv = rows * c->n_kv_heads * c->head_dim,
-        .inner = rows * c->intermediate_size,
-        .scores = (size_t)n_threads * group * context,
+        .table = lines(context * c->rope.dim),
+        .hidden = lines(rows * c->hidden_size),
+        .q = lines(rows * q_len),
+        .kv = lines(rows * c->n_kv_heads * c->head_dim),
+        .inner = lines(rows * c->intermediate_size),
+        .scores = lines((size_t)n_threads * group * context),
+        .rounded = lines((matmul_scratch_len(rows, widest) * sizeof(uint16_t) + 3) / sizeof(float)),
     };
 }
 
 static size_t total_floats(const struct sizes *s)
 {
-    return s->table + 2 * s->hidden + 2 * s->q + 2 * s->kv + 2 * s->inner + s->scores;
+    return s->table + 2 * s->hidden + 2 * s->q + 2 * s->kv + 2 * s->inner + s->scores + s->rounded;
 }
 
 uint64_t model_memory_size(const struct model_config *config, unsigned n_threads, size_t max_rows,
@@ -78,13 +87,14 @@ struct err model_init(struct model *m, const struct backend *backend, struct poo
     m->up = carve(&at, s.inner);
     m->scores = carve(&at, s.scores);
     m->scores_len = s.scores / pool_n_threads(pool);
+    m->rounded = (uint16_t *)(void *)carve(&at, s.rounded);
     rope_table(m->cos_sin, &config->rope, (unsigned)max_context);
     return err_ok();
 }
 
 void model_wipe(struct model *m)
 {
-    size_t table_len = m->max_context * m->config->rope.dim * sizeof(float);
+    size_t table_len = (size_t)((char *)m->x - (char *)m->memory);
     explicit_bzero(m->x, m->memory_len - table_len); /* all that follows the table */
 }
 
@@ -97,11 +107,27 @@ void model_cleanup(struct model *m)
     *m = (struct model){0};
 }
 
-static void apply(struct model *m, float *y, const float *x, const struct linear *w, size_t n_rows)
+/* y[i] = x times the matrix of w[i], plus its bias, for `n` of them that have n_cols columns. */
+static void apply(struct model *m, float *const *y, const struct linear *const *w, size_t n,
+                  const float *x, size_t n_rows)
 {
-    m->backend->matmul(m->pool, y, x, &w->matrix, n_rows);
-    if (w->bias != NULL)
-        m->backend->add_bias(m->pool, y, w->bias, n_rows, w->matrix.n_rows);
+    struct matmul_args args = {.x = x,
+                               .n_rows = n_rows,
+                               .n_cols = w[0]->matrix.n_cols,
+                               .n_outputs = n,
+                               .scratch = m->rounded};
+    for (size_t i = 0; i < n; i++)
+        args.outputs[i] = (struct matmul_output){y[i], &w[i]->matrix};
+    m->backend->matmul(m->pool, &args);
+    for (size_t i = 0; i < n; i++)
+        if (w[i]->bias != NULL)
+            m->backend->add_bias(m->pool, y[i], w[i]->bias, n_rows, w[i]->matrix.n_rows);
+}
+
+static void apply_one(struct model *m, float *y, const struct linear *w, const float *x,
+                      size_t n_rows)
+{
+    apply(m, &y, &w, 1, x, n_rows);
 }
 
 /* q, k and v of h; queries and keys are normed head by head where the model has it, then turned. */
@@ -109,9 +135,9 @@ static void project(struct model *m, const struct batch *b, const struct layer_w
 {
     const struct backend *op = m->backend;
     const struct model_config *c = m->config;
-    apply(m, m->q, m->h, &w->q, b->n_rows);
-    apply(m, m->k, m->h, &w->k, b->n_rows);
-    apply(m, m->v, m->h, &w->v, b->n_rows);
+    float *const outputs[] = {m->q, m->k, m->v};
+    const struct linear *const matrices[] = {&w->q, &w->k, &w->v};
+    apply(m, outputs, matrices, 3, m->h, b->n_rows);
     if (w->q_norm != NULL) {
         op->rmsnorm(m->pool, m->q, m->q, w->q_norm, b->n_rows * c->n_heads, c->head_dim,
                     c->rms_norm_eps);
@@ -145,7 +171,7 @@ static void attention_block(struct model *m, const struct kv_cache *cache, const
                                   .scratch = m->scores,
                                   .scratch_len = m->scores_len};
     op->attention(m->pool, &args);
-    apply(m, m->h, m->attended, &w->o, b->n_rows);
+    apply_one(m, m->h, &w->o, m->attended, b->n_rows);
     op->add(m->pool, m->x, m->h, b->n_rows * c->hidden_size);
 }
 
@@ -155,10 +181,11 @@ static void mlp_block(struct model *m, size_t n_rows, size_t layer)
     const struct model_config *c = m->config;
     const struct layer_weights *w = &m->weights->layers[layer];
     op->rmsnorm(m->pool, m->h, m->x, w->mlp_norm, n_rows, c->hidden_size, c->rms_norm_eps);
-    apply(m, m->gate, m->h, &w->gate, n_rows);
-    apply(m, m->up, m->h, &w->up, n_rows);
+    float *const outputs[] = {m->gate, m->up};
+    const struct linear *const matrices[] = {&w->gate, &w->up};
+    apply(m, outputs, matrices, 2, m->h, n_rows);
     op->silu_mul(m->pool, m->gate, m->up, n_rows * c->intermediate_size);
-    apply(m, m->h, m->gate, &w->down, n_rows);
+    apply_one(m, m->h, &w->down, m->gate, n_rows);
     op->add(m->pool, m->x, m->h, n_rows * c->hidden_size);
 }
 
@@ -173,7 +200,13 @@ static void output_block(struct model *m, const struct batch *b)
                c->hidden_size * sizeof *m->h);
     m->backend->rmsnorm(m->pool, m->h, m->h, m->weights->norm, b->n_logits, c->hidden_size,
                         c->rms_norm_eps);
-    m->backend->matmul(m->pool, b->logits, m->h, &m->weights->output, b->n_logits);
+    struct matmul_args args = {.x = m->h,
+                               .n_rows = b->n_logits,
+                               .n_cols = c->hidden_size,
+                               .outputs = {{b->logits, &m->weights->output}},
+                               .n_outputs = 1,
+                               .scratch = m->rounded};
+    m->backend->matmul(m->pool, &args);
 }
 
 void model_forward(struct model *m, const struct kv_cache *cache, const struct batch *batch)

@@ -12,6 +12,7 @@ struct binding {
     const struct shards *shards;
     size_t n_used;
     uint64_t n_parameters;
+    bool has_bf16;
     size_t layer; /* of the names below "model.layers." */
 };
 
@@ -67,6 +68,7 @@ static struct err bind_matrix(struct binding *b, const char *name, struct weight
                        "); config.json needs (%zu, %zu)",
                        name, t->n_dims, t->shape[0], t->shape[1], n_rows, n_cols);
     TRY(check_values(t, n_rows * n_cols, &out->type));
+    b->has_bf16 |= out->type == WEIGHT_BF16;
     out->data = t->data.data;
     out->n_rows = n_rows;
     out->n_cols = n_cols;
@@ -267,6 +269,7 @@ static struct err bind_all(struct binding *b, struct weights *w)
     TRY(bind_output(b, w));
     TRY(check_left_over(b));
     w->n_parameters = b->n_parameters;
+    w->has_bf16 = b->has_bf16;
     return err_ok();
 }
 

@@ -31,6 +31,7 @@ struct weights {
     float *norm;                 /* (hidden_size) */
     struct layer_weights *layers;
     uint64_t n_parameters;
+    bool has_bf16; /* some matrix is BF16 */
 };
 
 /* ERR_MALFORMED (missing, the wrong shape, or a value that is no number), ERR_UNSUPPORTED (a type,

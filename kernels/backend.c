@@ -36,10 +36,17 @@ float *kv_cache_values(const struct kv_cache *c, size_t page, size_t layer)
     return kv_cache_keys(c, page, layer) + block_len(c);
 }
 
+enum { MATMUL_BLOCK_K = 32 }; /* elements of a vector of bf16 */
+
+size_t matmul_scratch_len(size_t n_rows, size_t n_cols)
+{
+    return n_rows * ((n_cols + MATMUL_BLOCK_K - 1) / MATMUL_BLOCK_K * MATMUL_BLOCK_K);
+}
+
 #if KERNELS_X86
 #include <cpuid.h>
 
-extern const struct backend cpu_avx2_table, cpu_avx512_table;
+extern const struct backend cpu_avx2_table, cpu_avx512_table, cpu_avx512bf16_table;
 
 static bool has_avx2(void)
 {
@@ -53,12 +60,20 @@ static bool has_avx512(void)
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl");
 }
+
+static bool has_avx512bf16(void)
+{
+    unsigned a, b, c, d; /* leaf 7, subleaf 1, EAX bit 5 */
+    return has_avx512() && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & 1u << 5) != 0;
+}
 #endif
 
 size_t backend_all(const struct backend *out[BACKENDS_MAX])
 {
     size_t n = 0;
 #if KERNELS_X86
+    if (has_avx512bf16())
+        out[n++] = &cpu_avx512bf16_table;
     if (has_avx512())
         out[n++] = &cpu_avx512_table;
     if (has_avx2())
@@ -68,13 +83,14 @@ size_t backend_all(const struct backend *out[BACKENDS_MAX])
     return n;
 }
 
-struct err backend_get(const struct backend **out, const char *name)
+struct err backend_get(const struct backend **out, const char *name, bool has_bf16_matrices)
 {
     const struct backend *all[BACKENDS_MAX];
     char names[64] = "";
     size_t n = backend_all(all);
     for (size_t i = 0; i < n; i++) {
-        if (name == NULL || strcmp(name, all[i]->name) == 0) {
+        bool suits = has_bf16_matrices || strcmp(all[i]->name, "avx512bf16") != 0;
+        if (name == NULL ? suits : strcmp(name, all[i]->name) == 0) {
             *out = all[i];
             return err_ok();
         }

@@ -65,9 +65,28 @@ struct attention_args {
     size_t scratch_len;        /* at least n_heads / n_kv_heads * (highest position + 1) */
 };
 
+/* A matrix of a matmul and where its product goes. */
+struct matmul_output {
+    float *y;               /* (n_rows, w->n_rows); must not overlap x */
+    const struct weight *w; /* (any, n_cols) */
+};
+
+/* Matrices that multiply the same rows, such as those of q, k and v, are one operation. */
+enum { MATMUL_OUTPUTS_MAX = 3 };
+
+struct matmul_args {
+    const float *x; /* (n_rows, n_cols) */
+    size_t n_rows, n_cols;
+    struct matmul_output outputs[MATMUL_OUTPUTS_MAX];
+    size_t n_outputs;
+    uint16_t *scratch; /* matmul_scratch_len(n_rows, n_cols) elements, for the rows in bf16 */
+};
+
+size_t matmul_scratch_len(size_t n_rows, size_t n_cols);
+
 struct backend {
-    const char *name;     /* "ref", "avx2", "avx512" */
-    const char *numerics; /* "ref-1", "avx2-1", "avx512-1" */
+    const char *name;     /* "ref", "avx2", "avx512", "avx512bf16" */
+    const char *numerics; /* the name with its version: "ref-1" and so on */
 
     /* out (n_rows, w->n_cols): row w[tokens[i]], widened to float. Every token < w->n_rows. */
     void (*embed)(struct pool *pool, float *out, const struct weight *w, const uint32_t *tokens,
@@ -78,9 +97,8 @@ struct backend {
     void (*rmsnorm)(struct pool *pool, float *out, const float *x, const float *weight,
                     size_t n_rows, size_t n_cols, float eps);
 
-    /* y (n_rows, w->n_rows) = x (n_rows, w->n_cols) times w transposed. y must not overlap x. */
-    void (*matmul)(struct pool *pool, float *y, const float *x, const struct weight *w,
-                   size_t n_rows);
+    /* For each output: y = x times w transposed. */
+    void (*matmul)(struct pool *pool, const struct matmul_args *args);
 
     /* In place on x (n_rows, n_heads, head_dim): of each head's first n_turned elements, pairs
      * (i, i + n_turned / 2) turned by the angle whose cosine and sine are at
@@ -106,11 +124,13 @@ struct backend {
     void (*add_bias)(struct pool *pool, float *x, const float *bias, size_t n_rows, size_t n_cols);
 };
 
-/* The backends that this machine can run, the best one first; returns how many. */
-enum { BACKENDS_MAX = 3 };
+/* The backends that this machine can run, the fastest one first; returns how many. */
+enum { BACKENDS_MAX = 4 };
 size_t backend_all(const struct backend *out[BACKENDS_MAX]);
 
-/* The backend of that name; NULL name: the best one here. ERR_NOT_FOUND lists the names. */
-struct err backend_get(const struct backend **out, const char *name) MUST_USE;
+/* The backend of that name; ERR_NOT_FOUND lists the names. NULL: the fastest one here for a model
+ * that has BF16 matrices or has none; without any, avx512bf16 is avx512 under another name. */
+struct err backend_get(const struct backend **out, const char *name,
+                       bool has_bf16_matrices) MUST_USE;
 
 #endif

@@ -9,8 +9,10 @@
 
 enum {
     MAX_THREADS = 1024,
-    /* A step is a chain of operations a few microseconds apart: a worker looks this often for the
-     * next one before it sleeps. */
+    /* So that a thread that is held up leaves the rest of its share to the others. */
+    PARTS_A_THREAD = 3,
+    /* A step is a chain of operations a few microseconds apart: a thread looks this often for the
+     * next one before it sleeps; some 50 to 100 microseconds, longer than waking one takes. */
     SPINS = 4000,
 };
 
@@ -24,15 +26,16 @@ struct pool {
     unsigned n_threads, n_started;
     struct worker *workers;
 
-    /* The job: written by the caller before `generation` moves, read by workers after. */
+    /* The job: written by the caller while no part is unfinished, read by who has claimed one. */
     pool_work *work;
     void *context;
     size_t n_items;
     unsigned n_parts;
 
-    atomic_uint_fast64_t generation;
-    atomic_uint n_pending; /* workers that have not finished this generation */
-    atomic_bool stopping;
+    atomic_uint n_unclaimed;  /* parts that nobody has begun */
+    atomic_uint n_unfinished; /* parts that are not done */
+    atomic_uint n_asleep;     /* workers that wait for `wake` */
+    atomic_bool caller_asleep, stopping;
     pthread_mutex_t lock; /* for sleeping only */
     pthread_cond_t wake, done;
 };
@@ -44,64 +47,86 @@ static void spin_pause(void)
 #endif
 }
 
-static void run_part(struct pool *p, unsigned index)
+/* The number of unclaimed parts before one of them became ours; 0: there was none. */
+static unsigned claim(struct pool *p)
 {
-    if (index >= p->n_parts)
-        return;
-    size_t begin = p->n_items * index / p->n_parts;
-    size_t end = p->n_items * (index + 1) / p->n_parts;
-    p->work(p->context, begin, end, index);
-}
-
-/* Until the generation is not `seen`; false when the pool stops. */
-static bool await_job(struct pool *p, uint_fast64_t seen)
-{
-    for (unsigned i = 0; i < SPINS; i++) {
-        if (atomic_load(&p->generation) != seen)
-            return !atomic_load(&p->stopping);
-        spin_pause();
+    unsigned n = atomic_load(&p->n_unclaimed);
+    while (n > 0 && !atomic_compare_exchange_weak(&p->n_unclaimed, &n, n - 1)) {
+        /* n was read anew */
     }
-    pthread_mutex_lock(&p->lock);
-    while (atomic_load(&p->generation) == seen)
-        pthread_cond_wait(&p->wake, &p->lock);
-    pthread_mutex_unlock(&p->lock);
-    return !atomic_load(&p->stopping);
+    return n;
 }
 
-static void *worker_main(void *arg)
+/* Parts until none is unclaimed. The job's fields may be read only after a claim: until that part
+ * is finished the caller does not change them. */
+static void run_parts(struct pool *p, unsigned index)
 {
-    struct worker *w = arg;
-    struct pool *p = w->pool;
-    fesetenv(FE_DFL_ENV);
-    for (uint_fast64_t seen = 0; await_job(p, seen); seen++) {
-        run_part(p, w->index);
-        if (atomic_fetch_sub(&p->n_pending, 1) == 1) {
+    for (unsigned n = claim(p); n > 0; n = claim(p)) {
+        unsigned part = p->n_parts - n;
+        size_t begin = p->n_items * part / p->n_parts, end = p->n_items * (part + 1) / p->n_parts;
+        p->work(p->context, begin, end, index);
+        if (atomic_fetch_sub(&p->n_unfinished, 1) == 1 && atomic_load(&p->caller_asleep)) {
             pthread_mutex_lock(&p->lock);
             pthread_cond_signal(&p->done);
             pthread_mutex_unlock(&p->lock);
         }
     }
-    return NULL;
 }
 
-static void next_generation(struct pool *p)
+static bool has_work(const struct pool *p)
 {
-    pthread_mutex_lock(&p->lock);
-    atomic_fetch_add(&p->generation, 1);
-    pthread_cond_broadcast(&p->wake);
-    pthread_mutex_unlock(&p->lock);
+    return atomic_load(&p->n_unclaimed) > 0 || atomic_load(&p->stopping);
 }
 
-static void await_workers(struct pool *p)
+/* A sleeper counts itself before it looks a last time, and wake_sleepers is called after the job is
+ * there: one of the two sees the other. */
+static void await_work(struct pool *p)
 {
     for (unsigned i = 0; i < SPINS; i++) {
-        if (atomic_load(&p->n_pending) == 0)
+        if (has_work(p))
             return;
         spin_pause();
     }
     pthread_mutex_lock(&p->lock);
-    while (atomic_load(&p->n_pending) != 0)
+    atomic_fetch_add(&p->n_asleep, 1);
+    while (!has_work(p))
+        pthread_cond_wait(&p->wake, &p->lock);
+    atomic_fetch_sub(&p->n_asleep, 1);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void *worker_main(void *arg)
+{
+    struct worker *w = arg;
+    fesetenv(FE_DFL_ENV);
+    while (!atomic_load(&w->pool->stopping)) {
+        await_work(w->pool);
+        run_parts(w->pool, w->index);
+    }
+    return NULL;
+}
+
+static void wake_sleepers(struct pool *p)
+{
+    if (atomic_load(&p->n_asleep) == 0)
+        return;
+    pthread_mutex_lock(&p->lock);
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void await_parts(struct pool *p)
+{
+    for (unsigned i = 0; i < SPINS; i++) {
+        if (atomic_load(&p->n_unfinished) == 0)
+            return;
+        spin_pause();
+    }
+    pthread_mutex_lock(&p->lock);
+    atomic_store(&p->caller_asleep, true);
+    while (atomic_load(&p->n_unfinished) != 0)
         pthread_cond_wait(&p->done, &p->lock);
+    atomic_store(&p->caller_asleep, false);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -109,19 +134,21 @@ void pool_run(struct pool *p, size_t n_items, size_t grain, pool_work *work, voi
 {
     if (n_items == 0)
         return;
-    size_t most = n_items / (grain > 0 ? grain : 1);
-    p->work = work;
-    p->context = context;
-    p->n_items = n_items;
-    p->n_parts = most < p->n_threads ? (unsigned)most : p->n_threads;
-    if (p->n_parts <= 1) {
+    size_t most = n_items / (grain > 0 ? grain : 1),
+           n_parts = (size_t)p->n_threads * PARTS_A_THREAD;
+    if (p->n_threads == 1 || most <= 1) {
         work(context, 0, n_items, 0);
         return;
     }
-    atomic_store(&p->n_pending, p->n_threads - 1);
-    next_generation(p);
-    run_part(p, 0);
-    await_workers(p);
+    p->work = work;
+    p->context = context;
+    p->n_items = n_items;
+    p->n_parts = (unsigned)(most < n_parts ? most : n_parts);
+    atomic_store(&p->n_unfinished, p->n_parts);
+    atomic_store(&p->n_unclaimed, p->n_parts);
+    wake_sleepers(p);
+    run_parts(p, 0);
+    await_parts(p);
 }
 
 struct err pool_new(struct pool **out, unsigned n_threads)
@@ -160,7 +187,7 @@ void pool_free(struct pool *p)
     if (p == NULL)
         return;
     atomic_store(&p->stopping, true);
-    next_generation(p);
+    wake_sleepers(p);
     for (unsigned i = 1; i <= p->n_started; i++)
         pthread_join(p->workers[i].thread, NULL);
     pthread_cond_destroy(&p->done);

@@ -1,47 +1,34 @@
 /*
- * Matrix times few rows: what decoding does, bound by reading the weights. A tile of outputs walks
- * K together, so a weight is read and widened once for all rows.
+ * Matrix times few rows: what decoding does, bound by reading the weights. A tile is one column
+ * each of several equal parts of the matrix, which walk K together: few long streams of whole
+ * weight rows are what memory gives fastest, and a weight is read and widened once for all rows.
  */
 #include "kernels/cpu/set.h"
 #include "kernels/cpu/vec.h"
 
-INLINE void load_tile_weights(vec *wide, const struct few_rows *t, const uint8_t *w, size_t k,
+enum { AHEAD = 2048 }; /* bytes */
+
+/* With one or two rows the processor runs far enough ahead by itself. */
+INLINE void load_tile_weights(vec *wide, const uint8_t *w, size_t w_stride, size_t tile_m,
                               size_t tile_n, enum weight_type type)
 {
-    size_t size = type == WEIGHT_F32 ? 4 : 2;
     UNROLL
     for (size_t j = 0; j < tile_n; j++) {
-        const uint8_t *p = w + (j * t->n_cols + k) * size;
-        /* The next tile's line at the same place; beyond the matrix it is a hint about nothing. */
-        _mm_prefetch((const void *)((uintptr_t)p + tile_n * t->n_cols * size), _MM_HINT_T0);
+        const uint8_t *p = w + j * w_stride;
+        if (tile_m > 2)
+            _mm_prefetch((const void *)((uintptr_t)p + AHEAD), _MM_HINT_T0);
         wide[j] = vec_load_weights(p, type);
     }
 }
 
-/* Outputs i * tile_n + j, by fours. */
-INLINE void store_tile(float *y, size_t y_stride, const vec *acc, size_t n_outputs, size_t tile_n)
-{
-    UNROLL
-    for (size_t o = 0; o < n_outputs; o += 4) {
-        float sums[4];
-        size_t n = n_outputs - o < 4 ? n_outputs - o : 4;
-        _mm_storeu_ps(sums, vec_join4(acc[o], acc[n > 1 ? o + 1 : o], acc[n > 2 ? o + 2 : o],
-                                      acc[n > 3 ? o + 3 : o]));
-        UNROLL
-        for (size_t i = 0; i < n; i++)
-            y[(o + i) / tile_n * y_stride + (o + i) % tile_n] = sums[i];
-    }
-}
-
 /* The elements after the last whole vector. */
-INLINE void add_last(const struct few_rows *t, vec *acc, const uint8_t *w, size_t tile_m,
-                     size_t tile_n, enum weight_type type)
+INLINE void add_last(const struct few_rows *t, vec *acc, const uint8_t *w, size_t w_stride,
+                     size_t tile_m, size_t tile_n, enum weight_type type)
 {
     size_t whole = t->n_cols / LANES * LANES, left = t->n_cols - whole;
     UNROLL
     for (size_t j = 0; j < tile_n; j++) {
-        size_t at = (j * t->n_cols + whole) * (type == WEIGHT_F32 ? 4 : 2);
-        vec b = vec_load_weights_part(w + at, left, type);
+        vec b = vec_load_weights_part(w + j * w_stride, left, type);
         UNROLL
         for (size_t i = 0; i < tile_m; i++)
             acc[i * tile_n + j] =
@@ -49,18 +36,19 @@ INLINE void add_last(const struct few_rows *t, vec *acc, const uint8_t *w, size_
     }
 }
 
-/* tile_m rows times tile_n columns; constants after inlining. */
-INLINE void tile(const struct few_rows *t, size_t n, size_t tile_m, size_t tile_n,
+/* tile_m rows times the columns n + j * apart, j < tile_n; constants after inlining. */
+INLINE void tile(const struct few_rows *t, size_t n, size_t apart, size_t tile_m, size_t tile_n,
                  enum weight_type type)
 {
     vec acc[24], wide[8];
-    const uint8_t *w = t->w + n * t->n_cols * (type == WEIGHT_F32 ? 4 : 2);
-    size_t whole = t->n_cols / LANES * LANES, left = t->n_cols - whole;
+    size_t size = type == WEIGHT_F32 ? 4 : 2, w_stride = apart * t->n_cols * size;
+    const uint8_t *w = t->w + n * t->n_cols * size;
+    size_t whole = t->n_cols / LANES * LANES;
     UNROLL
     for (size_t o = 0; o < tile_m * tile_n; o++)
         acc[o] = vec_set(0.0f);
-    for (size_t k = 0; k < whole; k += LANES) {
-        load_tile_weights(wide, t, w, k, tile_n, type);
+    for (size_t k = 0; k < whole; k += LANES, w += LANES * size) {
+        load_tile_weights(wide, w, w_stride, tile_m, tile_n, type);
         UNROLL
         for (size_t i = 0; i < tile_m; i++) {
             vec a = vec_load(t->x + i * t->n_cols + k);
@@ -69,18 +57,18 @@ INLINE void tile(const struct few_rows *t, size_t n, size_t tile_m, size_t tile_
                 acc[i * tile_n + j] = vec_fma(a, wide[j], acc[i * tile_n + j]);
         }
     }
-    if (left > 0)
-        add_last(t, acc, w, tile_m, tile_n, type);
-    store_tile(t->y + n, t->y_stride, acc, tile_m * tile_n, tile_n);
+    if (whole < t->n_cols)
+        add_last(t, acc, w, w_stride, tile_m, tile_n, type);
+    vec_store_sums(t->y + n, t->y_stride, apart, acc, tile_m * tile_n, tile_n);
 }
 
 INLINE void columns(const struct few_rows *t, size_t tile_m, size_t tile_n, enum weight_type type)
 {
-    size_t n = 0;
-    for (; n + tile_n <= t->n_out; n += tile_n)
-        tile(t, n, tile_m, tile_n, type);
-    for (; n < t->n_out; n++)
-        tile(t, n, tile_m, 1, type);
+    size_t apart = t->n_out / tile_n;
+    for (size_t n = 0; n < apart; n++)
+        tile(t, n, apart, tile_m, tile_n, type);
+    for (size_t n = apart * tile_n; n < t->n_out; n++)
+        tile(t, n, 1, tile_m, 1, type);
 }
 
 /* Tiles that fit the registers: 32 with AVX-512, 16 with AVX2. */
@@ -90,10 +78,10 @@ INLINE void rows(const struct few_rows *t, enum weight_type type)
 {
     switch (t->n_rows) {
     case 1:
-        columns(t, 1, 8, type);
+        columns(t, 1, 4, type);
         break;
     case 2:
-        columns(t, 2, WIDE(8, 4), type);
+        columns(t, 2, 4, type);
         break;
     case 3:
         columns(t, 3, WIDE(4, 3), type);

@@ -129,17 +129,18 @@ INLINE void panels(struct block *b, const uint8_t *w, enum weight_type type)
     }
 }
 
-void cpu_many_rows(float *y, const float *x, const struct weight *w, size_t n_rows, size_t first,
+void cpu_many_rows(const struct matmul_args *args, const struct matmul_output *out, size_t first,
                    size_t last)
 {
+    const struct weight *w = out->w;
     struct block b;
     b.y_stride = w->n_rows;
     b.n_cols = w->n_cols;
-    for (size_t m = 0; m < n_rows; m += BLOCK_M)
+    for (size_t m = 0; m < args->n_rows; m += BLOCK_M)
         for (size_t n = first; n < last; n += PANEL_N) {
-            b.x = x + m * w->n_cols;
-            b.y = y + m * w->n_rows + n;
-            b.n_rows = least(BLOCK_M, n_rows - m);
+            b.x = args->x + m * w->n_cols;
+            b.y = out->y + m * w->n_rows + n;
+            b.n_rows = least(BLOCK_M, args->n_rows - m);
             b.n_out = least(PANEL_N, last - n);
             const uint8_t *data =
                 (const uint8_t *)w->data + n * w->n_cols * weight_type_size(w->type);

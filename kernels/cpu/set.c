@@ -6,39 +6,67 @@
 #include "kernels/cpu/vec.h"
 #include "kernels/ref/ref.h"
 
-struct matmul_job {
-    float *y;
-    const float *x;
-    const struct weight *w;
-    size_t n_rows;
-};
-
-static void matmul_columns(void *context, size_t begin, size_t end, unsigned thread)
+void cpu_columns(const struct matmul_args *args, const struct matmul_output *out, size_t first,
+                 size_t last)
 {
-    (void)thread;
-    const struct matmul_job *j = context;
-    if (j->n_rows > FEW_ROWS) {
-        cpu_many_rows(j->y, j->x, j->w, j->n_rows, begin, end);
+    const struct weight *w = out->w;
+    if (args->n_rows > FEW_ROWS) {
+        cpu_many_rows(args, out, first, last);
         return;
     }
     struct few_rows few = {
-        .y = j->y + begin,
-        .y_stride = j->w->n_rows,
-        .x = j->x,
-        .w = (const uint8_t *)j->w->data + begin * j->w->n_cols * weight_type_size(j->w->type),
-        .n_rows = j->n_rows,
-        .n_out = end - begin,
-        .n_cols = j->w->n_cols,
-        .type = j->w->type,
+        .y = out->y + first,
+        .y_stride = w->n_rows,
+        .x = args->x,
+        .w = (const uint8_t *)w->data + first * w->n_cols * weight_type_size(w->type),
+        .n_rows = args->n_rows,
+        .n_out = last - first,
+        .n_cols = w->n_cols,
+        .type = w->type,
     };
     cpu_few_rows(&few);
 }
 
-void cpu_matmul(struct pool *pool, float *y, const float *x, const struct weight *w, size_t n_rows)
+static size_t n_blocks(const struct matmul_output *out)
 {
-    struct matmul_job j = {.y = y, .x = x, .w = w, .n_rows = n_rows};
-    if (n_rows > 0)
-        pool_run(pool, w->n_rows, GRAIN_COLUMNS, matmul_columns, &j);
+    return (out->w->n_rows + BLOCK_N - 1) / BLOCK_N;
+}
+
+struct matmul_job {
+    const struct matmul_args *args;
+    matmul_columns *columns;
+};
+
+/* Items are blocks of columns, the first output's first. */
+static void matmul_blocks(void *context, size_t begin, size_t end, unsigned thread)
+{
+    (void)thread;
+    const struct matmul_job *j = context;
+    for (size_t i = 0; i < j->args->n_outputs && end > 0; i++) {
+        const struct matmul_output *out = &j->args->outputs[i];
+        size_t n = n_blocks(out), to = end < n ? end : n;
+        if (begin < to) {
+            size_t last = to * BLOCK_N < out->w->n_rows ? to * BLOCK_N : out->w->n_rows;
+            j->columns(j->args, out, begin * BLOCK_N, last);
+        }
+        begin = begin > n ? begin - n : 0;
+        end -= to;
+    }
+}
+
+void cpu_matmul_by(struct pool *pool, const struct matmul_args *args, matmul_columns *columns)
+{
+    struct matmul_job j = {args, columns};
+    size_t n = 0;
+    for (size_t i = 0; i < args->n_outputs; i++)
+        n += n_blocks(&args->outputs[i]);
+    if (args->n_rows > 0)
+        pool_run(pool, n, GRAIN_BLOCKS, matmul_blocks, &j);
+}
+
+static void matmul(struct pool *pool, const struct matmul_args *args)
+{
+    cpu_matmul_by(pool, args, cpu_columns);
 }
 
 struct rmsnorm_job {
@@ -78,8 +106,8 @@ static void rmsnorm_rows(void *context, size_t begin, size_t end, unsigned threa
     }
 }
 
-static void rmsnorm(struct pool *pool, float *out, const float *x, const float *weight,
-                    size_t n_rows, size_t n_cols, float eps)
+void cpu_rmsnorm(struct pool *pool, float *out, const float *x, const float *weight, size_t n_rows,
+                 size_t n_cols, float eps)
 {
     struct rmsnorm_job j = {.out = out, .x = x, .weight = weight, .n_cols = n_cols, .eps = eps};
     pool_run(pool, n_rows, 1 + GRAIN_ELEMENTS / n_cols, rmsnorm_rows, &j);
@@ -110,7 +138,7 @@ static void silu_mul_part(void *context, size_t begin, size_t end, unsigned thre
     }
 }
 
-static void silu_mul(struct pool *pool, float *gate, const float *up, size_t n)
+void cpu_silu_mul(struct pool *pool, float *gate, const float *up, size_t n)
 {
     struct silu_job j = {.gate = gate, .up = up};
     pool_run(pool, n, GRAIN_ELEMENTS, silu_mul_part, &j);
@@ -118,30 +146,30 @@ static void silu_mul(struct pool *pool, float *gate, const float *up, size_t n)
 
 /* ref-1's own: they round nothing twice, so vectors would be all that is to win, and they are a
  * hundredth of a step. */
-static void embed(struct pool *pool, float *out, const struct weight *w, const uint32_t *tokens,
-                  size_t n_rows)
+void cpu_embed(struct pool *pool, float *out, const struct weight *w, const uint32_t *tokens,
+               size_t n_rows)
 {
     backend_ref.embed(pool, out, w, tokens, n_rows);
 }
 
-static void rope(struct pool *pool, float *x, const float *cos_sin, const struct kv_row *rows,
-                 size_t n_rows, size_t n_heads, size_t head_dim, size_t n_turned)
+void cpu_rope(struct pool *pool, float *x, const float *cos_sin, const struct kv_row *rows,
+              size_t n_rows, size_t n_heads, size_t head_dim, size_t n_turned)
 {
     backend_ref.rope(pool, x, cos_sin, rows, n_rows, n_heads, head_dim, n_turned);
 }
 
-static void kv_write(struct pool *pool, const struct kv_cache *cache, size_t layer, const float *k,
-                     const float *v, const struct kv_row *rows, size_t n_rows)
+void cpu_kv_write(struct pool *pool, const struct kv_cache *cache, size_t layer, const float *k,
+                  const float *v, const struct kv_row *rows, size_t n_rows)
 {
     backend_ref.kv_write(pool, cache, layer, k, v, rows, n_rows);
 }
 
-static void add(struct pool *pool, float *x, const float *y, size_t n)
+void cpu_add(struct pool *pool, float *x, const float *y, size_t n)
 {
     backend_ref.add(pool, x, y, n);
 }
 
-static void add_bias(struct pool *pool, float *x, const float *bias, size_t n_rows, size_t n_cols)
+void cpu_add_bias(struct pool *pool, float *x, const float *bias, size_t n_rows, size_t n_cols)
 {
     backend_ref.add_bias(pool, x, bias, n_rows, n_cols);
 }
@@ -149,17 +177,16 @@ static void add_bias(struct pool *pool, float *x, const float *bias, size_t n_ro
 #define TEXT_(name) #name
 #define TEXT(name) TEXT_(name)
 
-extern const struct backend SET_NAME(CPU_SET, table);
-const struct backend SET_NAME(CPU_SET, table) = {
+const struct backend cpu_table = {
     .name = TEXT(CPU_SET),
     .numerics = TEXT(CPU_SET) "-1",
-    .embed = embed,
-    .rmsnorm = rmsnorm,
-    .matmul = cpu_matmul,
-    .rope = rope,
-    .kv_write = kv_write,
+    .embed = cpu_embed,
+    .rmsnorm = cpu_rmsnorm,
+    .matmul = matmul,
+    .rope = cpu_rope,
+    .kv_write = cpu_kv_write,
     .attention = cpu_attention,
-    .silu_mul = silu_mul,
-    .add = add,
-    .add_bias = add_bias,
+    .silu_mul = cpu_silu_mul,
+    .add = cpu_add,
+    .add_bias = cpu_add_bias,
 };

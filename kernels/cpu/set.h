@@ -1,7 +1,8 @@
 /*
  * The fast kernel sets of x86-64, one numerics name each (docs/NUMERICS.md): `avx2` (AVX2, FMA,
- * F16C) and `avx512` (AVX-512 F, BW, VL). The files of this folder are compiled once for each,
- * with CPU_SET naming it; what they share is renamed by it.
+ * F16C), `avx512` (AVX-512 F, BW, VL), and `avx512bf16` (bf16.c), which is avx512 but for the
+ * matmuls of BF16 matrices. The other files of this folder are compiled once for each of the first
+ * two, with CPU_SET naming it; what they share is renamed by it.
  */
 #ifndef KERNELS_CPU_SET_H
 #define KERNELS_CPU_SET_H
@@ -11,8 +12,11 @@
 #define SET_NAME_(set, name) cpu_##set##_##name
 #define SET_NAME(set, name) SET_NAME_(set, name)
 
-/* Work below these is not worth another thread. */
-enum { GRAIN_ELEMENTS = 8192, GRAIN_COLUMNS = 64 };
+/* Work below this is not worth another thread. */
+enum { GRAIN_ELEMENTS = 8192, GRAIN_BLOCKS = 2 };
+
+/* Threads share out a matmul's columns (rows of its matrices) in blocks of this many. */
+enum { BLOCK_N = 48 };
 
 /* Rows that one pass over the weights serves without widening them to memory first. */
 enum { FEW_ROWS = 8 };
@@ -27,16 +31,44 @@ struct few_rows {
     enum weight_type type;
 };
 
+/* Columns first to last - 1 of one output. */
+typedef void matmul_columns(const struct matmul_args *args, const struct matmul_output *out,
+                            size_t first, size_t last);
+
 #define cpu_few_rows SET_NAME(CPU_SET, few_rows)
 #define cpu_many_rows SET_NAME(CPU_SET, many_rows)
-#define cpu_matmul SET_NAME(CPU_SET, matmul)
+#define cpu_columns SET_NAME(CPU_SET, columns)
+#define cpu_matmul_by SET_NAME(CPU_SET, matmul_by)
 #define cpu_attention SET_NAME(CPU_SET, attention)
+#define cpu_embed SET_NAME(CPU_SET, embed)
+#define cpu_rmsnorm SET_NAME(CPU_SET, rmsnorm)
+#define cpu_rope SET_NAME(CPU_SET, rope)
+#define cpu_kv_write SET_NAME(CPU_SET, kv_write)
+#define cpu_silu_mul SET_NAME(CPU_SET, silu_mul)
+#define cpu_add SET_NAME(CPU_SET, add)
+#define cpu_add_bias SET_NAME(CPU_SET, add_bias)
+#define cpu_table SET_NAME(CPU_SET, table)
+
+extern const struct backend cpu_table;
 
 void cpu_few_rows(const struct few_rows *job);
-/* Columns first to last - 1 of y (n_rows, w->n_rows) for any number of rows. */
-void cpu_many_rows(float *y, const float *x, const struct weight *w, size_t n_rows, size_t first,
-                   size_t last);
-void cpu_matmul(struct pool *pool, float *y, const float *x, const struct weight *w, size_t n_rows);
+matmul_columns cpu_many_rows; /* any number of rows */
+matmul_columns cpu_columns;   /* whichever suits */
+/* The whole operation, columns by `columns`. */
+void cpu_matmul_by(struct pool *pool, const struct matmul_args *args, matmul_columns *columns);
+
+/* The table's other operations (kernels/backend.h). */
+void cpu_embed(struct pool *pool, float *out, const struct weight *w, const uint32_t *tokens,
+               size_t n_rows);
+void cpu_rmsnorm(struct pool *pool, float *out, const float *x, const float *weight, size_t n_rows,
+                 size_t n_cols, float eps);
+void cpu_rope(struct pool *pool, float *x, const float *cos_sin, const struct kv_row *rows,
+              size_t n_rows, size_t n_heads, size_t head_dim, size_t n_turned);
+void cpu_kv_write(struct pool *pool, const struct kv_cache *cache, size_t layer, const float *k,
+                  const float *v, const struct kv_row *rows, size_t n_rows);
 void cpu_attention(struct pool *pool, const struct attention_args *args);
+void cpu_silu_mul(struct pool *pool, float *gate, const float *up, size_t n);
+void cpu_add(struct pool *pool, float *x, const float *y, size_t n);
+void cpu_add_bias(struct pool *pool, float *x, const float *bias, size_t n_rows, size_t n_cols);
 
 #endif

@@ -15,6 +15,7 @@
 #include "kernels/backend.h"
 
 #define INLINE static inline __attribute__((always_inline))
+#define NOINLINE __attribute__((noinline))
 
 /* Before a loop over a tile: without it a compiler may leave it rolled, and the lanes in memory. */
 #if defined(__clang__)
@@ -191,6 +192,22 @@ INLINE __m128 vec_join4(vec a, vec b, vec c, vec d)
 INLINE float vec_join(vec a)
 {
     return _mm_cvtss_f32(vec_join4(a, a, a, a));
+}
+
+/* The sums of a tile's lanes: acc[i * tile_n + j] goes to y[i * y_stride + j * apart]. */
+INLINE void vec_store_sums(float *y, size_t y_stride, size_t apart, const vec *acc,
+                           size_t n_outputs, size_t tile_n)
+{
+    UNROLL
+    for (size_t o = 0; o < n_outputs; o += 4) {
+        float sums[4];
+        size_t n = n_outputs - o < 4 ? n_outputs - o : 4;
+        _mm_storeu_ps(sums, vec_join4(acc[o], acc[n > 1 ? o + 1 : o], acc[n > 2 ? o + 2 : o],
+                                      acc[n > 3 ? o + 3 : o]));
+        UNROLL
+        for (size_t i = 0; i < n; i++)
+            y[(o + i) / tile_n * y_stride + (o + i) % tile_n * apart] = sums[i];
+    }
 }
 
 INLINE void vec_store_part(float *p, vec a, size_t n)

@@ -90,11 +90,16 @@ static void matmul_columns(void *context, size_t begin, size_t end, unsigned thr
     j->lanes->matmul(j->out, j->x, j->w, j->n_rows, begin, end);
 }
 
-static void matmul(struct pool *pool, float *y, const float *x, const struct weight *w,
-                   size_t n_rows)
+static void matmul(struct pool *pool, const struct matmul_args *args)
 {
-    struct job j = {.lanes = lanes_best(), .out = y, .x = x, .w = w, .n_rows = n_rows};
-    pool_run(pool, w->n_rows, GRAIN_COLUMNS, matmul_columns, &j);
+    for (size_t i = 0; i < args->n_outputs; i++) {
+        struct job j = {.lanes = lanes_best(),
+                        .out = args->outputs[i].y,
+                        .x = args->x,
+                        .w = args->outputs[i].w,
+                        .n_rows = args->n_rows};
+        pool_run(pool, j.w->n_rows, GRAIN_COLUMNS, matmul_columns, &j);
+    }
 }
 
 static void rope_rows(void *context, size_t begin, size_t end, unsigned thread)

@@ -3,7 +3,9 @@
 # Kernels and the engine's core.
 add_library(tiny_model STATIC unit/tiny_model.c)
 target_link_libraries(tiny_model PUBLIC common PkgConfig::JANSSON PRIVATE m)
-unit_test(kernels LIBS kernels tiny_model m)
+foreach(part matmul bf16 attention rows det pool)
+  unit_test(kernels_${part} LIBS kernels tiny_model m)
+endforeach()
 unit_test(safetensors LIBS engine)
 unit_test(model_config LIBS engine)
 unit_test(rope LIBS engine m)

@@ -34,12 +34,15 @@ static double worst_difference(const struct tiny_spec *spec)
     return worst;
 }
 
-/* Logits here are of size 2; float carries 24 bits through two layers. */
+/* Logits here are up to 14; float carries 24 bits through two layers, rows of bf16 carry 8. */
 static void logits_are_near_a_double_precision_forward(void **state)
 {
     (void)state;
     struct tiny_spec s = tiny_default;
-    assert_true(worst_difference(&s) < 2e-5);
+    bool rounds_rows = s.type == TINY_BF16 && strcmp(engine_tested, "avx512bf16") == 0;
+    double worst = worst_difference(&s);
+    print_message("BF16: largest difference of a logit %.2g\n", worst);
+    assert_true(worst < (rounds_rows ? 0.3 : 2e-5));
     s.type = TINY_F32;
     s.tied = 0;
     s.llama3 = 1;
@@ -54,16 +57,41 @@ static void logits_are_near_a_double_precision_forward(void **state)
     assert_true(worst_difference(&s) < 2e-5);
 }
 
+/* What is chosen where nothing is named: avx512bf16 only for BF16 matrices. */
+static const struct backend *default_backend(enum tiny_type type)
+{
+    const struct backend *b = NULL;
+    assert_false(is_err(backend_get(&b, NULL, type == TINY_BF16)));
+    return b;
+}
+
+static void the_default_backend_suits_the_weights(void **state)
+{
+    (void)state;
+    for (int type = TINY_F32; type <= TINY_BF16; type++) {
+        struct tiny_spec s = tiny_default;
+        struct tiny_model m;
+        s.type = (enum tiny_type)type;
+        tiny_write(&m, &s);
+        struct engine_options o = options(1, 1, 16);
+        o.backend = NULL;
+        struct engine *e = open_with(&m, o);
+        assert_string_equal(engine_info(e)->numerics, default_backend(s.type)->numerics);
+        engine_free(e);
+        tiny_remove(&m);
+    }
+}
+
 static void the_backend_can_be_chosen(void **state)
 {
     const struct tiny_model *m = *state;
     const struct backend *all[BACKENDS_MAX];
     size_t n = backend_all(all);
-    for (size_t i = 0; i <= n; i++) {
+    for (size_t i = 0; i < n; i++) {
         struct engine_options o = options(1, 1, 16);
-        o.backend = i < n ? all[i]->name : NULL;
+        o.backend = all[i]->name;
         struct engine *e = open_with(m, o);
-        assert_string_equal(engine_info(e)->numerics, all[i < n ? i : 0]->numerics);
+        assert_string_equal(engine_info(e)->numerics, all[i]->numerics);
         engine_free(e);
     }
     struct engine_options o = options(1, 1, 16);
@@ -95,7 +123,8 @@ static void prefill_equals_decode_bit_for_bit(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {ENGINE_CASE(the_backend_can_be_chosen)};
+    const struct CMUnitTest tests[] = {ENGINE_CASE(the_backend_can_be_chosen),
+                                       cmocka_unit_test(the_default_backend_suits_the_weights)};
     const struct CMUnitTest numerics[] = {
         cmocka_unit_test(logits_are_near_a_double_precision_forward),
         ENGINE_CASE(prefill_equals_decode_bit_for_bit),

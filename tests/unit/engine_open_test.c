@@ -101,7 +101,7 @@ static void says_what_it_opened(void **state)
     assert_string_equal(info->model_id, strrchr(m->dir, '/') + 1);
     assert_string_equal(info->architecture, "LlamaForCausalLM");
     const struct backend *best = NULL;
-    assert_false(is_err(backend_get(&best, NULL)));
+    assert_false(is_err(backend_get(&best, NULL, tiny_default.type == TINY_BF16)));
     assert_string_equal(info->numerics, best->numerics);
     assert_int_equal(info->n_parameters, n_parameters);
     assert_int_equal(info->max_context, tiny_default.max_positions);

@@ -4,7 +4,6 @@
  * measured in turn in one run, the median of several rounds; the absolute numbers are this
  * machine's alone.
  */
-#include <argp.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,35 +11,23 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/bench.h"
+#include "bench/bench_model.h"
 #include "common/file.h"
-#include "common/text.h"
 #include "transparency/store.h"
 
-enum { ENTRY_LEN = 1024, ROUNDS = 5 };
+enum { ENTRY_LEN = 1024, N_COMMITS = 200, N_COMMITS_TINY = 5 };
 
 struct options {
-    const char *folder;
-    unsigned n_commits; /* a round */
+    char folder[200];
+    unsigned n_commits, n_rounds; /* commits a round */
 };
-
-static void must(struct err e)
-{
-    if (!is_err(e))
-        return;
-    fprintf(stderr, "tlog_bench: %s\n", err_message());
-    exit(2);
-}
 
 static double clock_s(clockid_t clock)
 {
     struct timespec t;
     clock_gettime(clock, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static double now_s(void)
-{
-    return clock_s(CLOCK_MONOTONIC);
 }
 
 static double cpu_s(void)
@@ -55,13 +42,13 @@ static double flush_rate(const struct options *o)
     FD_AUTO fd =
         open(path_join(&path, o->folder, "flush"), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     uint8_t page[4096] = {1};
-    double start = now_s();
+    double start = seconds_now();
     for (unsigned i = 0; i < o->n_commits; i++) {
         must(fd_write_all(fd, bytes_of(page, sizeof page)));
         if (fdatasync(fd) != 0)
             must(err_errno("fdatasync"));
     }
-    double rate = o->n_commits / (now_s() - start);
+    double rate = o->n_commits / (seconds_now() - start);
     unlink(buf_str(&path));
     return rate;
 }
@@ -78,7 +65,7 @@ static double append_rate(const struct options *o, struct store *s, unsigned bat
     static uint8_t data[16][ENTRY_LEN];
     struct store_entry entries[16];
     uint64_t index;
-    double start = now_s();
+    double start = seconds_now();
     for (unsigned i = 0; i < o->n_commits; i++) {
         for (unsigned k = 0; k < batch; k++) {
             make_entry(data[k], (uint64_t)i * batch + k);
@@ -86,7 +73,7 @@ static double append_rate(const struct options *o, struct store *s, unsigned bat
         }
         must(store_append(s, &index, entries, batch));
     }
-    return (double)o->n_commits * batch / (now_s() - start);
+    return (double)o->n_commits * batch / (seconds_now() - start);
 }
 
 /* Seconds for the least that any replay must hash: each entry and each inner node once. */
@@ -121,24 +108,12 @@ static double replay_time(struct store *s, const struct note_key *key)
     return cpu_s() - start;
 }
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double values[ROUNDS])
-{
-    qsort(values, ROUNDS, sizeof values[0], compare);
-    return values[ROUNDS / 2];
-}
-
 struct log {
     struct store *store;
     char name[32];
     unsigned batch;
-    double appends[ROUNDS], append_ratios[ROUNDS];
-    double replays[ROUNDS], of_hashing[ROUNDS], of_both[ROUNDS];
+    struct series appends, possible, replays, hashing, both; /* entries a second */
+    char root[17];
 };
 
 static void open_log(struct log *l, const struct options *o, const struct note_signer *signer,
@@ -163,81 +138,63 @@ static void remove_log(struct log *l, const struct options *o)
     }
 }
 
-static void report(struct log *l)
+static void report(struct results *r, const struct log *l)
 {
-    double append = median(l->appends), replay = median(l->replays);
-    printf("append, %2u a commit: %8.0f entries/s = %.2f commits for each flush the disk can do\n",
-           l->batch, append, median(l->append_ratios));
-    printf(
-        "replay, %2u a checkpoint: %8.0f entries/s = %.2f of bare SHA-256, %.2f of SHA-256 and one "
-        "signature a checkpoint\n",
-        l->batch, replay, median(l->of_hashing), median(l->of_both));
+    results_group(r, "log, %u entr%s of %d bytes a commit", l->batch, l->batch > 1 ? "ies" : "y",
+                  ENTRY_LEN);
+    results_add_series(r, "append", &l->appends, 1, "entries/s", "a flush of the disk a commit",
+                       &l->possible, l->root);
+    results_add_series(r, "replay", &l->replays, 1, "entries/s",
+                       "SHA-256 and a signature a checkpoint", &l->both, l->root);
+    results_add_series(r, "replay, against hashing alone", &l->replays, 1, "entries/s",
+                       "bare SHA-256", &l->hashing, l->root);
+}
+
+/* The log's root, which another run with as many rounds must find again. */
+static void keep_root(struct log *l)
+{
+    BUF_AUTO note = BUF_INIT, hex = BUF_INIT;
+    struct checkpoint checkpoint;
+    must(store_checkpoint(l->store, &note, &checkpoint));
+    buf_append_hex(&hex, bytes_of(&checkpoint.root, 8));
+    memcpy(l->root, buf_str(&hex), sizeof l->root);
 }
 
 static void measure_log(struct log *l, const struct options *o, const struct note_signer *signer,
                         unsigned round, double flushes)
 {
     uint64_t n_commits = (uint64_t)o->n_commits * (round + 1), n = n_commits * l->batch;
-    l->appends[round] = append_rate(o, l->store, l->batch);
-    l->append_ratios[round] = l->appends[round] / l->batch / flushes;
+    series_add(&l->appends, append_rate(o, l->store, l->batch));
+    series_add(&l->possible, flushes * l->batch);
     double hashing = hash_time(n), signatures = signature_time(signer, n_commits);
-    double replay = replay_time(l->store, &signer->key);
-    l->replays[round] = (double)n / replay;
-    l->of_hashing[round] = hashing / replay;
-    l->of_both[round] = (hashing + signatures) / replay;
+    series_add(&l->replays, (double)n / replay_time(l->store, &signer->key));
+    series_add(&l->hashing, (double)n / hashing);
+    series_add(&l->both, (double)n / (hashing + signatures));
 }
 
-static void measure(const struct options *o)
+void bench_log(struct results *r, const struct bench_options *bench)
 {
     static struct log logs[2];
+    struct options o = {.n_commits = bench->tiny ? N_COMMITS_TINY : N_COMMITS,
+                        .n_rounds = bench->n_rounds};
     struct note_signer signer;
     uint8_t seed[ED25519_SEED_LEN] = {1};
+    must(bench_folder_make(o.folder, bench->folder));
     must(note_signer_init(&signer, "bench.example/log", NOTE_ED25519, seed));
-    open_log(&logs[0], o, &signer, 1);
-    open_log(&logs[1], o, &signer, 16);
-    double flushes[ROUNDS];
-    for (unsigned round = 0; round < ROUNDS; round++) {
-        flushes[round] = flush_rate(o);
+    open_log(&logs[0], &o, &signer, 1);
+    open_log(&logs[1], &o, &signer, 16);
+    struct series flushes = {0};
+    for (unsigned round = 0; round < o.n_rounds; round++) {
+        series_add(&flushes, flush_rate(&o));
         for (struct log *l = logs; l < logs + 2; l++)
-            measure_log(l, o, &signer, round, flushes[round]);
+            measure_log(l, &o, &signer, round, flushes.at[round]);
     }
-    printf("entries of %d bytes; disk: %.0f flushes/s\n", ENTRY_LEN, median(flushes));
+    results_group(r, "log, the disk");
+    results_add_series(r, "flushes", &flushes, 1, "1/s", NULL, NULL, NULL);
     for (struct log *l = logs; l < logs + 2; l++) {
-        report(l);
-        remove_log(l, o);
+        keep_root(l);
+        report(r, l);
+        remove_log(l, &o);
     }
-}
-
-static error_t parse_option(int key, char *text, struct argp_state *state)
-{
-    struct options *o = state->input;
-    uint64_t n;
-    if (key == 'n') {
-        if (is_err(decimal_decode(&n, bytes_of_str(text), 100000)) || n == 0)
-            argp_error(state, "--commits takes 1 to 100000");
-        o->n_commits = (unsigned)n;
-        return 0;
-    }
-    if (key == ARGP_KEY_ARG && o->folder == NULL) {
-        o->folder = text;
-        return 0;
-    }
-    if (key == ARGP_KEY_END && o->folder == NULL)
-        argp_error(state, "name an empty folder on the disk to measure");
-    return ARGP_ERR_UNKNOWN;
-}
-
-int main(int argc, char **argv)
-{
-    static const struct argp_option known[] = {
-        {"commits", 'n', "N", 0, "Commits a round (default 200)", 0},
-        {0},
-    };
-    static const struct argp argp = {
-        known, parse_option, "FOLDER", "Measures the log against the disk and against SHA-256.",
-        NULL,  NULL,         NULL};
-    struct options o = {.n_commits = 200};
-    argp_parse(&argp, argc, argv, 0, NULL, &o);
-    measure(&o);
-    return 0;
+    bench_folder_remove(o.folder);
 }

@@ -2,16 +2,10 @@
 
 #include <immintrin.h>
 #include <stdatomic.h>
-#include <time.h>
+
+#include "bench/results.h"
 
 enum { FMA_STEPS = 500000, FMA_CHAINS = 12, STREAMS = 4, AHEAD = 1024 };
-
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 struct probe {
     const uint8_t *data;
@@ -68,9 +62,9 @@ static void read_lines(void *context, size_t begin, size_t end, unsigned thread)
 double probe_read(struct pool *pool, const uint8_t *data, size_t len)
 {
     struct probe p = {.data = data};
-    double start = now_s();
+    double start = seconds_now();
     pool_run(pool, len / 64, 1, read_lines, &p);
-    return (double)len / (now_s() - start);
+    return (double)len / (seconds_now() - start);
 }
 
 __attribute__((target("avx512f"))) static float fma_512(void)
@@ -111,7 +105,46 @@ double probe_fma(struct pool *pool, unsigned n_lanes)
 {
     struct probe p = {.n_lanes = n_lanes};
     size_t n = pool_n_threads(pool);
-    double start = now_s();
+    double start = seconds_now();
     pool_run(pool, n, 1, run_fma, &p);
-    return 2.0 * (double)n * n_lanes * FMA_CHAINS * FMA_STEPS / (now_s() - start);
+    return 2.0 * (double)n * n_lanes * FMA_CHAINS * FMA_STEPS / (seconds_now() - start);
+}
+
+bool probe_has_dot(void)
+{
+    return __builtin_cpu_supports("avx512bf16");
+}
+
+/* Sums that grow beyond measure would be slower on some machines; with zeros they stay. */
+__attribute__((target("avx512f,avx512bf16"))) static float dot_512(void)
+{
+    __m512 acc[FMA_CHAINS];
+    __m512bh a = (__m512bh)_mm512_set1_epi16(0x3f80), b = (__m512bh)_mm512_setzero_si512();
+    for (int c = 0; c < FMA_CHAINS; c++)
+        acc[c] = _mm512_set1_ps((float)c);
+    for (int i = 0; i < FMA_STEPS; i++)
+        for (int c = 0; c < FMA_CHAINS; c++) {
+            acc[c] = _mm512_dpbf16_ps(acc[c], a, b);
+            __asm__ volatile("" : "+v"(acc[c])); /* or the compiler would know the sum */
+        }
+    for (int c = 1; c < FMA_CHAINS; c++)
+        acc[0] = _mm512_add_ps(acc[0], acc[c]);
+    return _mm512_reduce_add_ps(acc[0]);
+}
+
+static void run_dot(void *context, size_t begin, size_t end, unsigned thread)
+{
+    (void)thread;
+    struct probe *p = context;
+    for (size_t i = begin; i < end; i++)
+        p->sink ^= (uint64_t)dot_512();
+}
+
+double probe_dot(struct pool *pool)
+{
+    struct probe p = {0};
+    size_t n = pool_n_threads(pool);
+    double start = seconds_now();
+    pool_run(pool, n, 1, run_dot, &p);
+    return 4.0 * (double)n * 16 * FMA_CHAINS * FMA_STEPS / (seconds_now() - start);
 }

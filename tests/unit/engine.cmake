@@ -4,6 +4,7 @@
 add_library(tiny_model STATIC unit/tiny_model.c)
 target_link_libraries(tiny_model PUBLIC common PkgConfig::JANSSON PRIVATE m)
 unit_test(kernels LIBS kernels tiny_model m)
+unit_test(read_hashed LIBS engine)
 unit_test(safetensors LIBS engine)
 unit_test(model_config LIBS engine m)
 unit_test(sample LIBS engine m)

@@ -105,6 +105,13 @@ static void check(const struct options *o, const struct backend **backend)
 {
     must(backend_get(backend, o->bench.backend));
     must(bench_shape_check(o->bench.shape));
+    if (o->json == NULL)
+        return;
+    FILE *file = fopen(o->json, "ae"); /* what is in it stays until there are results */
+    if (file == NULL)
+        must(err_errno("cannot write %s", o->json));
+    else
+        fclose(file);
 }
 
 int main(int argc, char **argv)

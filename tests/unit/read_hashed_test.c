@@ -61,8 +61,8 @@ static void reads_and_hashes_with_any_number_of_threads(void **state)
             uint8_t expected[SHA256_LEN];
             sha256(expected, buf_bytes(&s.contents[i]));
             assert_memory_equal(s.files[i].sha256, expected, SHA256_LEN);
-            assert_true(bytes_equal(bytes_of(s.files[i].data, s.files[i].size),
-                                    buf_bytes(&s.contents[i])));
+            assert_true(
+                bytes_equal(bytes_of(s.files[i].data, s.files[i].size), buf_bytes(&s.contents[i])));
         }
         drop(&s);
     }

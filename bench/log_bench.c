@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bench/bench.h"
@@ -22,18 +21,6 @@ struct options {
     char folder[200];
     unsigned n_commits, n_rounds; /* commits a round */
 };
-
-static double clock_s(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static double cpu_s(void)
-{
-    return clock_s(CLOCK_PROCESS_CPUTIME_ID);
-}
 
 /* Flushes a second, each after a write of one page at the end of a growing file. */
 static double flush_rate(const struct options *o)
@@ -81,13 +68,13 @@ static double hash_time(uint64_t n)
 {
     static uint8_t data[ENTRY_LEN];
     struct merkle_edge edge = MERKLE_EDGE_INIT;
-    double start = cpu_s();
+    double start = seconds_cpu();
     for (uint64_t i = 0; i < n; i++) {
         make_entry(data, i);
         struct merkle_hash leaf = merkle_leaf(bytes_of(data, ENTRY_LEN));
         merkle_edge_append(&edge, &leaf);
     }
-    return cpu_s() - start;
+    return seconds_cpu() - start;
 }
 
 /* Seconds for verifying one checkpoint's signature `n` times. */
@@ -95,17 +82,17 @@ static double signature_time(const struct note_signer *signer, uint64_t n)
 {
     uint8_t text[128] = {1}, signature[ED25519_SIGNATURE_LEN];
     ed25519_sign(signature, signer->seed, bytes_of(text, sizeof text));
-    double start = cpu_s();
+    double start = seconds_cpu();
     for (uint64_t i = 0; i < n; i++)
         must(ed25519_verify(signer->key.public_key, signature, bytes_of(text, sizeof text)));
-    return cpu_s() - start;
+    return seconds_cpu() - start;
 }
 
 static double replay_time(struct store *s, const struct note_key *key)
 {
-    double start = cpu_s();
+    double start = seconds_cpu();
     must(store_fsck(s, key, NULL, NULL));
-    return cpu_s() - start;
+    return seconds_cpu() - start;
 }
 
 struct log {

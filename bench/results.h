@@ -54,6 +54,8 @@ void results_add_series(struct results *r, const char *name, const struct series
 struct err results_write(const struct results *r, const char *path, const char *commit) MUST_USE;
 
 double seconds_now(void); /* of a monotonic clock */
+/* CPU time of this process: what one thread computes, whatever else the machine does. */
+double seconds_cpu(void);
 /* Today, UTC, as 2026-01-31. */
 void date_today(char out[11]);
 /* The first 8 bytes of the stream's hash in hexadecimal; ends the stream. */

@@ -1,9 +1,10 @@
 /*
- * Encoding, on one core: bytes a second against a bare scan of the same text with the same regular
- * expressions (PCRE2's JIT), which encoding cannot do without. Byte-level vocabularies of real size
- * are trained on texts of the same kind with another seed; the vocabularies over characters are the
- * small ones of the tests, which leave more to the merges than real ones. Then texts that are made
- * to be slow: one word of a megabyte must cost about as much a byte as one of a sixteenth.
+ * Encoding, on one core and in CPU time: bytes a second against a bare scan of the same text with
+ * the same regular expressions (PCRE2's JIT), which encoding cannot do without. Byte-level
+ * vocabularies of real size are trained on texts of the same kind with another seed; the
+ * vocabularies over characters are the small ones of the tests, which leave more to the merges than
+ * real ones. Then texts that are made to be slow: one word of a megabyte must cost about as much a
+ * byte as one of a sixteenth.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +46,7 @@ static double scan_s(const struct tokenizer *t, struct bytes text)
 {
     struct regex_matcher *matcher = NULL;
     must(regex_matcher_new(&matcher));
-    double start = seconds_now();
+    double start = seconds_cpu();
     for (size_t i = 0; i < t->n_stages; i++)
         for (size_t at = 0; t->stages[i].regex != NULL && at < text.len;) {
             bool found = false;
@@ -53,7 +54,7 @@ static double scan_s(const struct tokenizer *t, struct bytes text)
             must(regex_find(matcher, t->stages[i].regex, text, at, &found, &m));
             at = found && m.len > 0 ? m.offset + m.len : text.len;
         }
-    double seconds = seconds_now() - start;
+    double seconds = seconds_cpu() - start;
     regex_matcher_free(matcher);
     return seconds;
 }
@@ -62,14 +63,14 @@ static double scan_s(const struct tokenizer *t, struct bytes text)
 static double encode_s(const struct tokenizer *t, struct bytes text, size_t part, char hash[17])
 {
     BUF_AUTO ids = BUF_INIT;
-    double start = seconds_now();
+    double start = seconds_cpu();
     for (size_t at = 0, end = 0; at < text.len; at = end) {
         end = text.len - at < part ? text.len : at + part;
         while (end < text.len && (text.data[end] & 0xc0) == 0x80)
             end++;
         must(tokenizer_encode(t, &ids, bytes_of(text.data + at, end - at), false, false));
     }
-    double seconds = seconds_now() - start;
+    double seconds = seconds_cpu() - start;
     struct sha256_stream *stream = sha256_new();
     sha256_update(stream, buf_bytes(&ids));
     hash_text(hash, stream);
@@ -150,9 +151,9 @@ static void measure_bounds(struct results *r, const struct bench_options *o, str
         struct series valid = {0};
         char name[64];
         for (unsigned round = 0; round < o->n_rounds; round++) {
-            double start = seconds_now();
+            double start = seconds_cpu();
             bool ok = utf8_valid(buf_bytes(&x->bytes));
-            series_add(&valid, megabytes(x) / (seconds_now() - start));
+            series_add(&valid, megabytes(x) / (seconds_cpu() - start));
             if (!ok)
                 must(err_set(ERR_MALFORMED, "the text to tokenize is not UTF-8"));
         }
@@ -170,9 +171,9 @@ static void measure_trained(struct results *r, const struct bench_options *o, co
     snprintf(path, sizeof path, "tests/golden/tokenizer_%s.json", style);
     must(file_read(&like, path, TOKENIZER_JSON_MAX));
     must(bpe_train(&json, &n, buf_bytes(&like), corpus, VOCAB));
-    double start = seconds_now();
+    double start = seconds_cpu();
     struct tokenizer *t = load(buf_bytes(&json));
-    double seconds = seconds_now() - start;
+    double seconds = seconds_cpu() - start;
     results_group(r, "tokenizer like %s, %u tokens, one core", style, n);
     results_add(r, &(struct result){.name = "load", .unit = "ms", .value = 1e3 * seconds});
     measure_tokenizer(r, o, t, texts);

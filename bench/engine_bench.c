@@ -1,50 +1,21 @@
 /*
- * How near the engine comes to what bounds it, as ratios of numbers measured in turn in one run:
- * the bytes of weights that a decoded token reads against a plain read of as many bytes; a batch of
- * 8 against one request alone; the arithmetic of a prefill against fused multiply-adds in
- * registers, or dot products of bf16 where the kernel set uses them. Prints a hash of what was
- * generated, which must not change from run to run. Without
- * --model, random weights of SmolLM2-135M's shapes in a temporary folder.
+ * How near the engine comes to what bounds it: the bytes that a decoded token reads against a plain
+ * read of memory; a batch of 8 against one request alone, and against what reading and arithmetic
+ * allow; the arithmetic of a prefill against dot products in registers. Random weights of real
+ * models' shapes, or a model folder; one thread, and one per CPU.
  */
-#include <argp.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
+#include "bench/bench.h"
 #include "bench/bench_model.h"
 #include "bench/probes.h"
-#include "common/hash.h"
 #include "engine/engine_internal.h"
 
-enum { ROUNDS = 7, PROBES = 5, N_TOKENS = 32, PROMPT_LEN = 512, BATCH = 8 };
-
-struct options {
-    const char *model, *backend, *json;
-    unsigned n_threads;
-};
-
-static void must(struct err e)
-{
-    if (!is_err(e))
-        return;
-    fprintf(stderr, "engine_bench: %s\n", err_message());
-    exit(2);
-}
-
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static double larger(double a, double b)
-{
-    return a > b ? a : b;
-}
+enum { PROMPT_LEN = 512, BATCH = 8, N_TOKENS = 32 };
+enum { READ_LEN = 512 << 20 }; /* of the read probe: many times what any cache holds */
 
 struct answers {
     struct sha256_stream *hash;
@@ -59,37 +30,59 @@ static void take_event(void *context, const struct engine_event *event)
     a->n_open -= event->finish != ENGINE_UNFINISHED;
 }
 
-/* Seconds of `n` requests of `n_prompt` and `n_tokens` tokens that run together. */
-static double generate(struct engine *e, struct answers *a, unsigned n, size_t n_prompt,
-                       unsigned n_tokens)
+/* What is asked of the engine at once. */
+struct load {
+    unsigned n, n_tokens;
+    size_t n_prompt;
+    unsigned seed; /* another one gives other prompts */
+};
+
+/* Seconds of requests that run together; the hash of their tokens. */
+static double generate(struct engine *e, const struct load *load, char hash[17])
 {
     struct engine_params params;
     engine_params_default(e, &params);
     params.temperature = 0;
-    params.max_tokens = n_tokens;
+    params.max_tokens = load->n_tokens;
     params.ignore_eos = true;
     uint32_t prompt[PROMPT_LEN];
-    for (size_t i = 0; i < n_prompt; i++)
+    for (size_t i = 0; i < load->n_prompt; i++)
         prompt[i] = (uint32_t)((i * 7919 + 17) % engine_info(e)->vocab_size);
-    a->n_open = n;
-    for (unsigned i = 0; i < n; i++) {
+    struct answers a = {sha256_new(), load->n};
+    for (unsigned i = 0; i < load->n; i++) {
         uint64_t id;
-        prompt[0] = 20 + i;
-        must(engine_submit(e, &id, prompt, n_prompt, &params, take_event, a));
+        prompt[0] = 20 + i + BATCH * load->seed; /* no prompt begins as another does */
+        must(engine_submit(e, &id, prompt, load->n_prompt, &params, take_event, &a));
     }
-    double start = now_s();
-    while (a->n_open > 0)
+    double start = seconds_now();
+    while (a.n_open > 0)
         engine_step(e);
-    return now_s() - start;
+    double seconds = seconds_now() - start;
+    hash_text(hash, a.hash);
+    return seconds;
 }
 
-static uint64_t weight_bytes(const struct engine_info *info)
+static uint64_t weight_bytes(const struct engine *e)
 {
+    const struct engine_info *info = &e->info;
     uint64_t n = 0;
     for (size_t i = 0; i < info->n_files; i++)
-        if (strstr(info->files[i].name, ".safetensors") != NULL)
+        if (strstr(info->files[i].name, ".safetensors") != NULL &&
+            strstr(info->files[i].name, ".json") == NULL)
             n += info->files[i].size;
     return n;
+}
+
+/* Bytes read for one token while `n_tokens` are decoded after a prompt of one: all weights but an
+ * embedding matrix that is not the output's too, and the cache up to there. */
+static double bytes_per_token(const struct engine *e, unsigned n_tokens)
+{
+    const struct model_config *c = &e->config;
+    double weights = (double)weight_bytes(e);
+    if (!c->tied)
+        weights *= 1 - (double)c->vocab_size * c->hidden_size / (double)e->info.n_parameters;
+    double position = 2.0 * c->n_layers * c->n_kv_heads * c->head_dim * sizeof(float);
+    return weights + position * (n_tokens + 1) / 2;
 }
 
 /* Operations of a prefill: two for every weight of the layers' matrices and every row, the output
@@ -104,129 +97,142 @@ static double prefill_operations(const struct engine *e)
                 (double)c->hidden_size * c->vocab_size);
 }
 
-/* The best of all rounds: what else the machine does only makes them smaller. */
+/* The best that the set of instructions in use could do with one dot product after another. */
+static double peak(const struct engine *e)
+{
+    const char *name = e->model.backend->name;
+    if (strcmp(name, "avx512bf16") == 0)
+        return probe_dot(e->pool);
+    bool wide = strcmp(name, "avx2") != 0 && __builtin_cpu_supports("avx512f");
+    return probe_fma(e->pool, wide ? 16 : 8);
+}
+
+/* One value a round of each. */
 struct rates {
-    double read, fma; /* roofs: bytes and operations a second, by the set's own instruction */
-    double decode_1, decode_8, prefill_512; /* tokens, tokens, operations a second */
+    struct series read, peak;                  /* bounds: bytes and operations a second */
+    struct series decoded, decode_1, decode_8; /* bytes; tokens */
+    struct series speedup, bound, prefill;     /* of 8 over 1, and what it could be; operations */
+    char hash_1[17], hash_8[17], hash_prefill[17];
 };
 
-static struct rates measure(struct engine *e, struct answers *a)
+/* A batch reads the weights once and multiplies them for each row: whichever takes longer. */
+static double batch_bound(const struct engine *e, double read, double peak)
 {
-    struct rates r = {0};
-    size_t len = (size_t)weight_bytes(engine_info(e));
+    double operations_per_byte = 2.0 * (double)e->info.n_parameters / (double)weight_bytes(e);
+    double bound = peak / (read * operations_per_byte);
+    return bound < BATCH ? bound : BATCH;
+}
+
+static void same_as_before(const char *hash, const char *before)
+{
+    if (strcmp(hash, before) != 0)
+        must(err_set(ERR_UNTRUE, "the same requests gave other tokens in another round"));
+}
+
+static void measure_round(struct rates *r, struct engine *e, const uint8_t *data, size_t len,
+                          unsigned n_tokens, unsigned round)
+{
+    char hash_1[17], hash_8[17], hash[17];
+    struct load one = {1, n_tokens, 1, 0}, eight = {BATCH, n_tokens, 1, 0};
+    struct load prefill = {1, 1, PROMPT_LEN, round};
+    double read = probe_read(e->pool, data, len), best = peak(e);
+    double decode_1 = n_tokens / generate(e, &one, hash_1);
+    double decode_8 = BATCH * n_tokens / generate(e, &eight, hash_8);
+    double prefill_s = generate(e, &prefill, hash);
+    series_add(&r->read, read);
+    series_add(&r->peak, best);
+    series_add(&r->decoded, decode_1 * bytes_per_token(e, n_tokens));
+    series_add(&r->decode_1, decode_1);
+    series_add(&r->decode_8, decode_8);
+    series_add(&r->speedup, decode_8 / decode_1);
+    series_add(&r->bound, batch_bound(e, read, best));
+    series_add(&r->prefill, prefill_operations(e) / prefill_s);
+    if (round == 0) {
+        memcpy(r->hash_1, hash_1, sizeof hash_1);
+        memcpy(r->hash_8, hash_8, sizeof hash_8);
+        memcpy(r->hash_prefill, hash, sizeof hash);
+    }
+    same_as_before(hash_1, r->hash_1);
+    same_as_before(hash_8, r->hash_8);
+}
+
+static void report(struct results *r, const struct rates *v)
+{
+    results_add_series(r, "plain read", &v->read, 1e-9, "GB/s", NULL, NULL, NULL);
+    results_add_series(r, "dot-product peak", &v->peak, 1e-9, "GFLOP/s", NULL, NULL, NULL);
+    results_add_series(r, "decode, batch 1", &v->decoded, 1e-9, "GB/s", "plain read", &v->read,
+                       v->hash_1);
+    results_add_series(r, "decode, batch 1, tokens", &v->decode_1, 1, "token/s", NULL, NULL,
+                       v->hash_1);
+    results_add_series(r, "decode, batch 8, tokens", &v->decode_8, 1, "token/s", "batch 1, tokens",
+                       &v->decode_1, v->hash_8);
+    results_add_series(r, "batch 8 over batch 1", &v->speedup, 1, "times",
+                       "what plain read and peak allow", &v->bound, v->hash_8);
+    results_add_series(r, "prefill of 512", &v->prefill, 1e-9, "GFLOP/s", "dot-product peak",
+                       &v->peak, v->hash_prefill);
+}
+
+static void measure_engine(struct results *r, const struct bench_options *o, struct engine *e,
+                           unsigned n_tokens)
+{
+    struct rates *rates = calloc(1, sizeof *rates);
+    size_t len = weight_bytes(e) < READ_LEN ? (size_t)weight_bytes(e) : READ_LEN;
     uint8_t *data = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (data == MAP_FAILED)
+    if (rates == NULL || data == MAP_FAILED)
         must(err_set(ERR_MEMORY, "no memory for the read probe"));
     madvise(data, len, MADV_HUGEPAGE); /* as the weights have */
     memset(data, 1, len);
-    unsigned n_lanes =
-        strcmp(engine_info(e)->numerics, "avx2-1") != 0 && __builtin_cpu_supports("avx512f") ? 16
-                                                                                             : 8;
-    bool dots = strcmp(engine_info(e)->numerics, "avx512bf16-1") == 0;
-    for (unsigned i = 0; i < ROUNDS; i++) {
-        for (unsigned j = 0; j < PROBES; j++) {
-            r.read = larger(r.read, probe_read(e->pool, data, len));
-            r.fma = larger(r.fma, dots ? probe_dot(e->pool) : probe_fma(e->pool, n_lanes));
-        }
-        r.decode_1 = larger(r.decode_1, N_TOKENS / generate(e, a, 1, 1, N_TOKENS));
-        r.decode_8 = larger(r.decode_8, BATCH * N_TOKENS / generate(e, a, BATCH, 1, N_TOKENS));
-        r.prefill_512 =
-            larger(r.prefill_512, prefill_operations(e) / generate(e, a, 1, PROMPT_LEN, 1));
-    }
+    for (unsigned round = 0; round < o->n_rounds; round++)
+        measure_round(rates, e, data, len, n_tokens, round);
+    report(r, rates);
     munmap(data, len);
-    return r;
+    free(rates);
 }
 
-/* `of`: the entry that `value` is compared with, NULL for a roof. */
-static void add_result(json_t *list, const char *name, double value, const char *unit,
-                       const char *of, double ratio)
-{
-    json_array_append_new(list, json_pack("{s:s, s:f, s:s, s:s?, s:o}", "name", name, "value",
-                                          value, "unit", unit, "of", of, "ratio",
-                                          of != NULL ? json_real(ratio) : json_null()));
-    printf("%-16s %10.3f %-9s", name, value, unit);
-    if (of != NULL)
-        printf(" %6.3f of %s", ratio, of);
-    putchar('\n');
-}
-
-static json_t *results(const struct rates *r, double weight_len, const char *peak)
-{
-    json_t *list = json_array();
-    double decoded = r->decode_1 * weight_len;
-    add_result(list, "plain_read", r->read / 1e9, "GB/s", NULL, 0);
-    add_result(list, peak, r->fma / 1e9, "GFLOP/s", NULL, 0);
-    add_result(list, "decode_batch_1", decoded / 1e9, "GB/s", "plain_read", decoded / r->read);
-    add_result(list, "decode_tokens_1", r->decode_1, "token/s", NULL, 0);
-    add_result(list, "decode_tokens_8", r->decode_8, "token/s", "decode_tokens_1",
-               r->decode_8 / r->decode_1);
-    add_result(list, "prefill_512", r->prefill_512 / 1e9, "GFLOP/s", peak, r->prefill_512 / r->fma);
-    return list;
-}
-
-static void run(const struct options *o, const char *model)
+static void run(struct results *r, const struct bench_options *o, const char *model,
+                const char *name, unsigned n_threads, unsigned n_tokens)
 {
     struct engine *e;
     struct engine_options options = {
-        .n_threads = o->n_threads, .max_requests = BATCH, .backend = o->backend};
+        .n_threads = n_threads, .max_requests = BATCH, .backend = o->backend};
     must(engine_open(&e, model, &options));
-    const struct engine_info *info = engine_info(e);
-    printf("engine: numerics %s, %u threads, %.0f MB of weights\n", info->numerics,
-           pool_n_threads(e->pool), (double)weight_bytes(info) / 1e6);
-    struct answers a = {sha256_new(), 0};
-    struct rates r = measure(e, &a);
-    const char *peak = strcmp(info->numerics, "avx512bf16-1") == 0 ? "dot_peak" : "fma_peak";
-    json_t *list = results(&r, (double)weight_bytes(info), peak);
-    uint8_t hash[SHA256_LEN];
-    sha256_final(a.hash, hash);
-    BUF_AUTO hex = BUF_INIT;
-    buf_append_hex(&hex, bytes_of(hash, 8));
-    printf("output %s\n", buf_str(&hex));
-    if (o->json != NULL && json_dump_file(list, o->json, JSON_INDENT(1)) != 0)
-        must(err_set(ERR_IO, "cannot write %s", o->json));
-    json_decref(list);
-    sha256_free(a.hash);
+    unsigned n = pool_n_threads(e->pool);
+    results_group(r, "engine, %s (%.0f MB), %s, %u thread%s", name, (double)weight_bytes(e) / 1e6,
+                  e->info.numerics, n, n > 1 ? "s" : "");
+    measure_engine(r, o, e, n_tokens);
     engine_free(e);
 }
 
-static error_t parse(int key, char *value, struct argp_state *state)
+static void run_threads(struct results *r, const struct bench_options *o, const char *model,
+                        const char *name, unsigned n_tokens)
 {
-    struct options *o = state->input;
-    if (key == 'm')
-        o->model = value;
-    else if (key == 't')
-        o->n_threads = (unsigned)atoi(value);
-    else if (key == 'b')
-        o->backend = value;
-    else if (key == 'j')
-        o->json = value;
-    else
-        return ARGP_ERR_UNKNOWN;
-    return 0;
+    if (o->n_threads > 0) {
+        run(r, o, model, name, o->n_threads, n_tokens);
+        return;
+    }
+    run(r, o, model, name, 1, n_tokens);
+    if (pool_cpus() > 1)
+        run(r, o, model, name, pool_cpus(), n_tokens);
 }
 
-int main(int argc, char **argv)
+static void run_shape(struct results *r, const struct bench_options *o, const struct bench_shape *s)
 {
-    static const struct argp_option known[] = {
-        {"model", 'm', "DIR", 0, "Default: random weights of SmolLM2-135M's shapes", 0},
-        {"backend", 'b', "NAME", 0, "Default: the machine's best", 0},
-        {"threads", 't', "N", 0, "Default: one per CPU", 0},
-        {"json", 'j', "FILE", 0, "Write the list of results there", 0},
-        {0}};
-    static const struct argp argp = {known, parse, NULL, "Engine benchmark", NULL, NULL, NULL};
-    struct options o = {0};
-    argp_parse(&argp, argc, argv, 0, NULL, &o);
-    if (o.model != NULL) {
-        run(&o, o.model);
-        return 0;
-    }
-    char dir[] = "/tmp/engine_bench.XXXXXX";
-    if (mkdtemp(dir) == NULL)
-        must(err_errno("cannot make a temporary folder"));
-    struct err err = bench_model_write(dir, "models/demo");
-    if (!is_err(err))
-        run(&o, dir);
-    bench_model_remove(dir);
-    must(err);
-    return 0;
+    uint64_t len = bench_shape_len(s);
+    char folder[200];
+    must(bench_room_check(o->folder, len, len + READ_LEN + ((uint64_t)1 << 30)));
+    must(bench_folder_make(folder, o->folder));
+    must(bench_model_write(folder, s));
+    run_threads(r, o, folder, s->name, s->n_tokens);
+    bench_folder_remove(folder);
+}
+
+void bench_engine(struct results *r, const struct bench_options *o)
+{
+    if (o->model != NULL)
+        run_threads(r, o, o->model, o->model, N_TOKENS);
+    else if (o->shape != NULL || o->tiny)
+        run_shape(r, o, bench_shape_named(o->tiny ? "tiny" : o->shape));
+    else
+        for (size_t i = 0; bench_shape_at(i) != NULL; i++)
+            run_shape(r, o, bench_shape_at(i));
 }

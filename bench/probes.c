@@ -2,16 +2,10 @@
 
 #include <immintrin.h>
 #include <stdatomic.h>
-#include <time.h>
+
+#include "bench/results.h"
 
 enum { FMA_STEPS = 500000, FMA_CHAINS = 12, STREAMS = 4, AHEAD = 1024 };
-
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 struct probe {
     const uint8_t *data;
@@ -68,9 +62,9 @@ static void read_lines(void *context, size_t begin, size_t end, unsigned thread)
 double probe_read(struct pool *pool, const uint8_t *data, size_t len)
 {
     struct probe p = {.data = data};
-    double start = now_s();
+    double start = seconds_now();
     pool_run(pool, len / 64, 1, read_lines, &p);
-    return (double)len / (now_s() - start);
+    return (double)len / (seconds_now() - start);
 }
 
 __attribute__((target("avx512f"))) static float fma_512(void)
@@ -99,12 +93,35 @@ __attribute__((target("avx2,fma"))) static float fma_256(void)
     return _mm256_cvtss_f32(acc[0]);
 }
 
+static void run_fma(void *context, size_t begin, size_t end, unsigned thread)
+{
+    (void)thread;
+    struct probe *p = context;
+    for (size_t i = begin; i < end; i++)
+        p->sink ^= (uint64_t)(p->n_lanes == 16 ? fma_512() : fma_256());
+}
+
+double probe_fma(struct pool *pool, unsigned n_lanes)
+{
+    struct probe p = {.n_lanes = n_lanes};
+    size_t n = pool_n_threads(pool);
+    double start = seconds_now();
+    pool_run(pool, n, 1, run_fma, &p);
+    return 2.0 * (double)n * n_lanes * FMA_CHAINS * FMA_STEPS / (seconds_now() - start);
+}
+
 #if defined(__clang__)
 #define UNROLLED _Pragma("unroll")
 #else
 #define UNROLLED _Pragma("GCC unroll 12")
 #endif
 
+bool probe_has_dot(void)
+{
+    return __builtin_cpu_supports("avx512bf16");
+}
+
+/* Of numbers, not zeros: a machine may be faster with those. */
 __attribute__((target("avx512f,avx512bf16"))) static float dot_512(void)
 {
     __m512 acc[FMA_CHAINS];
@@ -133,24 +150,7 @@ double probe_dot(struct pool *pool)
 {
     struct probe p = {0};
     size_t n = pool_n_threads(pool);
-    double start = now_s();
+    double start = seconds_now();
     pool_run(pool, n, 1, run_dot, &p);
-    return 4.0 * 16 * (double)n * FMA_CHAINS * FMA_STEPS / (now_s() - start);
-}
-
-static void run_fma(void *context, size_t begin, size_t end, unsigned thread)
-{
-    (void)thread;
-    struct probe *p = context;
-    for (size_t i = begin; i < end; i++)
-        p->sink ^= (uint64_t)(p->n_lanes == 16 ? fma_512() : fma_256());
-}
-
-double probe_fma(struct pool *pool, unsigned n_lanes)
-{
-    struct probe p = {.n_lanes = n_lanes};
-    size_t n = pool_n_threads(pool);
-    double start = now_s();
-    pool_run(pool, n, 1, run_fma, &p);
-    return 2.0 * (double)n * n_lanes * FMA_CHAINS * FMA_STEPS / (now_s() - start);
+    return 4.0 * (double)n * 16 * FMA_CHAINS * FMA_STEPS / (seconds_now() - start);
 }

@@ -26,7 +26,7 @@ struct err jinja_to_string(struct jinja *j, const struct jinja_value *v, struct 
     }
     JINJA_TEXT text = {0};
     TRY(jinja_text_add_value(&text, v));
-    TRY(jinja_charge(j, text.bytes.len));
+    TRY(jinja_charge_text(j, &text, 0));
     return jinja_text_take(&text, &j->arena, out);
 }
 
@@ -163,7 +163,7 @@ static struct err eval_concat(struct jinja *j, const struct jinja_node *n, struc
         TRY(jinja_eval(j, arg, &v));
         TRY(jinja_text_add_value(&text, &v));
     }
-    TRY(jinja_charge(j, text.bytes.len));
+    TRY(jinja_charge_text(j, &text, 0));
     return jinja_text_take(&text, &j->arena, out);
 }
 

@@ -35,6 +35,9 @@ struct jinja {
 
 /* Counts work against JINJA_STEPS_MAX: one step and one for every 64 bytes. */
 struct err jinja_charge(struct jinja *j, size_t n_bytes) MUST_USE;
+/* Counts what was written to `t` behind its first `before` bytes: every 64 bytes, and every value.
+ */
+struct err jinja_charge_text(struct jinja *j, struct jinja_text *t, size_t before) MUST_USE;
 struct err jinja_enter(struct jinja *j) MUST_USE; /* undone by j->depth-- */
 
 /* Runs a list of statements (jinja_exec.c). */

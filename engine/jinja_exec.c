@@ -12,6 +12,13 @@ struct err jinja_charge(struct jinja *j, size_t n_bytes)
     return err_ok();
 }
 
+struct err jinja_charge_text(struct jinja *j, struct jinja_text *t, size_t before)
+{
+    uint64_t n_values = t->n_values;
+    t->n_values = 0;
+    return jinja_charge(j, t->bytes.len - before + 64 * n_values);
+}
+
 struct err jinja_enter(struct jinja *j)
 {
     if (j->depth >= JINJA_DEPTH_MAX)
@@ -177,7 +184,7 @@ static struct err exec_print(struct jinja *j, const struct jinja_node *n)
     TRY(jinja_eval(j, n->a, &v));
     size_t before = j->out->bytes.len;
     TRY(jinja_text_add_value(j->out, &v));
-    return jinja_charge(j, j->out->bytes.len - before);
+    return jinja_charge_text(j, j->out, before);
 }
 
 static struct err exec_set(struct jinja *j, const struct jinja_node *n)

@@ -128,7 +128,7 @@ FILTER(filter_tojson)
         TRY(read_separators(args->arg[2], &style));
     JINJA_TEXT text = {0};
     TRY(jinja_text_add_json(&text, self, &style));
-    TRY(jinja_charge(j, text.bytes.len));
+    TRY(jinja_charge_text(j, &text, 0));
     return jinja_text_take(&text, &j->arena, out);
 }
 

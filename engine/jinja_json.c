@@ -13,6 +13,7 @@ enum { JSON_WRITE_DEPTH_MAX = 200 };
 struct writer {
     struct buf out;
     const struct jinja_json_style *style;
+    uint64_t n_values;
 };
 
 static const char *short_escape(int32_t c)
@@ -162,6 +163,8 @@ static struct err write_value(struct writer *w, const struct jinja_value *v, uns
 {
     if (depth > JSON_WRITE_DEPTH_MAX)
         return err_set(ERR_LIMIT, "tojson: more than %d levels", JSON_WRITE_DEPTH_MAX);
+    if (++w->n_values > JINJA_STEPS_MAX)
+        return err_set(ERR_LIMIT, "tojson: more than %d values", JINJA_STEPS_MAX);
     if (w->out.len > JINJA_OUTPUT_MAX)
         return err_set(ERR_LIMIT, "tojson: more than %d bytes", JINJA_OUTPUT_MAX);
     switch (v->kind) {
@@ -185,6 +188,7 @@ struct err jinja_text_add_json(struct jinja_text *t, const struct jinja_value *v
     struct err result = write_value(&w, v, 0);
     if (!is_err(result))
         result = jinja_text_add(t, buf_bytes(&w.out), jinja_trusted(v));
+    t->n_values += w.n_values;
     buf_cleanup_secret(&w.out);
     return result;
 }

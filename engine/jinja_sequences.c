@@ -93,7 +93,7 @@ FILTER(filter_join)
         if (i > 0 && args->arg[0] != NULL)
             TRY(jinja_text_add_value(&text, args->arg[0]));
         TRY(jinja_text_add_value(&text, &item));
-        TRY(jinja_charge(j, text.bytes.len - before));
+        TRY(jinja_charge_text(j, &text, before));
     }
     return jinja_text_take(&text, &j->arena, out);
 }

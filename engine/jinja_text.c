@@ -252,6 +252,8 @@ static struct err add_value(struct jinja_text *t, const struct jinja_value *v, b
     if (depth > WRITE_DEPTH_MAX)
         return err_set(ERR_LIMIT, "a value of more than %d levels cannot be written",
                        WRITE_DEPTH_MAX);
+    if (++t->n_values > JINJA_STEPS_MAX)
+        return err_set(ERR_LIMIT, "more than %d values cannot be written at once", JINJA_STEPS_MAX);
     if (v->kind == JINJA_STRING)
         return repr ? add_repr_string(t, v) : jinja_text_add_string(t, v);
     if (v->kind == JINJA_LIST || v->kind == JINJA_TUPLE)

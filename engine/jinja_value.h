@@ -157,7 +157,8 @@ struct err jinja_compare(int *order, const struct jinja_value *a,
 
 struct jinja_text {
     struct buf bytes;
-    struct buf runs; /* struct jinja_run, neighbours differing in trust */
+    struct buf runs;   /* struct jinja_run, neighbours differing in trust */
+    uint64_t n_values; /* that were written and not yet charged: a list's items are, too */
 };
 void jinja_text_cleanup(struct jinja_text *t); /* wipes */
 #define JINJA_TEXT __attribute__((cleanup(jinja_text_cleanup))) struct jinja_text

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "common/file.h"
-
-enum { READ_CHUNK = 4 << 20 };
+#include "common/text.h"
+#include "engine/read_hashed.h"
 
 struct err model_files_init(struct model_files *f, const char *dir)
 {
@@ -33,11 +33,18 @@ struct err model_files_init(struct model_files *f, const char *dir)
     return err_ok();
 }
 
-void model_files_cleanup(struct model_files *f)
+/* Forgets the files from place `first` on. */
+static void drop_from(struct model_files *f, size_t first)
 {
-    for (size_t i = 0; i < f->n; i++)
+    for (size_t i = first; i < f->n; i++)
         if (f->items[i].data.data != NULL)
             munmap((void *)(uintptr_t)f->items[i].data.data, f->items[i].data.len);
+    f->n = first < f->n ? first : f->n;
+}
+
+void model_files_cleanup(struct model_files *f)
+{
+    drop_from(f, 0);
     free(f->items);
     free(f->dir);
     *f = (struct model_files){0};
@@ -77,34 +84,9 @@ struct err model_files_size(const struct model_files *f, const char *name, uint6
     return open_file(f, name, &fd, size);
 }
 
-/* Exactly `size` bytes and then the end. */
-static struct err read_hashed(int fd, uint8_t *data, size_t size, uint8_t hash[SHA256_LEN])
-{
-    struct sha256_stream *stream = sha256_new();
-    size_t done = 0;
-    struct err e = err_ok();
-    while (done < size && !is_err(e)) {
-        size_t want = size - done < READ_CHUNK ? size - done : READ_CHUNK;
-        e = fd_read_exact(fd, data + done, want);
-        if (!is_err(e))
-            sha256_update(stream, bytes_of(data + done, want));
-        done += want;
-    }
-    sha256_final(stream, hash);
-    sha256_free(stream);
-    if (is_err(e))
-        return err_set(ERR_IO, "it shrank or failed while it was read (%s); copy it again",
-                       err_message());
-    uint8_t more;
-    e = fd_read_exact(fd, &more, 1);
-    if (e.code == ERR_NOT_FOUND) /* the end, as it should be */
-        return err_ok();
-    TRY(e);
-    return err_set(ERR_IO, "it grew while it was read; wait until it is complete");
-}
-
-static struct err map_file(const struct model_files *f, const char *name, uint64_t max,
-                           struct model_file *file)
+/* Memory for one file, and the file opened. */
+static struct err prepare(const struct model_files *f, const char *name, uint64_t max,
+                          struct hashed_file *file)
 {
     FD_AUTO fd = -1;
     uint64_t size = 0;
@@ -112,24 +94,46 @@ static struct err map_file(const struct model_files *f, const char *name, uint64
     if (size > max)
         return err_set(ERR_LIMIT, "it holds %" PRIu64 " bytes; at most %" PRIu64 " are allowed",
                        size, max);
-    uint8_t *data = NULL;
     if (size > 0) {
         void *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (map == MAP_FAILED)
             return err_errno("cannot have %" PRIu64 " bytes of memory", size);
         madvise(map, size, MADV_HUGEPAGE); /* advice: without it everything still works */
-        data = map;
+        file->data = map;
     }
-    struct err e = read_hashed(fd, data, size, file->info.sha256);
-    if (!is_err(e) && size > 0 && mprotect(data, size, PROT_READ) != 0)
-        e = err_errno("cannot make the memory read-only");
-    if (is_err(e)) {
-        if (size > 0)
-            munmap(data, size);
-        return e;
+    file->size = size;
+    file->fd = fd;
+    fd = -1;
+    return err_ok();
+}
+
+/* What was prepared and not handed over. */
+struct jobs {
+    struct hashed_file *at;
+    size_t n;
+};
+
+static void jobs_cleanup(struct jobs *j)
+{
+    for (size_t i = 0; i < j->n; i++) {
+        if (j->at[i].fd >= 0)
+            close(j->at[i].fd);
+        if (j->at[i].data != NULL)
+            munmap(j->at[i].data, j->at[i].size);
     }
-    file->info.size = size;
-    file->data = bytes_of(data, size);
+    free(j->at);
+}
+
+/* The file's memory becomes read-only and the list's. */
+static struct err hand_over(struct model_file *to, const char *name, struct hashed_file *from)
+{
+    if (from->size > 0 && mprotect(from->data, from->size, PROT_READ) != 0)
+        return err_errno("cannot make the memory read-only");
+    memcpy(to->info.name, name, strlen(name) + 1);
+    memcpy(to->info.sha256, from->sha256, SHA256_LEN);
+    to->info.size = from->size;
+    to->data = bytes_of(from->data, from->size);
+    from->data = NULL;
     return err_ok();
 }
 
@@ -144,21 +148,54 @@ static bool path_valid(const char *path)
     return model_file_name_valid(folder) && model_file_name_valid(slash + 1);
 }
 
+static struct err check_name(const char *name)
+{
+    char shown[84];
+    return path_valid(name)
+               ? err_ok()
+               : err_set(ERR_MALFORMED, "\"%s\" is not the name of a file in the model folder",
+                         printable(shown, bytes_of_str(name)));
+}
+
+static struct err in_folder(const struct model_files *f, struct err e, const char *name)
+{
+    return is_err(e) ? err_context(e, "%s/%s", f->dir, name) : e;
+}
+
+struct err model_files_read_all(struct model_files *f, const char *const *names, size_t n,
+                                uint64_t max, unsigned n_threads)
+{
+    struct jobs jobs __attribute__((cleanup(jobs_cleanup))) = {calloc(n, sizeof *jobs.at), 0};
+    size_t failed = 0;
+    if (jobs.at == NULL && n > 0)
+        return err_set(ERR_MEMORY, "no memory to read %zu files", n);
+    if (n > MODEL_FILES_MAX - f->n)
+        return err_set(ERR_LIMIT, "the model has more than %d files", MODEL_FILES_MAX);
+    for (; jobs.n < n; jobs.n++) {
+        jobs.at[jobs.n].fd = -1;
+        TRY(check_name(names[jobs.n]));
+        TRY(in_folder(f, prepare(f, names[jobs.n], max, &jobs.at[jobs.n]), names[jobs.n]));
+    }
+    struct err e = read_hashed(jobs.at, n, n_threads, &failed);
+    if (is_err(e))
+        return in_folder(f, e, names[failed]);
+    size_t before = f->n;
+    for (size_t i = 0; i < n; i++) {
+        e = hand_over(&f->items[f->n], names[i], &jobs.at[i]);
+        if (is_err(e)) {
+            drop_from(f, before);
+            return in_folder(f, e, names[i]);
+        }
+        f->n++;
+    }
+    return err_ok();
+}
+
 struct err model_files_read(struct model_files *f, const char *name, uint64_t max,
                             struct bytes *out)
 {
-    if (!path_valid(name))
-        return err_set(ERR_MALFORMED, "\"%.80s\" is not the name of a file in the model folder",
-                       name);
-    if (f->n == MODEL_FILES_MAX)
-        return err_set(ERR_LIMIT, "the model has more than %d files", MODEL_FILES_MAX);
-    struct model_file *file = &f->items[f->n];
-    struct err e = map_file(f, name, max, file);
-    if (is_err(e))
-        return err_context(e, "%s/%s", f->dir, name);
-    memcpy(file->info.name, name, strlen(name) + 1);
-    f->n++;
-    *out = file->data;
+    TRY(model_files_read_all(f, &name, 1, max, 1));
+    *out = f->items[f->n - 1].data;
     return err_ok();
 }
 

@@ -5,6 +5,7 @@
 
 #include "common/text.h"
 #include "engine/json_fields.h"
+#include "kernels/pool.h"
 
 #define SINGLE_NAME "model.safetensors"
 #define INDEX_NAME "model.safetensors.index.json"
@@ -144,10 +145,9 @@ static struct err check_count(const struct shards *s)
     return err_ok();
 }
 
-static struct err read_one(struct shards *s, struct model_files *files, size_t i)
+static struct err parse_one(struct shards *s, const struct model_files *files, size_t i,
+                            struct bytes data)
 {
-    struct bytes data;
-    TRY(model_files_read(files, s->names[i], UINT64_MAX, &data));
     struct err e = safetensors_parse(&s->headers[i], data);
     if (!is_err(e))
         e = check_map(s, i);
@@ -156,8 +156,13 @@ static struct err read_one(struct shards *s, struct model_files *files, size_t i
 
 struct err shards_read(struct shards *s, struct model_files *files)
 {
+    const char *names[SHARDS_MAX];
+    size_t first = files->n;
     for (size_t i = 0; i < s->n; i++)
-        TRY(read_one(s, files, i));
+        names[i] = s->names[i];
+    TRY(model_files_read_all(files, names, s->n, UINT64_MAX, pool_cpus()));
+    for (size_t i = 0; i < s->n; i++)
+        TRY(parse_one(s, files, i, files->items[first + i].data));
     struct err e = check_count(s);
     return is_err(e) ? err_context(e, "%s", files->dir) : e;
 }

@@ -52,6 +52,7 @@ void tokenizer_free(struct tokenizer *t)
     u64_map_cleanup(&t->char_ids);
     u64_map_cleanup(&t->joints);
     u64_map_cleanup(&t->merges);
+    free(t->merged);
     tokenizer_free_normalizer(t);
     buf_cleanup(&t->decoded);
     free(t->added);

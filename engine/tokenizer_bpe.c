@@ -1,7 +1,8 @@
 /*
- * Byte-pair encoding of one piece. Merges are applied lowest rank first, then leftmost, with a heap
- * of candidates, so a piece of n symbols takes n log n steps and at most 34 bytes a symbol whatever
- * it holds.
+ * Byte-pair encoding of one piece. Merges are applied lowest rank first, then leftmost: in a short
+ * piece by looking for the lowest rank, else with a heap of candidates, so a piece of n symbols
+ * takes n log n steps and at most 40 bytes a symbol whatever it holds. A piece that is a token, and
+ * would be merged to it, is looked up at once.
  */
 #include "engine/tokenizer_internal.h"
 
@@ -12,9 +13,11 @@
 struct bpe_symbol {
     uint32_t id; /* NO_TOKEN once merged into its left neighbour */
     uint32_t prev, next;
+    uint32_t rank; /* of the merge with its right neighbour, NO_RANK if there is none */
 };
 
 #define NO_SYMBOL UINT32_MAX
+#define NO_RANK UINT32_MAX
 
 static void drop(void *at, size_t len)
 {
@@ -27,7 +30,7 @@ void bpe_scratch_cleanup(struct bpe_scratch *s)
 {
     drop(s->symbols, s->capacity * sizeof *s->symbols);
     drop(s->heap, s->heap_capacity * sizeof *s->heap);
-    *s = (struct bpe_scratch){0};
+    explicit_bzero(s, sizeof *s);
 }
 
 /* Room for n symbols; those that are there stay. */
@@ -72,8 +75,9 @@ static size_t symbols_of(const struct tokenizer *t, struct bpe_symbol *symbols, 
         bool unk = id == NO_TOKEN;
         if (unk && (t->unk_id == NO_TOKEN || (after_unk && t->fuse_unk)))
             continue;
-        symbols[n] = (struct bpe_symbol){unk ? t->unk_id : id,
-                                         n == 0 ? NO_SYMBOL : (uint32_t)(n - 1), (uint32_t)(n + 1)};
+        symbols[n] =
+            (struct bpe_symbol){unk ? t->unk_id : id, n == 0 ? NO_SYMBOL : (uint32_t)(n - 1),
+                                (uint32_t)(n + 1), NO_RANK};
         n++;
         after_unk = unk;
     }
@@ -115,21 +119,23 @@ static uint64_t heap_pop(struct bpe_heap *h)
     return top;
 }
 
-/* The merge of the symbol at `place` with its right neighbour, if there is one. */
-static bool find_merge(const struct tokenizer *t, const struct bpe_symbol *symbols, uint32_t place,
-                       uint64_t *merge)
+static uint32_t rank_of(const struct tokenizer *t, uint32_t left, uint32_t right)
 {
-    uint32_t next = symbols[place].next;
-    return next != NO_SYMBOL &&
-           u64_map_get(&t->merges, (uint64_t)symbols[place].id << 32 | symbols[next].id, merge);
+    uint64_t rank = NO_RANK;
+    (void)u64_map_get(&t->merges, (uint64_t)left << 32 | right, &rank);
+    return (uint32_t)rank;
 }
 
-static void push_merge(const struct tokenizer *t, const struct bpe_symbol *symbols,
-                       struct bpe_heap *heap, uint32_t place)
+/* The merge of the symbol at `place` with its right neighbour becomes a candidate. */
+static void push_merge(const struct tokenizer *t, struct bpe_symbol *symbols, struct bpe_heap *heap,
+                       uint32_t place)
 {
-    uint64_t merge = 0;
-    if (place != NO_SYMBOL && find_merge(t, symbols, place, &merge))
-        heap_push(heap, (merge & ~(uint64_t)UINT32_MAX) | place);
+    if (place == NO_SYMBOL)
+        return;
+    struct bpe_symbol *s = &symbols[place];
+    s->rank = s->next == NO_SYMBOL ? NO_RANK : rank_of(t, s->id, symbols[s->next].id);
+    if (s->rank != NO_RANK)
+        heap_push(heap, (uint64_t)s->rank << 32 | place);
 }
 
 static void apply_merges(const struct tokenizer *t, struct bpe_symbol *symbols,
@@ -137,16 +143,15 @@ static void apply_merges(const struct tokenizer *t, struct bpe_symbol *symbols,
 {
     while (heap->n > 0) {
         uint64_t top = heap_pop(heap);
-        uint32_t place = (uint32_t)top;
-        uint64_t merge = 0;
-        /* A candidate is stale when one of its symbols has changed since: its rank tells. */
-        if (symbols[place].id == NO_TOKEN || !find_merge(t, symbols, place, &merge) ||
-            merge >> 32 != top >> 32)
+        uint32_t place = (uint32_t)top, rank = (uint32_t)(top >> 32);
+        /* A candidate is stale when one of its symbols has changed since: the rank tells. */
+        if (symbols[place].rank != rank)
             continue;
         struct bpe_symbol *right = &symbols[symbols[place].next];
-        symbols[place].id = (uint32_t)merge;
+        symbols[place].id = t->merged[rank];
         symbols[place].next = right->next;
         right->id = NO_TOKEN;
+        right->rank = NO_RANK;
         if (right->next != NO_SYMBOL)
             symbols[right->next].prev = place;
         push_merge(t, symbols, heap, symbols[place].prev);
@@ -154,15 +159,55 @@ static void apply_merges(const struct tokenizer *t, struct bpe_symbol *symbols,
     }
 }
 
+/* The place of the lowest rank, the leftmost of equals; n at least 1. Two loops, since a compiler
+ * makes vectors of them. */
+static size_t lowest(const uint32_t *ranks, size_t n)
+{
+    uint32_t least = NO_RANK;
+    for (size_t i = 0; i < n; i++)
+        least = ranks[i] < least ? ranks[i] : least;
+    size_t at = 0;
+    while (ranks[at] != least)
+        at++;
+    return at;
+}
+
+/* Merges n symbols of s->ids, at most BPE_SHORT, and appends what is left of them. */
+static void merge_short(const struct tokenizer *t, struct bpe_scratch *s, size_t n, struct buf *out)
+{
+    uint32_t *ids = s->ids, *ranks = s->ranks; /* ranks[i]: of ids[i] and ids[i + 1] */
+    for (size_t i = 0; i + 1 < n; i++)
+        ranks[i] = rank_of(t, ids[i], ids[i + 1]);
+    while (n > 1) {
+        size_t at = lowest(ranks, n - 1);
+        if (ranks[at] == NO_RANK)
+            break;
+        ids[at] = t->merged[ranks[at]];
+        memmove(ids + at + 1, ids + at + 2, (n - at - 2) * sizeof *ids);
+        if (at + 2 < n)
+            memmove(ranks + at, ranks + at + 1, (n - at - 2) * sizeof *ranks);
+        n--;
+        if (at + 1 < n)
+            ranks[at] = rank_of(t, ids[at], ids[at + 1]);
+        if (at > 0)
+            ranks[at - 1] = rank_of(t, ids[at - 1], ids[at]);
+    }
+    buf_append(out, ids, n * sizeof *ids);
+}
+
 /* Merges the first n symbols and appends what is left of them. */
 static struct err merge_all(const struct tokenizer *t, struct bpe_scratch *s, size_t n,
                             struct buf *out)
 {
-    if (n == 0)
+    if (n <= BPE_SHORT) {
+        for (size_t i = 0; i < n; i++)
+            s->ids[i] = s->symbols[i].id;
+        merge_short(t, s, n, out);
         return err_ok();
+    }
     TRY(reserve_heap(s, n));
     struct bpe_heap heap = {s->heap, 0};
-    for (uint32_t i = 0; i + 1 < n; i++)
+    for (uint32_t i = 0; i < n; i++)
         push_merge(t, s->symbols, &heap, i);
     apply_merges(t, s->symbols, &heap);
     for (uint32_t i = 0; i != NO_SYMBOL; i = s->symbols[i].next)
@@ -212,8 +257,8 @@ static struct err put_char(struct stretch *s, int32_t c, uint32_t id)
         TRY(stretch_end(s));
     put_unknown(s); /* no stretch is open then */
     TRY(reserve_symbols(s->scratch, s->n + 1));
-    s->scratch->symbols[s->n] =
-        (struct bpe_symbol){id, s->n == 0 ? NO_SYMBOL : (uint32_t)(s->n - 1), (uint32_t)(s->n + 1)};
+    s->scratch->symbols[s->n] = (struct bpe_symbol){
+        id, s->n == 0 ? NO_SYMBOL : (uint32_t)(s->n - 1), (uint32_t)(s->n + 1), NO_RANK};
     s->n++;
     s->last = c;
     return err_ok();
@@ -262,15 +307,32 @@ static struct err encode_chars(const struct tokenizer *t, struct bpe_scratch *sc
     return err_ok();
 }
 
+struct err bpe_find_whole(struct tokenizer *t)
+{
+    struct bpe_scratch scratch __attribute__((cleanup(bpe_scratch_cleanup))) = {0};
+    BUF_AUTO ids = BUF_INIT;
+    struct bytes piece;
+    uint32_t id = 0;
+    for (size_t at = 0; bytes_map_next(&t->by_bytes, &at, &piece, &id);) {
+        buf_clear(&ids);
+        if (!t->ignore_merges && t->byte_level)
+            TRY(encode_bytes(t, &scratch, piece, &ids));
+        bool alone = ids.len == sizeof id && memcmp(ids.data, &id, sizeof id) == 0;
+        t->tokens[id].whole = !t->tokens[id].special && (t->ignore_merges || alone);
+        if (piece.len > t->longest)
+            t->longest = piece.len;
+    }
+    return err_ok();
+}
+
 struct err bpe_encode(const struct tokenizer *t, struct bpe_scratch *s, struct bytes piece,
                       struct buf *out)
 {
+    uint32_t id = 0;
     if (piece.len == 0)
         return err_ok();
-    uint32_t whole = 0;
-    if (t->ignore_merges && bytes_map_get(&t->by_bytes, piece, &whole) &&
-        !t->tokens[whole].special) {
-        buf_append(out, &whole, sizeof whole);
+    if (piece.len <= t->longest && bytes_map_get(&t->by_bytes, piece, &id) && t->tokens[id].whole) {
+        buf_append(out, &id, sizeof id);
         return err_ok();
     }
     return t->byte_level ? encode_bytes(t, s, piece, out) : encode_chars(t, s, piece, out);

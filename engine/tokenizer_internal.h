@@ -19,6 +19,7 @@ struct regex_matcher;
 struct token {
     uint32_t offset, len;
     bool present, added, special;
+    bool whole; /* a piece of just its bytes is encoded as this token alone */
 };
 
 /* One entry of added_tokens. */
@@ -85,7 +86,9 @@ struct tokenizer {
     uint32_t byte_ids[256];  /* of bytes, or of <0x00> to <0xFF>; NO_TOKEN where there is none */
     struct u64_map char_ids; /* without byte_level: code points that are tokens */
     struct u64_map joints;   /* without byte_level: last << 32 | first code point at any merge */
-    struct u64_map merges;   /* left << 32 | right to rank << 32 | merged */
+    struct u64_map merges;   /* left << 32 | right to rank */
+    uint32_t *merged;        /* by rank: the token that a merge makes */
+    size_t longest;          /* bytes of the longest token in by_bytes */
     bool ignore_merges, fuse_unk, byte_fallback;
     uint32_t unk_id; /* or NO_TOKEN */
     struct normalizer normalizers[N_NORMALIZERS_MAX];
@@ -204,12 +207,18 @@ void tokenizer_decode_content(const struct tokenizer *t, struct buf *out, struct
 
 /* --- byte-pair encoding (tokenizer_bpe.c) --- */
 
+enum { BPE_SHORT = 48 }; /* symbols that are merged without a heap */
+
 struct bpe_scratch {
     struct bpe_symbol *symbols;
     uint64_t *heap;
     size_t capacity, heap_capacity;
+    uint32_t ids[BPE_SHORT], ranks[BPE_SHORT];
 };
 void bpe_scratch_cleanup(struct bpe_scratch *s);
+/* Finds the tokens that are `whole` (those over characters only with ignore_merges); after the
+ * merges are loaded. */
+struct err bpe_find_whole(struct tokenizer *t) MUST_USE;
 /* Appends the ids of one pre-tokenized piece. */
 struct err bpe_encode(const struct tokenizer *t, struct bpe_scratch *s, struct bytes piece,
                       struct buf *out) MUST_USE;

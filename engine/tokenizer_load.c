@@ -254,7 +254,8 @@ static struct err load_merge(struct tokenizer *t, const json_t *merge, size_t ra
         return err_ok(); /* special tokens come from added_tokens alone */
     if (!t->byte_level)
         TRY(enter_joint(t, part, left, right));
-    return u64_map_put(&t->merges, (uint64_t)left << 32 | right, (uint64_t)rank << 32 | merged);
+    t->merged[rank] = merged;
+    return u64_map_put(&t->merges, (uint64_t)left << 32 | right, rank);
 }
 
 static struct err load_merges(struct tokenizer *t, const json_t *merges)
@@ -263,6 +264,9 @@ static struct err load_merges(struct tokenizer *t, const json_t *merges)
         return err_set(ERR_MALFORMED, "tokenizer.json: model.merges is not a list");
     size_t rank = 0;
     json_t *merge = NULL;
+    t->merged = calloc(json_array_size(merges) + 1, sizeof *t->merged);
+    if (t->merged == NULL)
+        return err_set(ERR_MEMORY, "no memory for %zu merges", json_array_size(merges));
     json_array_foreach(merges, rank, merge) TRY(load_merge(t, merge, rank));
     return err_ok();
 }
@@ -351,5 +355,6 @@ struct err tokenizer_load(struct tokenizer *t, const json_t *root)
     TRY(tokenizer_load_added(t, added));
     TRY(load_unk(t, json_object_get(model, "unk_token")));
     TRY(load_merges(t, json_object_get(model, "merges")));
+    TRY(bpe_find_whole(t));
     return tokenizer_load_stages(t, root);
 }

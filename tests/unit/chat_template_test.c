@@ -313,6 +313,9 @@ static void stays_within_its_bounds(void **state)
         "{{ -9223372036854775807 - 2 }}",
         "{{ 'ab'.replace('', 'x' * 1000000) * 9 }}",
         "{{ [1] | tojson(indent=1000) }}",
+        "{{ [[0] * 1000] * 1500 }}", /* short texts, but many: every value is work */
+        "{{ ([[0] * 1000] * 1500) | tojson }}",
+        "{% for i in range(9) %}{{ [[0] * 1000] * 150 }}{% endfor %}",
         "{{ 1.5 | round(1000) }}",
     };
     json_t *v = json_object();

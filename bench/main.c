@@ -1,0 +1,146 @@
+/*
+ * Benchmarks of the engine, the tokenizer, loading and the log: ratios of numbers that were
+ * measured in turn in one run. Absolute numbers are one machine's alone.
+ */
+#include <argp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/bench.h"
+#include "bench/bench_model.h"
+#include "common/text.h"
+#include "kernels/backend.h"
+
+static const struct bench {
+    const char *name;
+    void (*run)(struct results *r, const struct bench_options *o);
+} benches[] = {{"engine", bench_engine},
+               {"log", bench_log},
+               {"tokenizer", bench_tokenizer},
+               {"load", bench_load}};
+
+enum { N_BENCHES = sizeof benches / sizeof benches[0], ROUNDS = 7 };
+
+struct options {
+    struct bench_options bench;
+    const char *name, *json, *commit;
+    bool record;
+};
+
+static bool is_bench(const char *name)
+{
+    bool known = strcmp(name, "all") == 0;
+    for (size_t i = 0; i < N_BENCHES; i++)
+        known = known || strcmp(name, benches[i].name) == 0;
+    return known;
+}
+
+static unsigned number(struct argp_state *state, const char *text, const char *flag, unsigned max)
+{
+    uint64_t n = 0;
+    if (is_err(decimal_decode(&n, bytes_of_str(text), max)) || n == 0)
+        argp_error(state, "%s takes a number from 1 to %u, not \"%s\"", flag, max, text);
+    return (unsigned)n;
+}
+
+static error_t parse_bench_option(struct bench_options *o, int key, char *text,
+                                  struct argp_state *state)
+{
+    if (key == 'b')
+        o->backend = text;
+    else if (key == 's')
+        o->shape = text;
+    else if (key == 'm')
+        o->model = text;
+    else if (key == 'f')
+        o->folder = text;
+    else if (key == 't')
+        o->n_threads = number(state, text, "--threads", 1024);
+    else if (key == 'r')
+        o->n_rounds = number(state, text, "--rounds", ROUNDS_MAX);
+    else if (key == 'y')
+        o->tiny = true;
+    else
+        return ARGP_ERR_UNKNOWN;
+    return 0;
+}
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+    struct options *o = state->input;
+    if (key == 'j')
+        o->json = text;
+    else if (key == 'c')
+        o->commit = text;
+    else if (key == 'R')
+        o->record = true;
+    else if (key == ARGP_KEY_ARG && !is_bench(text))
+        argp_error(state, "there is no benchmark \"%s\"; there are: engine log tokenizer load all",
+                   text);
+    else if (key == ARGP_KEY_ARG && o->name != NULL)
+        argp_error(state, "one benchmark at a time, or all");
+    else if (key == ARGP_KEY_ARG)
+        o->name = text;
+    else
+        return parse_bench_option(&o->bench, key, text, state);
+    return 0;
+}
+
+static const struct argp_option known[] = {
+    {"json", 'j', "FILE", 0, "Write the figures there, too", 0},
+    {"record", 'R', NULL, 0, "Write them to bench/results/DATE-cpu-NUMERICS.json", 0},
+    {"rounds", 'r', "N", 0, "Rounds of which the median is taken (default 7)", 0},
+    {"threads", 't', "N", 0, "Engine: that many threads (default: one, then one per CPU)", 0},
+    {"backend", 'b', "NAME", 0, "Engine: default is the machine's best", 0},
+    {"shape", 's', "NAME", 0, "Engine: random weights of that shape; a wrong name lists them", 0},
+    {"model", 'm', "DIR", 0, "Engine: that model instead of random weights", 0},
+    {"folder", 'f', "DIR", 0, "For temporary files, on the disk to measure (default /tmp)", 0},
+    {"tiny", 'y', NULL, 0, "Smallest inputs: shows that it runs, not how fast", 0},
+    {"commit", 'c', "TEXT", 0, "What was measured, for the JSON", 0},
+    {0}};
+
+/* Refuses what could not be measured before anything is. */
+static void check(const struct options *o, const struct backend **backend)
+{
+    must(backend_get(backend, o->bench.backend, true)); /* random weights are bf16 */
+    must(bench_shape_check(o->bench.shape));
+    if (o->json == NULL)
+        return;
+    FILE *file = fopen(o->json, "ae"); /* what is in it stays until there are results */
+    if (file == NULL)
+        must(err_errno("cannot write %s", o->json));
+    else
+        fclose(file);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct argp argp = {known,
+                                     parse,
+                                     "[engine|log|tokenizer|load|all]",
+                                     "Benchmarks, as ratios measured in one run.",
+                                     NULL,
+                                     NULL,
+                                     NULL};
+    struct options o = {.bench = {.n_rounds = ROUNDS, .folder = "/tmp"}, .commit = "unknown"};
+    const struct backend *backend = NULL;
+    argp_parse(&argp, argc, argv, 0, NULL, &o);
+    check(&o, &backend);
+    struct results *r = results_new();
+    bool all = o.name == NULL || strcmp(o.name, "all") == 0;
+    for (size_t i = 0; i < N_BENCHES; i++)
+        if (all || strcmp(o.name, benches[i].name) == 0)
+            benches[i].run(r, &o.bench);
+    if (o.json != NULL)
+        must(results_write(r, o.json, o.commit));
+    if (o.record) {
+        char date[11], path[128];
+        date_today(date);
+        snprintf(path, sizeof path, "bench/results/%s-cpu-%s.json", date, backend->numerics);
+        must(results_write(r, path, o.commit));
+        printf("\nrecorded in %s\n", path);
+    }
+    results_free(r);
+    return 0;
+}

@@ -1,0 +1,27 @@
+/*
+ * Reads whole files into memory and hashes what was read: several files at once, and where CPUs are
+ * left the next part of a file is read while one is hashed. Every byte is read once; the hash is of
+ * the bytes in memory.
+ */
+#ifndef ENGINE_READ_HASHED_H
+#define ENGINE_READ_HASHED_H
+
+#include "common/hash.h"
+
+struct hashed_file {
+    int fd;        /* at the file's beginning */
+    uint8_t *data; /* room for `size` bytes */
+    size_t size;
+    uint8_t sha256[SHA256_LEN]; /* out */
+    /* out, how it went: the error belongs to another thread than the caller's */
+    enum err_code code;
+    char message[256];
+};
+
+/* Reads n files with at most `n_threads` threads, the caller's too. Each must hold exactly `size`
+ * bytes. The error is the first failed file's, by its place in `files`; *failed is that place.
+ * ERR_IO (a file shrank or grew). */
+struct err read_hashed(struct hashed_file *files, size_t n, unsigned n_threads,
+                       size_t *failed) MUST_USE;
+
+#endif

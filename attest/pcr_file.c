@@ -1,8 +1,7 @@
 /*
  * The form of tpm2-tools is its structures as x86 lays them out, little-endian: TPML_PCR_SELECTION
  * (u32 count, sixteen selections of u16 hash, u8 length, 4 bytes, 1 byte of padding), u32 number of
- * lists, and that many TPML_DIGEST (u32 count, eight times u16 length and 64 bytes; 2 bytes less
- * than a multiple of four, so 532 in all).
+ * lists, and that many TPML_DIGEST (u32 count, eight times u16 length and 64 bytes).
  */
 #include "attest/pcr_file.h"
 
@@ -86,22 +85,30 @@ static struct err read_tools(struct buf *out, struct bytes data, const struct pc
     return err_ok();
 }
 
-/* Plain values are known by their length, which the form of tpm2-tools never has: it is 136 bytes
- * and a multiple of 532, and no selection of a bank has 668, 1,200 or 1,732 bytes. */
+/* The length tells the forms apart: no selection of a bank has 668, 1,200 or 1,732 bytes of values.
+ */
+static bool has_tools_length(size_t len)
+{
+    const size_t head = sizeof(uint32_t) + SELECTIONS * SELECTION_LEN + sizeof(uint32_t);
+    const size_t list = sizeof(uint32_t) + DIGESTS * (sizeof(uint16_t) + DIGEST_FIELD);
+    for (size_t n = 1; n <= LISTS_MAX; n++)
+        if (len == head + n * list)
+            return true;
+    return false;
+}
+
 struct err pcr_file_parse(struct buf *out, struct bytes data, const struct pcr_bank *bank,
                           const uint8_t select[PCR_SELECT_LEN])
 {
-    if (data.len > PCR_FILE_MAX)
-        return err_set(ERR_LIMIT, "PCR values: %zu bytes, over %d", data.len, PCR_FILE_MAX);
     size_t wanted = pcr_select_count(select) * bank->len;
     BUF_AUTO values = BUF_INIT;
     if (data.len == wanted)
         buf_append_bytes(&values, data);
-    else if (data.len < SELECTIONS * SELECTION_LEN + 2 * sizeof(uint32_t))
+    else if (has_tools_length(data.len))
+        TRY(err_context(read_tools(&values, data, bank, select), "PCR values"));
+    else
         return err_set(ERR_MALFORMED, "PCR values: %zu bytes where %zu PCRs of %s have %zu",
                        data.len, pcr_select_count(select), bank->name, wanted);
-    else
-        TRY(err_context(read_tools(&values, data, bank, select), "PCR values"));
     buf_append_bytes(out, buf_bytes(&values));
     return err_ok();
 }

@@ -8,12 +8,12 @@
 #include "attest/pcr_bank.h"
 
 enum {
-    PCR_FILE_MAX = 8192, /* bytes */
+    PCR_FILE_MAX = 2048, /* bytes: more than either form can have */
     PCR_SELECT_LEN = 3,  /* bytes of a selection of 24 PCRs; bit i of byte k is PCR 8k + i */
 };
 
 /* Appends the values of the selected PCRs of `bank`, ascending. ERR_MALFORMED for a file of neither
- * form; ERR_UNTRUE for one that says that it holds another bank or other PCRs; ERR_LIMIT. */
+ * form; ERR_UNTRUE for one that says that it holds another bank or other PCRs. */
 struct err pcr_file_parse(struct buf *out, struct bytes data, const struct pcr_bank *bank,
                           const uint8_t select[PCR_SELECT_LEN]) MUST_USE;
 

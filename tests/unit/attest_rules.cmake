@@ -24,6 +24,10 @@ unit_test(audit LIBS tlog_store fake_host)
 add_dependencies(audit_test blindllama-audit)
 target_compile_definitions(audit_test PRIVATE
   BL_AUDIT_PROGRAM="$<TARGET_FILE:blindllama-audit>")
+unit_test(audit_tools LIBS fake_host)
+add_dependencies(audit_tools_test blindllama-audit)
+target_compile_definitions(audit_tools_test PRIVATE
+  BL_AUDIT_PROGRAM="$<TARGET_FILE:blindllama-audit>")
 
 fuzz_target(policy LIBS attest)
 fuzz_target(evidence LIBS attest)

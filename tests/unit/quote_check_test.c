@@ -260,7 +260,7 @@ static void accepts_pcr_values_as_tpm2_tools_write_them(void **state)
     refuses(&m, ERR_UNTRUE, "it holds PCRs 130080");
     m.pcrs.data[7] = 0x03;
     buf_append_u8(&m.pcrs, 0);
-    refuses(&m, ERR_MALFORMED, "left over");
+    refuses(&m, ERR_MALFORMED, "669 bytes where 3 PCRs");
 }
 
 static void reads_pcr_files_of_all_24_pcrs(void **state)

@@ -11,6 +11,7 @@ unit_test(runtime_log LIBS attest)
 unit_test(eventlog LIBS attest)
 unit_test(eventlog_vectors LIBS attest)
 unit_test(ima LIBS attest)
+unit_test(quote_forms LIBS attest)
 unit_test(quote_check LIBS attest)
 # Against swtpm by tpm2-tools, where they are installed.
 unit_test(credential_live LIBS attest)

@@ -1,6 +1,8 @@
 # Parsers and formats: bytes and texts to structures, and what each alone can check.
 target_sources(attest PRIVATE
   tpm_public.c tpm_signature.c attested.c
+  pcr_bank.c eventlog.c eventlog_replay.c ima.c ima_ascii.c
+  ak_file.c pcr_file.c quote_check.c
   ek_cert.c ek_subject.c kdf.c credential.c activation.c
   key_lines.c context.c statement.c statement_format.c
   runtime_log.c lanes.c)

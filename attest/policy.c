@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attest/policy_boot.h"
 #include "common/file.h"
 #include "common/text.h"
 
@@ -26,24 +27,16 @@ void policy_cleanup(struct policy *p)
     free(p->models);
     free(p->codes);
     free(p->activators);
-    for (size_t i = 0; i < N_BOOT_PCRS; i++)
+    for (size_t i = 0; i < N_BOOT_PCRS; i++) {
         free(p->boot[i].values);
+        free(p->boot[i].events);
+    }
     *p = (struct policy){0};
 }
 
 static void parse_cleanup(struct parse *parse)
 {
     policy_cleanup(&parse->p);
-}
-
-/* The word before the first space, and what follows it; without a space: everything, and nothing.
- */
-static struct bytes split_word(struct bytes *rest, struct bytes text)
-{
-    const uint8_t *space = text.len > 0 ? memchr(text.data, ' ', text.len) : NULL;
-    size_t len = space != NULL ? (size_t)(space - text.data) : text.len;
-    *rest = space != NULL ? bytes_of(space + 1, text.len - len - 1) : bytes_of("", 0);
-    return bytes_of(text.data, len);
 }
 
 static struct err once(size_t *seen, size_t line, const char *keyword)
@@ -54,25 +47,11 @@ static struct err once(size_t *seen, size_t line, const char *keyword)
     return err_ok();
 }
 
-/* Appends to the list unless the same hash is there. */
-static struct err hash_add(struct policy_hash **list, size_t *n, const struct policy_hash *h)
-{
-    for (size_t i = 0; i < *n; i++)
-        if (memcmp((*list)[i].sha256, h->sha256, SHA256_LEN) == 0)
-            return err_set(ERR_MALFORMED, "the same hash a second time");
-    struct policy_hash *grown = realloc(*list, (*n + 1) * sizeof *grown);
-    if (grown == NULL)
-        return err_set(ERR_MEMORY, "out of memory for a policy");
-    *list = grown;
-    (*list)[(*n)++] = *h;
-    return err_ok();
-}
-
 /* "<name> <hex sha256>" */
 static struct err named_hash_parse(struct policy_hash *out, struct bytes value)
 {
     struct bytes hex;
-    struct bytes name = split_word(&hex, value);
+    struct bytes name = policy_split_word(&hex, value);
     if (name.len == 0 || name.len >= sizeof out->name)
         return err_set(ERR_MALFORMED, "a name of %zu bytes, not 1 to %zu", name.len,
                        sizeof out->name - 1);
@@ -122,7 +101,7 @@ static struct err add_root(struct parse *s, struct bytes value, bool test)
 {
     struct policy_hash root = {.test = test};
     TRY(err_context(hex_decode(root.sha256, SHA256_LEN, value), "the root's SHA-256"));
-    return err_context(hash_add(&s->p.roots, &s->p.n_roots, &root), "a root");
+    return err_context(policy_hash_add(&s->p.roots, &s->p.n_roots, &root), "a root");
 }
 
 static struct err on_root(struct parse *s, struct bytes value, size_t line)
@@ -172,7 +151,7 @@ static struct err on_model(struct parse *s, struct bytes value, size_t line)
     (void)line;
     struct policy_hash h;
     TRY(named_hash_parse(&h, value));
-    return err_context(hash_add(&s->p.models, &s->p.n_models, &h), "a model");
+    return err_context(policy_hash_add(&s->p.models, &s->p.n_models, &h), "a model");
 }
 
 static struct err on_code(struct parse *s, struct bytes value, size_t line)
@@ -180,42 +159,19 @@ static struct err on_code(struct parse *s, struct bytes value, size_t line)
     (void)line;
     struct policy_hash h;
     TRY(named_hash_parse(&h, value));
-    return err_context(hash_add(&s->p.codes, &s->p.n_codes, &h), "a code");
-}
-
-/* PCR 4 and 8 to 12 hold loader, kernel and command line: without them nothing later is proven. */
-static struct err pcr_ignore(struct policy_pcr *pcr, unsigned index, struct bytes reason)
-{
-    if (index == 4 || index >= 8)
-        return err_set(ERR_MALFORMED, "PCR %u may never be ignored: it holds what was booted",
-                       index);
-    if (pcr->ignored || pcr->n_values > 0)
-        return err_set(ERR_MALFORMED, "PCR %u is both ignored and given a value, or ignored twice",
-                       index);
-    if (reason.len == 0 || reason.len >= sizeof pcr->reason)
-        return err_set(ERR_MALFORMED, "a reason of %zu bytes, not 1 to %zu", reason.len,
-                       sizeof pcr->reason - 1);
-    pcr->ignored = true;
-    memcpy(pcr->reason, reason.data, reason.len);
-    pcr->reason[reason.len] = '\0';
-    return err_ok();
+    return err_context(policy_hash_add(&s->p.codes, &s->p.n_codes, &h), "a code");
 }
 
 static struct err on_boot_pcr(struct parse *s, struct bytes value, size_t line)
 {
     (void)line;
-    struct bytes rest, reason;
-    uint64_t index;
-    TRY(err_context(decimal_decode(&index, split_word(&rest, value), N_BOOT_PCRS - 1),
-                    "a PCR from 0 to 12"));
-    struct policy_pcr *pcr = &s->p.boot[index];
-    if (bytes_equal(split_word(&reason, rest), bytes_of_str("ignore")))
-        return pcr_ignore(pcr, (unsigned)index, reason);
-    if (pcr->ignored)
-        return err_set(ERR_MALFORMED, "PCR %u is both ignored and given a value", (unsigned)index);
-    struct policy_hash h = {0};
-    TRY(err_context(hex_decode(h.sha256, SHA256_LEN, rest), "the PCR's value"));
-    return err_context(hash_add(&pcr->values, &pcr->n_values, &h), "PCR %u", (unsigned)index);
+    return policy_boot_pcr(s->p.boot, value);
+}
+
+static struct err on_boot_event(struct parse *s, struct bytes value, size_t line)
+{
+    (void)line;
+    return policy_boot_event(s->p.boot, value);
 }
 
 static struct err seconds_parse(uint64_t *out, struct bytes value, uint64_t max)
@@ -254,6 +210,7 @@ static const struct {
     {"model", on_model},
     {"code", on_code},
     {"boot-pcr", on_boot_pcr},
+    {"boot-event", on_boot_event},
     {"max-interval", on_max_interval},
     {"max-age", on_max_age},
 };
@@ -263,7 +220,7 @@ static struct err parse_line(struct parse *s, struct bytes line, size_t number)
     if (line.len == 0 || line.data[0] == '#')
         return err_ok();
     struct bytes value;
-    struct bytes word = split_word(&value, line);
+    struct bytes word = policy_split_word(&value, line);
     for (size_t i = 0; i < sizeof keywords / sizeof *keywords; i++)
         if (bytes_equal(word, bytes_of_str(keywords[i].keyword)))
             return err_context(keywords[i].handle(s, value, number), "%s", keywords[i].keyword);
@@ -307,9 +264,7 @@ static struct err check_complete(struct parse *s)
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
         if (!needed[i].there)
             return err_set(ERR_MALFORMED, "the policy has no line '%s'", needed[i].keyword);
-    for (unsigned i = 0; i < N_BOOT_PCRS; i++)
-        if (!s->p.boot[i].ignored && s->p.boot[i].n_values == 0)
-            return err_set(ERR_MALFORMED, "the policy has no line 'boot-pcr %u'", i);
+    TRY(policy_boot_complete(s->p.boot));
     return check_activators(s);
 }
 

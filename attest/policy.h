@@ -19,6 +19,8 @@ struct policy_hash {
 struct policy_pcr {
     struct policy_hash *values; /* allowed values; name unused */
     size_t n_values;
+    struct policy_hash *events; /* digests of allowed events; name unused */
+    size_t n_events;
     bool ignored;
     char reason[256];
 };
@@ -42,5 +44,12 @@ struct err policy_parse(struct policy *out, struct bytes text) MUST_USE;
 /* Reads and parses the file; messages name it. */
 struct err policy_load(struct policy *out, const char *path) MUST_USE;
 void policy_cleanup(struct policy *p);
+
+/* The one with that hash, or NULL. */
+const struct policy_hash *policy_find_hash(const struct policy_hash *list, size_t n,
+                                           const uint8_t sha256[SHA256_LEN]);
+
+/* Whether a boot's event log is asked for: a PCR has `boot-event` lines. */
+bool policy_wants_events(const struct policy *p);
 
 #endif

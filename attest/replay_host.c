@@ -163,7 +163,8 @@ static void find_reboot(struct replay_entry_now *now, const struct rule_counter 
                     "the TPM lost power without a shutdown; its clock may have gone back");
 }
 
-static void start_boot(struct replay_entry_now *now, const struct rule_counter *counter)
+static void start_boot(struct replay_entry_now *now, const struct rule_counter *counter,
+                       const struct rule_boot_log *log)
 {
     struct replay_host *h = now->host;
     find_unquoted_boot(now->r, h);
@@ -173,7 +174,8 @@ static void start_boot(struct replay_entry_now *now, const struct rule_counter *
                                    .index = now->index,
                                    .counter = *counter,
                                    .clock_ms = counter->clock_ms,
-                                   .unsafe = !counter->safe};
+                                   .unsafe = !counter->safe,
+                                   .log = *log};
     memcpy(h->boot.boot_id, now->s->boot.boot_id, BOOT_ID_LEN);
     h->identity.known = false;
     h->quote.is_true = false;
@@ -191,7 +193,8 @@ static bool is_resume(const struct replay_host *h, const uint8_t boot_id[BOOT_ID
            to->clock_ms > h->boot.clock_ms;
 }
 
-static void resume_boot(struct replay_entry_now *now, const struct rule_counter *counter)
+static void resume_boot(struct replay_entry_now *now, const struct rule_counter *counter,
+                        const struct rule_boot_log *log)
 {
     struct replay_boot *boot = &now->host->boot;
     find_unquoted_boot(now->r, now->host);
@@ -203,6 +206,7 @@ static void resume_boot(struct replay_entry_now *now, const struct rule_counter 
     boot->counter = *counter;
     boot->clock_ms = counter->clock_ms;
     boot->quoted = false;
+    boot->log = *log;
     now->r->n_boots++;
 }
 
@@ -216,6 +220,10 @@ struct err replay_take_boot(struct replay_entry_now *now)
     now->code = "COUNTERS";
     struct rule_counter counter;
     TRY(rule_counter_read(&counter, b));
+    now->code = "BOOT";
+    struct rule_boot_log log;
+    TRY(rule_boot_log_read(&log, b, now->r->policy, replay_blob_source, now->r));
+    now->code = "COUNTERS";
     struct replay_ek *ek = find_ek(now->r, now->host->facts.ek.sha256);
     if (ek->booted)
         TRY(check_history(now, &ek->counter, &counter));
@@ -225,9 +233,9 @@ struct err replay_take_boot(struct replay_entry_now *now)
     ek->booted = true;
     ek->counter = counter;
     if (resumed)
-        resume_boot(now, &counter);
+        resume_boot(now, &counter, &log);
     else
-        start_boot(now, &counter);
+        start_boot(now, &counter, &log);
     char id[2 * BOOT_ID_LEN + 3];
     replay_fact(now, "boot %s, counter %llu, reset %u, restart %u", report_short(id, b->boot_id, 8),
                 (unsigned long long)counter.value, (unsigned)counter.reset_count,

@@ -92,7 +92,8 @@ static struct err step_lanes(struct quote_check *c)
 
 static struct err step_boot(struct quote_check *c)
 {
-    return rule_boot_values(&c->pcrs, &c->q->pcrs, c->now->r->policy, c->now->host->facts.test);
+    const struct replay_host *h = c->now->host;
+    return rule_boot_values(&c->pcrs, &c->q->pcrs, &h->boot.log, c->now->r->policy, h->facts.test);
 }
 
 static struct err check_note(struct quote_check *c)
@@ -208,6 +209,7 @@ static void accept(struct quote_check *c)
     r->n_quotes++;
     r->zero |= c->pcrs.zero;
     r->ignored |= c->pcrs.ignored;
+    r->explained |= c->pcrs.explained;
     r->gpu |= h->identity.lanes.gpu;
     mark_seen(r->models, r->policy->models, r->policy->n_models, h->identity.lanes.model_manifest);
     mark_seen(r->codes, r->policy->codes, r->policy->n_codes, h->identity.lanes.code_manifest);

@@ -103,6 +103,9 @@ static void say_not_proven(struct replay_summary *out, const struct replay *r)
                    "What was booted, as far as PCRs %s show it: they are zero, nothing was "
                    "measured there; other software could have extended PCRs 13 to 15.",
                    pcrs);
+    report_pcrs(pcrs, r->explained);
+    if (r->explained != 0)
+        report_add_events(&list, pcrs);
     if (r->gpu)
         report_add(&list, "The GPUs' firmware and memory: they are not attested.");
     report_pcrs(pcrs, r->ignored);

@@ -18,6 +18,7 @@ struct replay_boot {
     uint64_t clock_ms; /* of the last thing that the key signed in it */
     uint64_t n_quotes; /* logged in it: the next quote's period */
     bool unsafe;       /* an unsafe clock was reported */
+    struct rule_boot_log log;
 };
 
 /* Its last true identity in that boot. */
@@ -77,7 +78,7 @@ struct replay {
     bool finished;        /* findings about the log's end were made */
     bool *models, *codes; /* (the policy's): seen in a true quote */
     bool gpu, test;
-    uint16_t zero, ignored; /* boot PCRs of true quotes */
+    uint16_t zero, ignored, explained; /* boot PCRs of true quotes */
     uint64_t n_true, n_quotes, n_boots;
     char reason[REPLAY_TEXT_MAX];
 };

@@ -92,6 +92,14 @@ void report_add(const struct report_list *list, const char *format, ...)
     report_clean(list->texts[(*list->n)++], sizeof *list->texts, text);
 }
 
+void report_add_events(const struct report_list *list, const char *pcrs)
+{
+    report_add(list,
+               "The order and number of events in PCRs %s, or that none is missing: each is one "
+               "that the policy allows.",
+               pcrs);
+}
+
 void report_add_limits(const struct report_list *list)
 {
     static const char *const limits[] = {
@@ -101,9 +109,7 @@ void report_add_limits(const struct report_list *list)
         "That the code was built from published source: releases are not checked; code is pinned "
         "by "
         "the policy's code lines.",
-        "Why PCRs 0 to 12 have their values: firmware event logs are not replayed yet; the values "
-        "are "
-        "compared with the policy's.",
+        "What the values and events of PCRs 0 to 12 mean: they are compared with the policy's.",
     };
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
         report_add(list, "%s", limits[i]);

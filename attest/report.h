@@ -32,6 +32,8 @@ struct report_list {
     size_t *n, max;
 };
 void report_add(const struct report_list *list, const char *format, ...) PRINTF_LIKE(2, 3);
+/* What events that are all allowed do not say; `pcrs` as by report_pcrs. */
+void report_add_events(const struct report_list *list, const char *pcrs);
 /* What no verdict proves, whatever the evidence. */
 void report_add_limits(const struct report_list *list);
 

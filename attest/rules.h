@@ -94,12 +94,29 @@ struct err rule_lanes_extend(const struct rule_lanes *before, struct bytes runti
 struct err rule_lanes_quoted(const struct rule_lanes *lanes,
                              const struct statement_quote *q) MUST_USE;
 
-/* Rule 8. Bits of PCRs that were not measured (all zero, under a test root) and that the policy
- * ignores. */
+/* Rule 8: what a boot statement's event log says of PCRs 0 to 12 (docs/FORMATS.md section 9.1). */
+struct rule_boot_log {
+    bool there;     /* the statement names one, and the policy asks */
+    char flaw[256]; /* why it explains nothing; else "" */
+    struct rule_boot_events {
+        size_t n;       /* events that extend the PCR */
+        size_t foreign; /* number of the first one not allowed, from 1; else 0 */
+        uint8_t foreign_digest[SHA256_LEN];
+        uint8_t value[SHA256_LEN]; /* what they replay to */
+    } pcrs[N_BOOT_PCRS];
+};
+/* A log that is no log is a flaw, not an error: an error is a blob that is not there. */
+struct err rule_boot_log_read(struct rule_boot_log *out, const struct statement_boot *b,
+                              const struct policy *p, rule_blob_source *blobs,
+                              void *context) MUST_USE;
+
+/* Rule 8. Bits of PCRs that were not measured (all zero, under a test root), that the policy
+ * ignores, and that only the event log explains. */
 struct rule_boot_pcrs {
-    uint16_t zero, ignored;
+    uint16_t zero, ignored, explained;
 };
 struct err rule_boot_values(struct rule_boot_pcrs *out, const struct pcr_values *pcrs,
-                            const struct policy *p, bool test) MUST_USE;
+                            const struct rule_boot_log *log, const struct policy *p,
+                            bool test) MUST_USE;
 
 #endif

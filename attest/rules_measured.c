@@ -1,20 +1,10 @@
 /*
- * Rules 7 and 8: what was measured. The lanes of PCRs 13 to 15 by their runtime log, the boot PCRs
- * by the values that the policy allows.
+ * Rule 7: what was measured into the lanes of PCRs 13 to 15, by their runtime log.
  */
 #include "attest/rules.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static const struct policy_hash *find_hash(const struct policy_hash *list, size_t n,
-                                           const uint8_t sha256[SHA256_LEN])
-{
-    for (size_t i = 0; i < n; i++)
-        if (memcmp(list[i].sha256, sha256, SHA256_LEN) == 0)
-            return &list[i];
-    return NULL;
-}
 
 static struct err copy_text(char *out, size_t size, struct bytes text, const char *what)
 {
@@ -32,7 +22,8 @@ static struct err check_allowed(struct rule_lanes *out, const struct lanes *lane
                                 const struct policy *p)
 {
     BUF_AUTO hex = BUF_INIT;
-    const struct policy_hash *model = find_hash(p->models, p->n_models, lanes->model_manifest);
+    const struct policy_hash *model =
+        policy_find_hash(p->models, p->n_models, lanes->model_manifest);
     if (model == NULL) {
         buf_append_hex(&hex, bytes_of(lanes->model_manifest, SHA256_LEN));
         return err_set(ERR_UNTRUE, "PCR 13: the model's manifest %s is not in the policy",
@@ -41,7 +32,7 @@ static struct err check_allowed(struct rule_lanes *out, const struct lanes *lane
     if (!bytes_equal(bytes_of_str(model->name), lanes->model_id))
         return err_set(ERR_UNTRUE, "PCR 13: the measured model id is not the policy's '%.80s'",
                        model->name);
-    const struct policy_hash *code = find_hash(p->codes, p->n_codes, lanes->code_manifest);
+    const struct policy_hash *code = policy_find_hash(p->codes, p->n_codes, lanes->code_manifest);
     if (code == NULL) {
         buf_append_hex(&hex, bytes_of(lanes->code_manifest, SHA256_LEN));
         return err_set(ERR_UNTRUE, "PCR 14: the code's manifest %s is not in the policy",
@@ -141,41 +132,5 @@ struct err rule_lanes_quoted(const struct rule_lanes *lanes, const struct statem
     if (memcmp(lanes->spki_sha256, q->context.spki_sha256, SHA256_LEN) != 0)
         return err_set(ERR_UNTRUE,
                        "the quote's context is of another TLS key than the last identity event");
-    return err_ok();
-}
-
-static bool all_zero(const uint8_t value[SHA256_LEN])
-{
-    static const uint8_t zero[SHA256_LEN];
-    return memcmp(value, zero, SHA256_LEN) == 0;
-}
-
-struct err rule_boot_values(struct rule_boot_pcrs *out, const struct pcr_values *pcrs,
-                            const struct policy *p, bool test)
-{
-    struct rule_boot_pcrs result = {0};
-    for (unsigned i = 0; i < N_BOOT_PCRS; i++) {
-        const struct policy_pcr *allowed = &p->boot[i];
-        const uint8_t *value = pcrs->values[i];
-        if (allowed->ignored) {
-            result.ignored |= (uint16_t)(1u << i);
-            continue;
-        }
-        if (find_hash(allowed->values, allowed->n_values, value) == NULL) {
-            BUF_AUTO hex = BUF_INIT;
-            buf_append_hex(&hex, bytes_of(value, SHA256_LEN));
-            return err_set(ERR_UNTRUE, "PCR %u is %s, which the policy does not allow", i,
-                           buf_str(&hex));
-        }
-        if (!all_zero(value))
-            continue;
-        if (!test && (i == 4 || i >= 8))
-            return err_set(ERR_UNTRUE,
-                           "PCR %u is zero: nothing was measured there, which only a test root "
-                           "excuses",
-                           i);
-        result.zero |= (uint16_t)(1u << i);
-    }
-    *out = result;
     return err_ok();
 }

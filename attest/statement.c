@@ -64,6 +64,15 @@ static struct err read_host(struct key_lines *l, struct statement *s)
     return lines_done(l);
 }
 
+static struct err read_event_log(struct key_lines *l, struct statement_boot *b)
+{
+    TRY(line_blob(l, &b->event_log, "event-log"));
+    if (b->event_log.size > BOOT_EVENT_LOG_MAX)
+        return err_set(ERR_MALFORMED, "line %zu: an event log of %llu bytes, over %d", l->line,
+                       (unsigned long long)b->event_log.size, BOOT_EVENT_LOG_MAX);
+    return err_ok();
+}
+
 static struct err read_boot(struct key_lines *l, struct statement *s)
 {
     struct statement_boot *b = &s->boot;
@@ -77,6 +86,8 @@ static struct err read_boot(struct key_lines *l, struct statement *s)
     b->counter_index = read_u32be(&r);
     TRY(line_base64(l, b->attest, &b->attest_len, ATTESTED_MAX, "counter-attest"));
     TRY(line_base64(l, b->signature, &b->signature_len, SIGNATURE_MAX, "counter-signature"));
+    if (b->has_event_log)
+        TRY(read_event_log(l, b));
     return lines_done(l);
 }
 
@@ -122,19 +133,29 @@ static struct err read_quote(struct key_lines *l, struct statement *s)
     return read_context(l, s);
 }
 
-/* The first line, "blindllama-<kind>/v1". */
-static struct err read_kind(struct key_lines *l, enum statement_kind *kind)
+static bool read_first_line(struct key_lines *l, const char *kind, const char *version)
+{
+    struct reader peek = l->r;
+    if (!read_literal(&peek, "blindllama-") || !read_literal(&peek, kind) ||
+        !read_literal(&peek, version))
+        return false;
+    l->r = peek;
+    l->line++;
+    return true;
+}
+
+/* The first line, "blindllama-<kind>/v1"; only `boot` has a second version. */
+static struct err read_kind(struct key_lines *l, struct statement *s)
 {
     for (size_t i = 0; i < N_KINDS; i++) {
-        struct reader peek = l->r;
-        if (read_literal(&peek, "blindllama-") && read_literal(&peek, kind_names[i]) &&
-            read_literal(&peek, "/v1\n")) {
-            *kind = (enum statement_kind)i;
-            l->r = peek;
-            l->line++;
+        s->kind = (enum statement_kind)i;
+        if (read_first_line(l, kind_names[i], "/v1\n"))
             return err_ok();
-        }
     }
+    s->kind = STATEMENT_BOOT;
+    s->boot.has_event_log = read_first_line(l, kind_names[STATEMENT_BOOT], "/v2\n");
+    if (s->boot.has_event_log)
+        return err_ok();
     return line_literal(l, "blindllama-<host, boot, identity, quote or stop>/v1", ERR_UNSUPPORTED);
 }
 
@@ -161,7 +182,7 @@ struct err statement_parse(struct statement *out, struct bytes text)
     struct key_lines l = key_lines_of(text);
     struct statement s;
     memset(&s, 0, sizeof s);
-    TRY(err_context(read_kind(&l, &s.kind), "statement"));
+    TRY(err_context(read_kind(&l, &s), "statement"));
     TRY(err_context(read_body(&l, &s), "%s statement", statement_kind_name(s.kind)));
     *out = s;
     return err_ok();

@@ -15,6 +15,7 @@ enum {
     STATEMENT_ACTIVATIONS_MAX = 16,
     SIGNATURE_MAX = 1024,
     BLOB_MAX = 16 * 1024 * 1024,
+    BOOT_EVENT_LOG_MAX = 1024 * 1024, /* of a boot statement: an evidence bundle must hold it */
 };
 
 enum statement_kind {
@@ -46,6 +47,8 @@ struct statement_boot {
     size_t attest_len;
     uint8_t signature[SIGNATURE_MAX];
     size_t signature_len;
+    bool has_event_log; /* version 2 */
+    struct blob_ref event_log;
 };
 
 struct statement_identity {

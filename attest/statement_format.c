@@ -50,6 +50,8 @@ static void format_boot(struct buf *out, const struct statement_boot *b)
     buf_printf(out, "counter-index %08x\n", (unsigned)b->counter_index);
     base64_line(out, "counter-attest", b->attest, b->attest_len);
     base64_line(out, "counter-signature", b->signature, b->signature_len);
+    if (b->has_event_log)
+        blob_line(out, "event-log", &b->event_log);
 }
 
 static void format_identity(struct buf *out, const struct statement_identity *i)
@@ -70,7 +72,8 @@ static void format_quote(struct buf *out, const struct statement_quote *q)
 
 void statement_format(struct buf *out, const struct statement *s)
 {
-    buf_printf(out, "blindllama-%s/v1\n", statement_kind_name(s->kind));
+    unsigned version = s->kind == STATEMENT_BOOT && s->boot.has_event_log ? 2 : 1;
+    buf_printf(out, "blindllama-%s/v%u\n", statement_kind_name(s->kind), version);
     if (s->kind == STATEMENT_STOP)
         decimal_line(out, "max-duration", s->quote.max_duration_s);
     hex_line(out, "ak-name", s->ak_name.bytes, s->ak_name.len);

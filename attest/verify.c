@@ -189,10 +189,16 @@ static struct err check_same_values(const struct bundle *b)
 static struct err rule_8_boot(struct check *c)
 {
     struct bundle *b = &c->b;
+    struct rule_boot_log log;
+    char explained[64];
     TRY(check_same_values(b));
-    TRY(rule_boot_values(&b->pcrs, &bundle_live(b)->pcrs, b->policy, b->host.test));
-    fact(c, "PCRs 0 to 12 have values that the policy allows%s",
-         b->pcrs.ignored != 0 ? ", but for those that it ignores" : "");
+    TRY(rule_boot_log_read(&log, bundle_boot(b), b->policy, bundle_blob_source, b));
+    TRY(rule_boot_values(&b->pcrs, &bundle_live(b)->pcrs, &log, b->policy, b->host.test));
+    report_pcrs(explained, b->pcrs.explained);
+    fact(c, "PCRs 0 to 12 have values that the policy allows%s%s%s",
+         b->pcrs.explained != 0 ? ", or that allowed events explain: " : "",
+         b->pcrs.explained != 0 ? explained : "",
+         b->pcrs.ignored != 0 ? "; but for those that it ignores" : "");
     return err_ok();
 }
 

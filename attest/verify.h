@@ -9,7 +9,7 @@
 #include "attest/evidence.h"
 #include "attest/policy.h"
 
-enum { N_RULES = 12, VERDICT_PROVEN_MAX = 8, VERDICT_NOT_PROVEN_MAX = 20 };
+enum { N_RULES = 12, VERDICT_PROVEN_MAX = 8, VERDICT_NOT_PROVEN_MAX = 24 };
 
 enum rule_status { RULE_NOT_CHECKED = 0, RULE_TRUE, RULE_FALSE };
 

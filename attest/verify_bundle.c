@@ -109,6 +109,8 @@ static bool statement_names(const struct statement *s, const uint8_t sha256[SHA2
 {
     if (s->kind == STATEMENT_IDENTITY)
         return ref_is(&s->identity.runtime_log, sha256);
+    if (s->kind == STATEMENT_BOOT)
+        return s->boot.has_event_log && ref_is(&s->boot.event_log, sha256);
     if (s->kind != STATEMENT_HOST)
         return false;
     for (size_t i = 0; i < s->host.n_chain; i++)
@@ -161,7 +163,7 @@ struct err bundle_parse(struct bundle *b, struct bytes json)
     return bundle_take(b, &b->own);
 }
 
-static struct err evidence_source(void *context, const struct blob_ref *ref, struct buf *out)
+struct err bundle_blob_source(void *context, const struct blob_ref *ref, struct buf *out)
 {
     struct bytes blob;
     const struct bundle *b = context;
@@ -175,8 +177,9 @@ struct err bundle_hosts(struct bundle *b)
     for (size_t i = 0; i < b->evidence->n_statements; i++) {
         if (b->statements[i].kind != STATEMENT_HOST)
             continue;
-        TRY(err_context(rule_host_add(&b->host, &b->statements[i], b->policy, evidence_source, b),
-                        "entry %llu", (unsigned long long)b->evidence->statements[i].index));
+        TRY(err_context(
+            rule_host_add(&b->host, &b->statements[i], b->policy, bundle_blob_source, b),
+            "entry %llu", (unsigned long long)b->evidence->statements[i].index));
     }
     return err_ok();
 }

@@ -40,6 +40,8 @@ const struct statement_identity *bundle_identity(const struct bundle *b);
 struct err bundle_parse(struct bundle *b, struct bytes json) MUST_USE;
 /* The same for evidence that is parsed already and that the caller keeps. */
 struct err bundle_take(struct bundle *b, const struct evidence *e) MUST_USE;
+/* For rules.h: `context` is the bundle. */
+struct err bundle_blob_source(void *context, const struct blob_ref *ref, struct buf *out);
 /* Rule 2 without the binding: every host statement. */
 struct err bundle_hosts(struct bundle *b) MUST_USE;
 /* Rule 10. */

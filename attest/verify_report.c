@@ -95,6 +95,9 @@ static void say_gaps(struct verdict *v, const struct bundle *b)
                    "What was booted, as far as PCRs %s show it: they are zero, nothing was "
                    "measured there; other software could have extended PCRs 13 to 15.",
                    pcrs);
+    report_pcrs(pcrs, b->pcrs.explained);
+    if (b->pcrs.explained != 0)
+        report_add_events(&not_proven, pcrs);
     if (b->lanes.gpu)
         report_add(&not_proven,
                    "The GPU's firmware and memory: they are not attested; the device code was "

@@ -6,6 +6,7 @@
 #include "auditor/audit.h"
 
 #include "attest/report.h"
+#include "auditor/command.h"
 #include "transparency/store.h"
 
 static void store_release(struct store **s)
@@ -19,13 +20,6 @@ void audit_cleanup(struct audit *a)
     replay_free(a->replay); /* before the policy, which it borrows */
     policy_cleanup(&a->policy);
     *a = AUDIT_INIT;
-}
-
-/* Whether an error says that the file is wrong, not that it could not be read. */
-static bool is_fault(struct err e)
-{
-    return is_err(e) && e.code != ERR_MEMORY && e.code != ERR_IO && e.code != ERR_BUSY &&
-           e.code != ERR_USAGE;
 }
 
 static struct err read_blob(void *store, const uint8_t sha256[SHA256_LEN], struct buf *out)
@@ -67,7 +61,7 @@ struct err audit_run(struct audit *a, const char *log_path, const char *policy_p
     struct err e = store_fsck(s, &a->policy.log, survey, a->replay);
     if (!is_err(e))
         e = replay_all(a, s, entry, context);
-    if (!is_fault(e))
+    if (!command_is_fault(e))
         return err_context(e, "%s", log_path);
     report_clean(a->fault, sizeof a->fault, err_message());
     return err_ok();

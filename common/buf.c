@@ -228,6 +228,11 @@ uint64_t read_u64be(struct reader *r)
     return take_be(r, 8);
 }
 
+uint16_t read_u16le(struct reader *r)
+{
+    return (uint16_t)take_le(r, 2);
+}
+
 uint32_t read_u32le(struct reader *r)
 {
     return (uint32_t)take_le(r, 4);

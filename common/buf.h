@@ -71,6 +71,7 @@ uint8_t read_u8(struct reader *r);
 uint16_t read_u16be(struct reader *r);
 uint32_t read_u32be(struct reader *r);
 uint64_t read_u64be(struct reader *r);
+uint16_t read_u16le(struct reader *r);
 uint32_t read_u32le(struct reader *r);
 uint64_t read_u64le(struct reader *r);
 struct bytes read_bytes(struct reader *r, size_t len);

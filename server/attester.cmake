@@ -1,6 +1,6 @@
 # The attester process: TPM, attestation key, log writer. No libevent, no engine.
 add_library(attester STATIC
-  channel.c measurement.c
+  channel.c measurement.c event_log.c
   attester.c attester_state.c attester_host.c attester_runtime.c attester_lanes.c
   attester_history.c attester_statements.c attester_measure.c attester_quote.c
   attester_evidence.c attester_activation.c attester_serve.c)

@@ -18,6 +18,7 @@ struct attester_options {
     const char *const
         *ek_chain; /* paths of issuer certificates (PEM or DER), nearest first, root last */
     size_t n_ek_chain;
+    struct bytes event_log; /* the firmware's, of this boot (event_log.h); empty: none */
     uint64_t quote_interval_s;
 };
 

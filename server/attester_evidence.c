@@ -66,6 +66,17 @@ static struct err add_head(struct attester *a, uint64_t size)
     return err_ok();
 }
 
+/* The one that the boot statement names: the file may be another one since. */
+static struct err add_event_log(struct attester *a)
+{
+    BUF_AUTO log = BUF_INIT;
+    if (!a->history.boot.has_event_log)
+        return err_ok();
+    TRY(store_blob_read(a->log, a->history.boot.event_log.sha256, &log));
+    evidence_add_blob(&a->evidence, buf_bytes(&log));
+    return err_ok();
+}
+
 static void add_blobs(struct attester *a)
 {
     BUF_AUTO runtime = BUF_INIT;
@@ -90,6 +101,7 @@ static struct err build(struct attester *a)
     TRY(add_statement(a, h->quote_index));
     TRY(add_head(a, h->quote_head_size));
     TRY(add_head(a, a->head.size));
+    TRY(add_event_log(a));
     add_blobs(a);
     return err_ok();
 }

@@ -145,7 +145,10 @@ struct err attester_ensure_boot(struct attester *a)
     memcpy(s.boot.boot_id, a->lanes.boot_id, BOOT_ID_LEN);
     TRY(step_counter(a));
     TRY(certify_boot(a, &s.boot));
-    return attester_commit(a, &s, NULL, 0);
+    const struct bytes log = a->options->event_log;
+    s.boot.has_event_log = log.len > 0;
+    blob_ref_of(&s.boot.event_log, log);
+    return attester_commit(a, &s, &log, s.boot.has_event_log ? 1 : 0);
 }
 
 struct err attester_ensure_identity(struct attester *a)

@@ -14,6 +14,7 @@
 
 #include "attest/statement.h"
 #include "common/text.h"
+#include "server/event_log.h"
 #include "server/front_memory.h"
 #include "server/front_policy.h"
 #include "server/supervisor.h"
@@ -45,6 +46,7 @@ enum {
     KEY_ORIGIN,
     KEY_INTERVAL,
     KEY_EK_CHAIN,
+    KEY_EVENT_LOG,
     KEY_ACTIVATOR,
     KEY_THREADS,
     KEY_CONTEXT,
@@ -70,6 +72,10 @@ static const struct argp_option argp_options[] = {
      "A certificate above the TPM's endorsement certificate (its maker publishes them); repeated, "
      "nearest first, root last; at least one",
      2},
+    {"event-log", KEY_EVENT_LOG, "FILE|none", 0,
+     "The firmware's event log, for the boot statement; default: where Linux shows that of the "
+     "TPM device, if it is there",
+     2},
     {"state", KEY_STATE, "DIR", 0,
      "The log, its key and the runtime log; default ./blindllama-state", 2},
     {"origin", KEY_ORIGIN, "NAME", 0, "The log's name; default blindllama.local/<host name>", 2},
@@ -89,7 +95,8 @@ enum { LIST_MAX = 64 };
 
 struct command {
     struct server_options server;
-    const char *policy_kind; /* NULL: serve */
+    const char *policy_kind;    /* NULL: serve */
+    const char *event_log_path; /* NULL: the standard place */
     const char *ek_chain[LIST_MAX];
     struct note_key activators[LIST_MAX];
     const char *activator_texts[LIST_MAX];
@@ -170,6 +177,9 @@ static error_t parse_host_options(int key, char *text, struct argp_state *state,
     switch (key) {
     case KEY_TCTI:
         attester->tcti = text;
+        return 0;
+    case KEY_EVENT_LOG:
+        c->event_log_path = text;
         return 0;
     case KEY_STATE:
         if (text[0] == '\0')
@@ -267,6 +277,30 @@ static struct err check_model_folder(const char *dir)
     return err_ok();
 }
 
+static void say_no_event_log(const char *why)
+{
+    fprintf(stderr,
+            "blindllama-server: no firmware event log: %s; boot PCRs can be compared with golden "
+            "values only\n",
+            why);
+}
+
+/* A log that was asked for must be there. Without one in its usual place the host serves all the
+ * same, and says so. */
+static struct err load_event_log(struct buf *out, const char *path, const char *tcti)
+{
+    char usual[EVENT_LOG_PATH_MAX];
+    if (path != NULL && strcmp(path, "none") == 0)
+        return err_ok();
+    if (path != NULL)
+        return err_context(event_log_read(out, path), "--event-log");
+    if (!event_log_path(usual, tcti))
+        say_no_event_log("the TPM is no device of this machine");
+    else if (is_err(event_log_read(out, usual)))
+        say_no_event_log(err_message());
+    return err_ok();
+}
+
 /* The environment is nobody's to measure: what libraries would read from it is taken away, and
  * OpenSSL reads no configuration file, which could load an engine or a provider. */
 static struct err forget_environment(void)
@@ -274,6 +308,18 @@ static struct err forget_environment(void)
     if (clearenv() != 0 || OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1)
         return err_set(ERR_IO, "the environment cannot be cleared");
     return err_ok();
+}
+
+static int serve(struct command *c)
+{
+    BUF_AUTO event_log = BUF_INIT;
+    struct err e = load_event_log(&event_log, c->event_log_path, c->server.attester.tcti);
+    if (is_err(e)) {
+        fprintf(stderr, "blindllama-server: %s\n", err_message());
+        return EXIT_NOT_STARTED;
+    }
+    c->server.attester.event_log = buf_bytes(&event_log);
+    return supervisor_run(&c->server);
 }
 
 int main(int argc, char **argv)
@@ -298,5 +344,5 @@ int main(int argc, char **argv)
     if (c.policy_kind != NULL)
         return print_policy(&c);
     fprintf(stderr, "%s\n", argp_program_version);
-    return supervisor_run(&c.server);
+    return serve(&c);
 }

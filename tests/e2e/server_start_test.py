@@ -73,6 +73,17 @@ class Start(unittest.TestCase):
         self.assertEqual(code, 0)
         self.assertRegex(out, r"^blindllama-server \d+\.\d+\.\d+\n$")
 
+    def test_an_event_log_that_was_asked_for_must_be_one(self):
+        self.fails([*self.options(), "--event-log", "/nowhere"], "--event-log", "/nowhere")
+        path = self.dir / "events"
+        path.write_bytes(b"not a log")
+        self.fails([*self.options(), "--event-log", path], "--event-log", "event log: event 1")
+
+    def test_a_host_without_an_event_log_says_so(self):
+        with Server(self.dir, self.tpm) as server:
+            self.assertIn("no firmware event log", server.log())
+            self.assertEqual(server.terminate(), 0, server.log())
+
     # the machine
 
     def test_a_port_in_use_is_found_before_the_tpm_is_touched(self):

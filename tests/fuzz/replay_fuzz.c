@@ -103,6 +103,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bool changed[ENTRIES_MAX + 8] = {false};
     struct reader r = reader_of(bytes_of(data, size));
     fake_world_init(&w, NULL);
+    w.has_event_log = read_u8(&r) & 1;
     build(&w, changed, &r);
     BUF_AUTO text = BUF_INIT;
     fake_policy_text(&w, &text);

@@ -30,10 +30,11 @@ static void a_failed_reader_stays_failed(void **state)
 static void the_reader_reads_both_byte_orders(void **state)
 {
     (void)state;
-    const uint8_t data[] = {1, 2, 3, 4, 1, 2, 3, 4, 'x', '\n'};
+    const uint8_t data[] = {1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 'x', '\n'};
     struct reader r = reader_of(bytes_of(data, sizeof data));
     assert_int_equal(read_u32be(&r), 0x01020304);
     assert_int_equal(read_u32le(&r), 0x04030201);
+    assert_int_equal(read_u16le(&r), 0x0201);
     assert_true(bytes_equal(read_line(&r), bytes_of_str("x")));
     assert_true(reader_done(&r));
 }

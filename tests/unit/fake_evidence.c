@@ -1,6 +1,7 @@
 /* Evidence of a fake host, and the policy that fits it. */
 #include "fake_internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void add_entry(struct fake_world *w, struct evidence *out, uint64_t index)
@@ -33,6 +34,8 @@ static void add_blobs(struct fake_world *w, struct evidence *out, uint64_t index
         return;
     if (s.kind == STATEMENT_IDENTITY)
         add_ref(w, out, &s.identity.runtime_log);
+    if (s.kind == STATEMENT_BOOT && s.boot.has_event_log)
+        add_ref(w, out, &s.boot.event_log);
     if (s.kind != STATEMENT_HOST)
         return;
     add_ref(w, out, &s.host.ak_public);
@@ -133,7 +136,14 @@ void fake_policy_text(struct fake_world *w, struct buf *out)
     buf_printf(&name, "model %s", w->model_id);
     append_hash_line(out, buf_str(&name), buf_bytes(&model));
     append_hash_line(out, "code fake-code", buf_bytes(&code));
-    for (unsigned i = 0; i < N_BOOT_PCRS; i++) {
+    unsigned n_explained = w->has_event_log ? FAKE_EVENT_PCRS : 0;
+    for (unsigned i = 0; i < n_explained * FAKE_EVENTS; i++) {
+        char text[32], key[32];
+        unsigned pcr = i % FAKE_EVENT_PCRS;
+        snprintf(key, sizeof key, "boot-event %u", pcr);
+        append_hash_line(out, key, fake_event(text, pcr, i / FAKE_EVENT_PCRS));
+    }
+    for (unsigned i = n_explained; i < N_BOOT_PCRS; i++) {
         buf_printf(out, "boot-pcr %u ", i);
         for (unsigned k = 0; k < SHA256_LEN; k++)
             buf_printf(out, "%02x", 0xa0 + i);

@@ -81,6 +81,13 @@ uint64_t fake_log_boot(struct fake_world *w, unsigned host)
     finish_attest(w, h, FAKE_BOOT, &attest, b->attest, &b->attest_len, b->signature,
                   &b->signature_len);
     h->clock_ms += 10;
+    if (w->has_event_log) {
+        BUF_AUTO events = BUF_INIT;
+        buf_append_bytes(&events, buf_bytes(&h->event_log));
+        fake_run(w, FAKE_EVENT_LOG, FAKE_BOOT, &events);
+        b->has_event_log = true;
+        refer(w, &b->event_log, buf_bytes(&events));
+    }
     return h->boot_index = log_statement(w, FAKE_BOOT, &s);
 }
 

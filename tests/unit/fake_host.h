@@ -40,6 +40,7 @@ enum fake_stage {
     FAKE_CONTEXT,    /* struct quote_context */
     FAKE_ATTEST,     /* struct buf: TPMS_ATTEST, before it is signed */
     FAKE_SIGNATURE,  /* struct buf: TPMT_SIGNATURE */
+    FAKE_EVENT_LOG,  /* struct buf: of a boot, before it is named */
     FAKE_STATEMENT,  /* struct statement */
     FAKE_TEXT,       /* struct buf: a statement's text, before it is logged or shown */
     FAKE_EVIDENCE,   /* struct evidence */
@@ -62,6 +63,7 @@ struct fake_host {
     uint32_t reset_count, restart_count, counter_index, counter_attributes;
     uint8_t safe;
     struct pcr_values pcrs;
+    struct buf event_log; /* with w->has_event_log: what led to PCRs 0 to 7 */
     /* the attester */
     uint8_t boot_id[BOOT_ID_LEN];
     struct runtime_log runtime_log;
@@ -90,7 +92,13 @@ struct fake_world {
     /* what is measured; change them before fake_boot */
     const char *model_id, *kernels, *log_vkey; /* log_vkey NULL: the log's own */
     uint64_t quote_interval_s;
+    bool has_event_log; /* before fake_reset: PCRs 0 to 7 come from events, for host and policy */
 };
+
+enum { FAKE_EVENT_PCRS = 8, FAKE_EVENTS = 2 }; /* of each PCR */
+
+/* What event `n` of a PCR measures. */
+struct bytes fake_event(char text[32], unsigned pcr, unsigned n);
 
 /* Keys and certificates are made once a process and shared by all worlds. */
 void fake_world_init(struct fake_world *w, fake_hook *hook);

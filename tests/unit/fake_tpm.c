@@ -2,10 +2,13 @@
  */
 #include "fake_internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include <openssl/bn.h>
 #include <openssl/ec.h>
+
+#include "tests/unit/eventlog_make.h"
 
 void fake_extend(struct fake_host *h, unsigned pcr, const char *kind, struct bytes data)
 {
@@ -16,12 +19,40 @@ void fake_extend(struct fake_host *h, unsigned pcr, const char *kind, struct byt
     fake_must(runtime_log_append(&h->runtime_log, pcr, kind, data));
 }
 
+struct bytes fake_event(char text[32], unsigned pcr, unsigned n)
+{
+    snprintf(text, 32, "event %u of PCR %u", n, pcr);
+    return bytes_of_str(text);
+}
+
+/* Two events for each of PCRs 0 to 7, one that is not extended, and the values they lead to. */
+static void boot_by_events(struct fake_host *h)
+{
+    struct eventlog log;
+    struct eventlog_pcrs pcrs;
+    buf_clear(&h->event_log);
+    make_sha256_header(&h->event_log);
+    make_locality(&h->event_log, 3);
+    for (unsigned i = 0; i < FAKE_EVENT_PCRS * FAKE_EVENTS; i++) {
+        char text[32];
+        unsigned pcr = i % FAKE_EVENT_PCRS;
+        make_sha256_event(&h->event_log, pcr, 1, fake_event(text, pcr, i / FAKE_EVENT_PCRS));
+    }
+    fake_must(eventlog_parse(&log, buf_bytes(&h->event_log)));
+    fake_must(eventlog_replay(&pcrs, &log, pcr_bank_of(TPM_ALG_SHA256_ID)));
+    eventlog_cleanup(&log);
+    for (unsigned i = 0; i < FAKE_EVENT_PCRS; i++)
+        memcpy(h->pcrs.values[i], pcrs.values[i], SHA256_LEN);
+}
+
 void fake_reset(struct fake_world *w, unsigned host)
 {
     struct fake_host *h = &w->hosts[host];
     memset(&h->pcrs, 0, sizeof h->pcrs);
     for (unsigned i = 0; i < N_BOOT_PCRS; i++)
         memset(h->pcrs.values[i], 0xa0 + (int)i, SHA256_LEN);
+    if (w->has_event_log)
+        boot_by_events(h);
     h->reset_count++;
     h->counter++;
     h->clock_ms += 5000;

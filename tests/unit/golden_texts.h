@@ -40,11 +40,15 @@ static const char golden_host[] = "blindllama-host/v1\n" AK_NAME "ak-public 88 "
                                                   "ek-chain 1200 " HEX_32(
                                                       "44") "\n"
                                                             "activation 300 " HEX_32("55") "\n";
-static const char golden_boot[] = "blindllama-boot/v1\n" AK_NAME BOOT_ID "reset-count 2\n"
-                                  "restart-count 0\n"
-                                  "counter-index 0180b11d\n"
-                                  "counter-attest /1RDRw==\n"
-                                  "counter-signature ABgACw==\n";
+#define BOOT_LINES                                                                                 \
+    AK_NAME BOOT_ID "reset-count 2\n"                                                              \
+                    "restart-count 0\n"                                                            \
+                    "counter-index 0180b11d\n"                                                     \
+                    "counter-attest /1RDRw==\n"                                                    \
+                    "counter-signature ABgACw==\n"
+static const char golden_boot[] = "blindllama-boot/v1\n" BOOT_LINES;
+static const char golden_boot_v2[] =
+    "blindllama-boot/v2\n" BOOT_LINES "event-log 2611 " HEX_32("88") "\n";
 static const char golden_identity[] =
     "blindllama-identity/v1\n" AK_NAME BOOT_ID
     "spki-sha256 " HEX_32("66") "\n"

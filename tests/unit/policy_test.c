@@ -107,6 +107,27 @@ static void takes_a_whole_policy(void **state)
     policy_cleanup(&p);
 }
 
+static void events_stand_in_for_values_or_beside_them(void **state)
+{
+    (void)state;
+    struct policy p;
+    struct err e = parse_with(&p, 15, "boot-event 4 " HASH_A,
+                              "boot-event 4 " HASH_B "\nboot-event 12 " HASH_A "\n");
+    if (is_err(e))
+        fail_msg("%s", err_message());
+    assert_int_equal(p.boot[4].n_events, 2);
+    assert_int_equal(p.boot[4].n_values, 1);
+    assert_int_equal(p.boot[12].n_events, 1);
+    assert_true(policy_wants_events(&p));
+    policy_cleanup(&p);
+    assert_false(is_err(parse_with(&p, 12, "boot-event 1 " HASH_A, "")));
+    assert_int_equal(p.boot[1].n_values, 0);
+    policy_cleanup(&p);
+    assert_false(is_err(parse_with(&p, 0, NULL, "")));
+    assert_false(policy_wants_events(&p));
+    policy_cleanup(&p);
+}
+
 static void one_activator_of_several_is_the_default(void **state)
 {
     (void)state;
@@ -165,8 +186,18 @@ static const struct bad bad_policies[] = {
     {15, "boot-pcr 4 ignore because", "", "line 15: boot-pcr: PCR 4 may never be ignored"},
     {20, "boot-pcr 8 ignore because", "", "line 20: boot-pcr: PCR 8 may never be ignored"},
     {24, "boot-pcr 12 ignore because", "", "line 24: boot-pcr: PCR 12 may never be ignored"},
-    {0, NULL, "boot-pcr 0 " HASH_A "\n", "line 27: boot-pcr: PCR 0 is both"},
-    {0, NULL, "boot-pcr 1 ignore because\n", "line 27: boot-pcr: PCR 1 is both"},
+    {0, NULL, "boot-pcr 0 " HASH_A "\n", "line 27: boot-pcr: PCR 0 is ignored, and has"},
+    {0, NULL, "boot-pcr 0 ignore because\n", "line 27: boot-pcr: PCR 0 is ignored, and has"},
+    {0, NULL, "boot-pcr 1 ignore because\n", "line 27: boot-pcr: PCR 1 is ignored, and has"},
+    {0, NULL, "boot-event 0 " HASH_A "\n", "line 27: boot-event: PCR 0 is ignored, and has"},
+    {12, "boot-event 1 " HASH_A, "boot-pcr 1 ignore because\n",
+     "line 27: boot-pcr: PCR 1 is ignored, and has"},
+    {12, "boot-event 13 " HASH_A, "", "line 12: boot-event: a PCR from 0 to 12"},
+    {12, "boot-event 1 AAAA", "", "line 12: boot-event: the event's digest"},
+    {12, "boot-event 1 ignore because", "", "line 12: boot-event: the event's digest"},
+    {12, "boot-event 1", "", "line 12: boot-event: the event's digest"},
+    {0, NULL, "boot-event 1 " HASH_A "\nboot-event 1 " HASH_A "\n",
+     "line 28: boot-event: PCR 1: the same hash"},
     {0, NULL, "boot-pcr 1 " HASH_A "\n", "line 27: boot-pcr: PCR 1: the same hash"},
     {25, NULL, "", "no line 'max-interval'"},
     {25, "max-interval 0", "", "line 25: max-interval: "},
@@ -272,6 +303,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(takes_a_whole_policy),
+        cmocka_unit_test(events_stand_in_for_values_or_beside_them),
         cmocka_unit_test(one_activator_of_several_is_the_default),
         cmocka_unit_test(refuses_each_single_flaw),
         cmocka_unit_test(refuses_a_policy_without_roots),

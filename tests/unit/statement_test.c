@@ -51,6 +51,24 @@ static void reads_every_field(void **state)
     assert_int_equal(s.quote.pcrs.values[15][31], 0);
 }
 
+/* An event log makes it version 2, and only an event log. */
+static void a_boot_with_an_event_log_is_version_2(void **state)
+{
+    (void)state;
+    struct statement s;
+    BUF_AUTO again = BUF_INIT;
+    assert_false(is_err(statement_parse(&s, bytes_of_str(golden_boot_v2))));
+    assert_int_equal(s.kind, STATEMENT_BOOT);
+    assert_true(s.boot.has_event_log && s.boot.event_log.size == 2611);
+    assert_int_equal(s.boot.event_log.sha256[31], 0x88);
+    statement_format(&again, &s);
+    assert_string_equal(buf_str(&again), golden_boot_v2);
+    for (size_t len = 0; len < strlen(golden_boot_v2); len++)
+        assert_true(is_err(statement_parse(&s, bytes_of(golden_boot_v2, len))));
+    assert_false(is_err(statement_parse(&s, bytes_of_str(golden_boot))));
+    assert_false(s.boot.has_event_log);
+}
+
 struct case_of {
     const char *text;
     struct flaw flaw;
@@ -80,6 +98,13 @@ static void refuses_one_flaw_at_a_time(void **state)
          ERR_MALFORMED},
         {golden_boot, {"counter-attest /1RDRw==", "counter-attest ", "line 7"}, ERR_MALFORMED},
         {golden_boot, {"counter-signature", "signature", "line 8"}, ERR_MALFORMED},
+        {golden_boot, {"boot/v1", "boot/v3", "line 1"}, ERR_UNSUPPORTED},
+        {golden_boot, {"boot/v1", "boot/v2", "line 9"}, ERR_MALFORMED},
+        {golden_boot_v2, {"boot/v2", "boot/v1", "line 9"}, ERR_MALFORMED},
+        {golden_boot_v2, {"event-log 2611", "event-log 1048577", "line 9"}, ERR_MALFORMED},
+        {golden_boot_v2, {"event-log", "event-logs", "line 9"}, ERR_MALFORMED},
+        {golden_boot_v2, {"88\n", "88\nevent-log 1 88\n", "line 10"}, ERR_MALFORMED},
+        {golden_identity, {"identity/v1", "identity/v2", "line 1"}, ERR_UNSUPPORTED},
         {golden_identity, {"runtime-log 2048", "runtime-log", "line 5"}, ERR_MALFORMED},
         {golden_quote, {"pcrs AAAA", "pcrs ", "line 3"}, ERR_MALFORMED},
         {golden_quote, {"attest /1RDRw==", "attest /1RDRw", "line 4"}, ERR_MALFORMED},
@@ -160,6 +185,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_and_writes_the_golden_texts),
         cmocka_unit_test(reads_every_field),
+        cmocka_unit_test(a_boot_with_an_event_log_is_version_2),
         cmocka_unit_test(refuses_one_flaw_at_a_time),
         cmocka_unit_test(refuses_every_truncation_and_a_line_more),
         cmocka_unit_test(chains_and_activations_are_bounded),

@@ -1,6 +1,6 @@
 # Parsers and formats: bytes and texts to structures, and what each alone can check.
 target_sources(attest PRIVATE
   tpm_public.c tpm_signature.c attested.c
-  ek_cert.c ek_subject.c kdf.c credential.c activation.c
+  cert_path.c ek_cert.c ak_cert.c ek_subject.c kdf.c credential.c activation.c
   key_lines.c context.c statement.c statement_format.c
   runtime_log.c lanes.c)

@@ -28,6 +28,15 @@ static void say_keys(struct verdict *v, const struct bundle *b)
     const struct report_list proven = proven_list(v);
     char ak[32], ek[32], subject[84], by[48];
     snprintf(by, sizeof by, "by %u activators of the policy", b->host.n_vouched);
+    if (b->host.certified) {
+        report_add(&proven,
+                   "The key %s answered this nonce; its certificate %s (%.60s) says that it is a "
+                   "TPM's.",
+                   report_short(ak, b->host.ak_name.bytes + 2, 8),
+                   report_short(ek, b->host.own.sha256, 8),
+                   printable(subject, bytes_of_str(b->host.own.subject)));
+        return;
+    }
     report_add(
         &proven, "The TPM of certificate %s (%.60s) answered this nonce with its key %s, bound %s.",
         report_short(ek, b->host.ek.sha256, 8),

@@ -1,8 +1,10 @@
 # rules
 add_library(fake_host STATIC
-  unit/fake_world.c unit/fake_log.c unit/fake_tpm.c unit/fake_host.c unit/fake_evidence.c)
+  unit/fake_world.c unit/fake_log.c unit/fake_tpm.c unit/fake_host.c unit/fake_evidence.c
+  unit/fake_certified.c)
 target_include_directories(fake_host PUBLIC unit)
 target_link_libraries(fake_host PUBLIC attest)
+target_compile_definitions(fake_host PRIVATE BL_SHARED_DIR="${BL_SHARED_DIR}")
 
 add_library(verify_scene STATIC unit/verify_scene.c)
 target_link_libraries(verify_scene PUBLIC fake_host PkgConfig::CMOCKA)
@@ -16,6 +18,7 @@ unit_test(verify_bundle LIBS verify_scene)
 unit_test(verify_host LIBS verify_scene)
 unit_test(verify_quote LIBS verify_scene)
 unit_test(verify_measured LIBS verify_scene)
+unit_test(certified LIBS verify_scene)
 unit_test(replay LIBS replay_scene)
 unit_test(replay_statements LIBS replay_scene)
 unit_test(replay_quotes LIBS replay_scene)

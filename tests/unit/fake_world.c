@@ -202,6 +202,7 @@ void fake_world_cleanup(struct fake_world *w)
     for (unsigned i = 0; i < FAKE_HOSTS; i++) {
         buf_cleanup(&w->hosts[i].ak_public);
         buf_cleanup(&w->hosts[i].ek_certificate);
+        buf_cleanup(&w->hosts[i].ak_certificate);
         runtime_log_cleanup(&w->hosts[i].runtime_log);
     }
 }

@@ -23,6 +23,7 @@ unit_test(replay LIBS replay_scene)
 unit_test(replay_statements LIBS replay_scene)
 unit_test(replay_quotes LIBS replay_scene)
 unit_test(replay_findings LIBS replay_scene)
+unit_test(hostile_log LIBS replay_scene)
 unit_test(audit LIBS tlog_store fake_host)
 add_dependencies(audit_test blindllama-audit)
 target_compile_definitions(audit_test PRIVATE

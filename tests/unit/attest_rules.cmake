@@ -33,3 +33,20 @@ target_compile_definitions(audit_test PRIVATE
 fuzz_target(policy LIBS attest)
 fuzz_target(evidence LIBS attest)
 fuzz_target(replay LIBS fake_host)
+
+# Exhaustive mutations, a test for each part: together they take minutes under sanitizers.
+# mutation_parts(<program> <library> <parts>...): each part is a word of one test's name.
+function(mutation_parts program library)
+  add_executable(${program}_test unit/${program}_test.c)
+  target_link_libraries(${program}_test PRIVATE ${library})
+  foreach(part ${ARGN})
+    add_test(NAME unit.${program}.${part} COMMAND ${program}_test "*${part}*")
+    set_tests_properties(unit.${program}.${part} PROPERTIES LABELS unit TIMEOUT 300)
+  endforeach()
+endfunction()
+mutation_parts(mutation verify_scene
+  host_statement boot_statement identity_statement
+  logged_quote_begin logged_quote_end live_quote_begin live_quote_end
+  checkpoint_and_heads proofs_and every_blob client_brings the_json the_policy another_hosts)
+mutation_parts(mutation_log replay_scene
+  every_byte every_bit_of_a_stop every_cut left_out)

@@ -1,7 +1,7 @@
 /*
  * A hostile operator's log: who owns host, network and disk builds one attack at a time, with keys
  * and certificates that are otherwise perfect. Each is refused at its entry, or reported with its
- * finding (docs/THREATS.md has the table).
+ * finding (tests/README.md has the table).
  */
 #include <setjmp.h>
 #include <stdarg.h>

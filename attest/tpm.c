@@ -79,10 +79,11 @@ static const char *remedy(TSS2_RC rc)
     }
 }
 
-struct err tpm_error(const struct tpm *t, TSS2_RC rc, const char *what)
+struct err tpm_error(struct tpm *t, TSS2_RC rc, const char *what)
 {
     if (rc == TSS2_RC_SUCCESS)
         return err_ok();
+    t->failed = true;
     return err_set(ERR_IO, "TPM %s: %s: %s (0x%08x)%s", t->name, what, Tss2_RC_Decode(rc),
                    (unsigned)rc, remedy(rc));
 }
@@ -174,6 +175,11 @@ void tpm_close(struct tpm *t)
         Tss2_TctiLdr_Finalize(&t->tcti);
     tpm_public_cleanup(&t->ak_public);
     free(t);
+}
+
+bool tpm_has_failed(const struct tpm *t)
+{
+    return t->failed;
 }
 
 ESYS_TR tpm_auth(const struct tpm *t)

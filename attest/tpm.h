@@ -20,6 +20,10 @@ struct tpm;
 struct err tpm_open(struct tpm **out, const char *tcti) MUST_USE;
 void tpm_close(struct tpm *t);
 
+/* Whether a command failed for the TPM's or the connection's own reasons (ERR_IO), after all
+ * retries: it is gone, in failure mode or in lockout. What it refuses is no failure. */
+bool tpm_has_failed(const struct tpm *t);
+
 /* The EK certificate from NV (RSA-2048 at 0x01C00002, else P-256 0x01C0000A, P-384 0x01C00016), DER
  * without padding. ERR_NOT_FOUND with the remedy. */
 struct err tpm_ek_certificate(struct tpm *t, struct buf *der) MUST_USE;

@@ -19,6 +19,7 @@ struct tpm {
     ESYS_TR ak, ek;        /* ESYS_TR_NONE until tpm_keys */
     bool ek_is_persistent; /* found at its handle, not made by us */
     bool ek_needs_policy;  /* low-range templates: PolicySecret of the endorsement hierarchy */
+    bool failed;           /* a command did, for good */
     ESYS_TR session;       /* HMAC, salted with the EK; ESYS_TR_NONE until tpm_keys */
     struct tpm_public ak_public;
 };
@@ -37,7 +38,7 @@ bool tpm_try_again(TSS2_RC rc, unsigned attempt);
     }
 
 /* The error of a response code: ok for success. `what` names the command and its object. */
-struct err tpm_error(const struct tpm *t, TSS2_RC rc, const char *what) MUST_USE;
+struct err tpm_error(struct tpm *t, TSS2_RC rc, const char *what) MUST_USE;
 /* The TPM's own code without layer, handle, parameter and session numbers; 0 if another layer's. */
 TSS2_RC tpm_base_code(TSS2_RC rc);
 

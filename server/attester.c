@@ -37,11 +37,27 @@ static struct err start(struct attester *a)
     return attester_load_activations(a);
 }
 
-struct err attester_run(const struct attester_options *options, int channel_fd)
+/* That the TPM is gone is told apart from all else that may end us: a log that cannot be written,
+ * or a TPM that says something else than it must, leaves nothing to go on with. */
+static struct err end(struct attester *a, struct err e, bool *tpm_failed)
+{
+    *tpm_failed = a->measured && e.code == ERR_IO && tpm_has_failed(a->tpm);
+    if (!*tpm_failed)
+        return e;
+    BUF_AUTO reason = BUF_INIT;
+    buf_append_str(&reason, err_message());
+    struct err told = channel_send(a->channel, CHANNEL_TPM_FAILED, 0, buf_bytes(&reason));
+    (void)told; /* the first error is the one that counts */
+    return err_set(ERR_IO, "%s", buf_str(&reason));
+}
+
+struct err attester_run(const struct attester_options *options, int channel_fd, bool *tpm_failed)
 {
     ATTESTER_AUTO a = {.options = options, .channel = channel_fd, .runtime_fd = -1};
+    *tpm_failed = false;
     TRY(start(&a));
-    return attester_serve(&a);
+    struct err e = attester_serve(&a);
+    return is_err(e) ? end(&a, e, tpm_failed) : e;
 }
 
 static void append_hash_line(struct buf *out, const char *key, const uint8_t hash[SHA256_LEN])

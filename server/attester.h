@@ -23,9 +23,10 @@ struct attester_options {
 
 /* Opens log and TPM and checks both (so that a bad TPM or log is reported before anything loads).
  * Then serves `channel_fd` until CHANNEL_STOP has been answered or the other side closes. Returns
- * an error when it must end: the TPM failed, a commit failed, the PCRs do not fit the runtime log.
- */
-struct err attester_run(const struct attester_options *options, int channel_fd) MUST_USE;
+ * an error when it must end: the TPM failed (then *tpm_failed, and the other side was told, if it
+ * was measured by then), a commit failed, the PCRs do not fit the runtime log. */
+struct err attester_run(const struct attester_options *options, int channel_fd,
+                        bool *tpm_failed) MUST_USE;
 
 /* Appends the policy lines that this host can say of itself, for `--print-policy`: `log`, the root
  * of the EK's issuers (`test-tpm-root` with `test`, else `tpm-root`), and `boot-pcr` 0 to 12 as

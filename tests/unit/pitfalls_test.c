@@ -1,6 +1,6 @@
 /*
  * Pitfalls that other verifiers fell into, as far as no other test here is about them: each is
- * refused by its rule. docs/THREATS.md lists all of them with their tests.
+ * refused by its rule. tests/README.md lists all of them with their tests.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -166,7 +166,8 @@ void tpm_close(struct tpm *t)
         return;
     if (t->esys) {
         flush(t, &t->session);
-        flush(t, &t->ak);
+        if (!t->ak_is_persistent)
+            flush(t, &t->ak);
         if (!t->ek_is_persistent)
             flush(t, &t->ek);
         Esys_Finalize(&t->esys);
@@ -195,8 +196,8 @@ struct err tpm_clock_read(struct tpm *t, struct tpm_clock *out)
     TRY(tpm_error(t, rc, "TPM2_ReadClock"));
     *out = (struct tpm_clock){
         .clock_ms = now->clockInfo.clock,
-        .reset_count = now->clockInfo.resetCount,
-        .restart_count = now->clockInfo.restartCount,
+        .reset_count = now->clockInfo.resetCount + t->reset_offset,
+        .restart_count = now->clockInfo.restartCount + t->restart_offset,
         .safe = now->clockInfo.safe,
     };
     return err_ok();

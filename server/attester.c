@@ -13,6 +13,7 @@ static void cleanup(struct attester *a)
     buf_cleanup(&a->head_note);
     buf_cleanup(&a->ak_public);
     buf_cleanup(&a->ek_certificate);
+    buf_cleanup(&a->ak_certificate);
     for (size_t i = 0; i < EK_CHAIN_MAX; i++)
         buf_cleanup(&a->chain[i]);
     for (size_t i = 0; i < STATEMENT_ACTIVATIONS_MAX; i++)
@@ -79,9 +80,13 @@ struct err attester_policy_lines(const struct attester_options *options, bool te
     TRY(tpm_pcr_read(a.tpm, &pcrs));
     sha256(root, buf_bytes(&a.chain[a.n_chain - 1]));
     buf_printf(out, "log %s\n", a.vkey);
-    append_hash_line(out, test ? "test-tpm-root" : "tpm-root", root);
+    BUF_AUTO key = BUF_INIT;
+    buf_printf(&key, "%s%s", test ? "test-" : "", options->ak_certified ? "ak-root " : "tpm-root");
+    if (options->ak_certified)
+        buf_append_str(&key, ak_profile_name(options->ak_profile));
+    append_hash_line(out, buf_str(&key), root);
     for (unsigned pcr = 0; pcr < PCR_MODEL; pcr++) {
-        BUF_AUTO key = BUF_INIT;
+        buf_clear(&key);
         buf_printf(&key, "boot-pcr %u", pcr);
         append_hash_line(out, buf_str(&key), pcrs.values[pcr]);
     }

@@ -5,7 +5,7 @@
 #ifndef SERVER_ATTESTER_H
 #define SERVER_ATTESTER_H
 
-#include "common/buf.h"
+#include "attest/ak_cert.h"
 #include "transparency/note.h"
 
 struct attester_options {
@@ -18,6 +18,8 @@ struct attester_options {
     const char *const
         *ek_chain; /* paths of issuer certificates (PEM or DER), nearest first, root last */
     size_t n_ek_chain;
+    bool ak_certified; /* the attestation key is a cloud's, and the issuers are its certificate's */
+    enum ak_profile ak_profile;
     uint64_t quote_interval_s;
 };
 
@@ -29,7 +31,7 @@ struct err attester_run(const struct attester_options *options, int channel_fd,
                         bool *tpm_failed) MUST_USE;
 
 /* Appends the policy lines that this host can say of itself, for `--print-policy`: `log`, the root
- * of the EK's issuers (`test-tpm-root` with `test`, else `tpm-root`), and `boot-pcr` 0 to 12 as
+ * of the issuers (`test-tpm-root` with `test`, else `tpm-root`; `ak-root` for a cloud's key), and `boot-pcr` 0 to 12 as
  * they are now. Makes the log's key if there is none; disturbs no running attester. */
 struct err attester_policy_lines(const struct attester_options *options, bool test,
                                  struct buf *out) MUST_USE;

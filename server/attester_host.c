@@ -77,6 +77,11 @@ struct err attester_load_chain(struct attester *a)
     return err_ok();
 }
 
+struct bytes attester_certificate(const struct attester *a)
+{
+    return buf_bytes(a->options->ak_certified ? &a->ak_certificate : &a->ek_certificate);
+}
+
 /* A chain that no verifier will take is reported now, not by every client. */
 static struct err check_chain(const struct attester *a)
 {
@@ -97,15 +102,31 @@ static struct err check_chain(const struct attester *a)
 struct err attester_open_tpm(struct attester *a)
 {
     TRY(tpm_open(&a->tpm, a->options->tcti));
+    if (a->options->ak_certified) /* its chain is checked once the key is known */
+        return tpm_ak_certificate(a->tpm, a->options->ak_profile, &a->ak_certificate);
     TRY(tpm_ek_certificate(a->tpm, &a->ek_certificate));
     return check_chain(a);
 }
 
+static struct err check_own_chain(const struct attester *a, const struct tpm_public *ak)
+{
+    struct bytes chain[EK_CHAIN_MAX];
+    for (size_t i = 0; i < a->n_chain; i++)
+        chain[i] = buf_bytes(&a->chain[i]);
+    struct ak_cert certificate;
+    return err_context(ak_cert_verify(&certificate, ak, a->options->ak_profile,
+                                      buf_bytes(&a->ak_certificate), chain, a->n_chain),
+                       "the attestation key's certificate in the TPM does not lead through the "
+                       "issuer certificates given");
+}
+
 struct err attester_load_tpm_keys(struct attester *a)
 {
-    TRY(tpm_keys(a->tpm, &a->ak_public));
+    const struct attester_options *o = a->options;
+    TRY(o->ak_certified ? tpm_keys_certified(a->tpm, o->ak_profile, &a->ak_public)
+                        : tpm_keys(a->tpm, &a->ak_public));
     __attribute__((cleanup(tpm_public_cleanup))) struct tpm_public ak = {0};
     TRY(tpm_public_parse(&ak, buf_bytes(&a->ak_public)));
     a->ak_name = ak.name;
-    return err_ok();
+    return o->ak_certified ? check_own_chain(a, &ak) : err_ok();
 }

@@ -54,6 +54,7 @@ enum {
     KEY_POLICY,
     KEY_STOP,
     KEY_TPM_FAILURE,
+    KEY_AK_PROFILE,
 };
 
 static const struct argp_option argp_options[] = {
@@ -70,6 +71,11 @@ static const struct argp_option argp_options[] = {
     {"ek-chain", KEY_EK_CHAIN, "FILE", 0,
      "A certificate above the TPM's endorsement certificate (its maker publishes them); repeated, "
      "nearest first, root last; at least one",
+     2},
+    {"ak-profile", KEY_AK_PROFILE, "azure|gcp", 0,
+     "Attest with the key that this cloud has made and certified; --ek-chain then names the "
+     "issuers "
+     "of its certificate",
      2},
     {"state", KEY_STATE, "DIR", 0,
      "The log, its key and the runtime log; default ./blindllama-state", 2},
@@ -193,6 +199,11 @@ static error_t parse_host_options(int key, char *text, struct argp_state *state,
     case KEY_STOP:
         c->server.front.max_stop_duration_s =
             (uint32_t)number(state, "max-stop-duration", text, 0, UINT32_MAX);
+        return 0;
+    case KEY_AK_PROFILE:
+        one_of(state, "ak-profile", text, "azure", "gcp");
+        attester->ak_certified =
+            !is_err(ak_profile_parse(&attester->ak_profile, bytes_of_str(text)));
         return 0;
     case KEY_TPM_FAILURE:
         one_of(state, "on-tpm-failure", text, "stop", "serve");

@@ -99,10 +99,18 @@ static struct err add_boot_id(struct replay_host *h, const uint8_t boot_id[BOOT_
     return err_ok();
 }
 
+/* Counts of a key outside the endorsement hierarchy have a constant added, and may run over. */
+static bool is_ahead(uint32_t to, uint32_t from)
+{
+    uint32_t by = to - from;
+    return by != 0 && by < UINT32_C(1) << 31;
+}
+
 static bool counts_advance(const struct rule_counter *from, const struct rule_counter *to)
 {
-    return to->reset_count > from->reset_count ||
-           (to->reset_count == from->reset_count && to->restart_count > from->restart_count);
+    return is_ahead(to->reset_count, from->reset_count) ||
+           (to->reset_count == from->reset_count &&
+            is_ahead(to->restart_count, from->restart_count));
 }
 
 /* Equal counts on a clock that went on are the same boot a second time. */
@@ -198,8 +206,8 @@ static bool is_resume(const struct replay_host *h, const uint8_t boot_id[BOOT_ID
 {
     const struct rule_counter *from = &h->boot.counter;
     return h->boot.known && memcmp(h->boot.boot_id, boot_id, BOOT_ID_LEN) == 0 &&
-           to->reset_count == from->reset_count && to->restart_count > from->restart_count &&
-           to->clock_ms > h->boot.clock_ms;
+           to->reset_count == from->reset_count &&
+           is_ahead(to->restart_count, from->restart_count) && to->clock_ms > h->boot.clock_ms;
 }
 
 static void resume_boot(struct replay_entry_now *now, const struct rule_counter *counter)

@@ -31,8 +31,9 @@ struct err attester_run(const struct attester_options *options, int channel_fd,
                         bool *tpm_failed) MUST_USE;
 
 /* Appends the policy lines that this host can say of itself, for `--print-policy`: `log`, the root
- * of the issuers (`test-tpm-root` with `test`, else `tpm-root`; `ak-root` for a cloud's key), and `boot-pcr` 0 to 12 as
- * they are now. Makes the log's key if there is none; disturbs no running attester. */
+ * of the issuers (`test-tpm-root` with `test`, else `tpm-root`; `ak-root` for a cloud's key), and
+ * `boot-pcr` 0 to 12 as they are now. Makes the log's key if there is none; disturbs no running
+ * attester. */
 struct err attester_policy_lines(const struct attester_options *options, bool test,
                                  struct buf *out) MUST_USE;
 

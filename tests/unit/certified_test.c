@@ -45,6 +45,7 @@ static void accepts(void (*setup)(struct fake_world *w))
     assert_true(v.test);
     assert_non_null(strstr(v.rules[1].text, "by its own certificate"));
     assert_non_null(strstr(v.proven[0], "218557372616137117"));
+    assert_true(says(&v, "Whether the host was suspended"));
     scene_cleanup(&s);
 }
 
@@ -159,6 +160,17 @@ static void refuses_each_single_flaw(void **state)
     refuse_each(flaws, sizeof flaws / sizeof *flaws);
 }
 
+/* The constant of the key lets its reset count run over at the next boot. */
+static void counts_run_over(struct fake_world *w)
+{
+    fake_certify(w, 0, "EC");
+    w->hosts[0].reset_count = UINT32_MAX - 1;
+    w->hosts[0].restart_count = 3597763195;
+    fake_start(w, 0);
+    fake_log_stop(w, 0, 600);
+    fake_start(w, 0);
+}
+
 static void replays(struct replay_summary *out, struct replay **r, struct scene *s)
 {
     assert_false(is_err(replay_new(r, &s->policy, fake_blob, &s->w)));
@@ -206,6 +218,22 @@ static void a_renewed_certificate_goes_on_with_the_history(void **state)
     scene_cleanup(&s);
 }
 
+static void counts_with_a_constant_added_may_run_over(void **state)
+{
+    (void)state;
+    const struct flaw none = {.setup = counts_run_over, .stage = FAKE_POLICY, .what = FAKE_STOP};
+    struct scene s;
+    struct replay *r;
+    struct replay_summary summary;
+    scene_init(&s, &none);
+    replays(&summary, &r, &s);
+    assert_int_equal(summary.outcome, OUTCOME_TRUE);
+    assert_false(found(&summary, "TPM-CLEARED"));
+    assert_false(found(&summary, "RESETS"));
+    replay_free(r);
+    scene_cleanup(&s);
+}
+
 /* A certificate holds the key, not its attributes: with another harmless bit the same key has
  * another name. Its boots are counted on all the same. */
 static void renamed(struct fake_world *w)
@@ -243,6 +271,7 @@ int main(void)
         cmocka_unit_test(there_is_nothing_to_activate),
         cmocka_unit_test(refuses_each_single_flaw),
         cmocka_unit_test(a_renewed_certificate_goes_on_with_the_history),
+        cmocka_unit_test(counts_with_a_constant_added_may_run_over),
         cmocka_unit_test(a_key_under_a_second_name_hides_no_boot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

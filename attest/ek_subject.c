@@ -49,6 +49,32 @@ static void append_alt_name(struct buf *out, X509 *cert)
     GENERAL_NAMES_free(names);
 }
 
+/* Which of the TCG's attributes the name has, a bit each. */
+static unsigned find_attributes(const X509_NAME *name)
+{
+    unsigned found = 0;
+    for (size_t k = 0; k < sizeof tcg_oids / sizeof *tcg_oids; k++) {
+        ASN1_OBJECT *oid = OBJ_txt2obj(tcg_oids[k], 1);
+        if (oid != NULL && X509_NAME_get_index_by_OBJ(name, oid, -1) >= 0)
+            found |= 1u << k;
+        ASN1_OBJECT_free(oid);
+    }
+    return found;
+}
+
+bool ek_subject_names_tpm(X509 *cert)
+{
+    GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+    unsigned found = 0;
+    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+        GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+        if (name->type == GEN_DIRNAME)
+            found |= find_attributes(name->d.directoryName);
+    }
+    GENERAL_NAMES_free(names);
+    return found == 7;
+}
+
 void ek_subject(char *out, size_t size, X509 *cert)
 {
     BUF_AUTO text = BUF_INIT;

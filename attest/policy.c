@@ -24,6 +24,7 @@ struct parse {
 void policy_cleanup(struct policy *p)
 {
     free(p->roots);
+    free(p->ak_roots);
     free(p->models);
     free(p->codes);
     free(p->activators);
@@ -57,7 +58,7 @@ static struct err named_hash_parse(struct policy_hash *out, struct bytes value)
                        sizeof out->name - 1);
     struct policy_hash h = {0};
     memcpy(h.name, name.data, name.len);
-    TRY(err_context(hex_decode(h.sha256, SHA256_LEN, hex), "the manifest's SHA-256"));
+    TRY(err_context(hex_decode(h.sha256, SHA256_LEN, hex), "the SHA-256"));
     *out = h;
     return err_ok();
 }
@@ -114,6 +115,28 @@ static struct err on_test_root(struct parse *s, struct bytes value, size_t line)
 {
     (void)line;
     return add_root(s, value, true);
+}
+
+/* "<profile> <hex sha256>"; a root has one profile. */
+static struct err add_ak_root(struct parse *s, struct bytes value, bool test)
+{
+    struct policy_hash root;
+    TRY(named_hash_parse(&root, value));
+    TRY(ak_profile_parse(&root.profile, bytes_of_str(root.name)));
+    root.test = test;
+    return err_context(policy_hash_add(&s->p.ak_roots, &s->p.n_ak_roots, &root), "a root");
+}
+
+static struct err on_ak_root(struct parse *s, struct bytes value, size_t line)
+{
+    (void)line;
+    return add_ak_root(s, value, false);
+}
+
+static struct err on_test_ak_root(struct parse *s, struct bytes value, size_t line)
+{
+    (void)line;
+    return add_ak_root(s, value, true);
 }
 
 /* Two lines that wrap one key would let one activator count twice. */
@@ -205,6 +228,8 @@ static const struct {
     {"release", on_release},
     {"tpm-root", on_root},
     {"test-tpm-root", on_test_root},
+    {"ak-root", on_ak_root},
+    {"test-ak-root", on_test_ak_root},
     {"activator", on_activator},
     {"activators", on_activators},
     {"model", on_model},
@@ -255,7 +280,7 @@ static struct err check_complete(struct parse *s)
         {s->log_line != 0, "log"},
         {s->quorum_line != 0, "quorum"},
         {s->release_line != 0, "release"},
-        {s->p.n_roots > 0, "tpm-root or test-tpm-root"},
+        {s->p.n_roots + s->p.n_ak_roots > 0, "tpm-root, ak-root or a test root"},
         {s->p.n_models > 0, "model"},
         {s->p.n_codes > 0, "code"},
         {s->interval_line != 0, "max-interval"},

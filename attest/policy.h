@@ -5,15 +5,16 @@
 #ifndef ATTEST_POLICY_H
 #define ATTEST_POLICY_H
 
+#include "attest/ak_cert.h"
 #include "transparency/note.h"
-#include "common/hash.h"
 
 enum { POLICY_MAX = 1024 * 1024, POLICY_LINES_MAX = 4096, N_BOOT_PCRS = 13 };
 
 struct policy_hash {
-    char name[256]; /* model id, code name; empty for roots */
+    char name[256]; /* model id, code name, profile; empty for TPMs' roots */
     uint8_t sha256[SHA256_LEN];
-    bool test; /* test-tpm-root */
+    bool test;               /* test-tpm-root, test-ak-root */
+    enum ak_profile profile; /* ak-root, test-ak-root */
 };
 
 struct policy_pcr {
@@ -28,8 +29,10 @@ struct policy_pcr {
 struct policy {
     struct note_key log;
     char log_vkey[512];        /* the vkey's text */
-    struct policy_hash *roots; /* both kinds */
+    struct policy_hash *roots; /* of endorsement certificates, both kinds */
     size_t n_roots;
+    struct policy_hash *ak_roots; /* of attestation keys' certificates, both kinds */
+    size_t n_ak_roots;
     struct note_key *activators;
     size_t n_activators;
     unsigned k_activators; /* 0 when there are none */

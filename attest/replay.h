@@ -50,7 +50,8 @@ struct err replay_entry(struct replay *r, struct replay_line *line, uint64_t ind
  *               warning  the counts began anew, the boot counter went on
  * AK-TWO-EKS    error    one attestation key with two endorsement certificates
  * EK-TWO-AKS    warning  one endorsement certificate with two attestation keys
- * GAP           warning  no quote for more than twice the interval, by the TPM's clock
+ * GAP           warning  no quote for more than twice the interval, by the TPM's clock, since the
+ *                        quote before or, for the first of a boot, since the boot statement
  *               note     announced by a stop statement, and no longer than it said
  * UNCOVERED     warning  a boot or identity was replaced before a quote showed it, or a host has
  *                        no true quote at all

@@ -23,7 +23,7 @@ static struct err note_ek(struct replay_entry_now *now)
 {
     struct replay *r = now->r;
     const struct rule_host *facts = &now->host->facts;
-    struct replay_ek *ek = find_ek(r, facts->ek.sha256);
+    struct replay_ek *ek = find_ek(r, facts->tpm);
     char name[32];
     if (ek != NULL && !tpm_name_equal(&ek->ak_name, &facts->ak_name))
         replay_find(r, FINDING_WARNING, "EK-TWO-AKS", now->index,
@@ -36,8 +36,22 @@ static struct err note_ek(struct replay_entry_now *now)
         return err_set(ERR_MEMORY, "out of memory for a host");
     r->eks = grown;
     r->eks[r->n_eks] = (struct replay_ek){.ak_name = facts->ak_name};
-    memcpy(r->eks[r->n_eks++].sha256, facts->ek.sha256, SHA256_LEN);
+    memcpy(r->eks[r->n_eks++].sha256, facts->tpm, SHA256_LEN);
     return err_ok();
+}
+
+static void say_host(struct replay_entry_now *now, const struct rule_host *facts)
+{
+    char id[32], subject[84];
+    const char *root = facts->test ? "test" : "production";
+    printable(subject, bytes_of_str(rule_host_subject(facts)));
+    if (facts->certified)
+        replay_fact(now, "key certified by %s (%.40s), %s root",
+                    report_short(id, facts->own.sha256, 8), subject, root);
+    else
+        replay_fact(now, "TPM %s (%.40s), %s root, %u of %zu activators",
+                    report_short(id, facts->ek.sha256, 8), subject, root, facts->n_vouched,
+                    now->r->policy->n_activators);
 }
 
 struct err replay_take_host(struct replay_entry_now *now)
@@ -47,7 +61,8 @@ struct err replay_take_host(struct replay_entry_now *now)
     struct replay_host *h;
     TRY(replay_host_make(r, &h, &now->s->ak_name));
     bool first = !h->facts.known;
-    if (!first && memcmp(h->facts.ek.sha256, now->s->host.ek_certificate.sha256, SHA256_LEN) != 0)
+    if (!first && !h->facts.certified && !now->s->host.ak_certified &&
+        memcmp(h->facts.tpm, now->s->host.ek_certificate.sha256, SHA256_LEN) != 0)
         replay_find(r, FINDING_ERROR, "AK-TWO-EKS", now->index,
                     "an attestation key is in one TPM; here it is given a second certificate");
     TRY(rule_host_add(&h->facts, now->s, r->policy, replay_blob_source, r));
@@ -56,11 +71,7 @@ struct err replay_take_host(struct replay_entry_now *now)
         h->index = now->index;
     r->test |= h->facts.test;
     TRY(note_ek(now));
-    char ek[32], subject[84];
-    replay_fact(now, "TPM %s (%.40s), %s root, %u of %zu activators",
-                report_short(ek, h->facts.ek.sha256, 8),
-                printable(subject, bytes_of_str(h->facts.ek.subject)),
-                h->facts.test ? "test" : "production", h->facts.n_vouched, r->policy->n_activators);
+    say_host(now, &h->facts);
     return err_ok();
 }
 
@@ -88,10 +99,18 @@ static struct err add_boot_id(struct replay_host *h, const uint8_t boot_id[BOOT_
     return err_ok();
 }
 
+/* Counts of a key outside the endorsement hierarchy have a constant added, and may run over. */
+static bool is_ahead(uint32_t to, uint32_t from)
+{
+    uint32_t by = to - from;
+    return by != 0 && by < UINT32_C(1) << 31;
+}
+
 static bool counts_advance(const struct rule_counter *from, const struct rule_counter *to)
 {
-    return to->reset_count > from->reset_count ||
-           (to->reset_count == from->reset_count && to->restart_count > from->restart_count);
+    return is_ahead(to->reset_count, from->reset_count) ||
+           (to->reset_count == from->reset_count &&
+            is_ahead(to->restart_count, from->restart_count));
 }
 
 /* Equal counts on a clock that went on are the same boot a second time. */
@@ -189,8 +208,8 @@ static bool is_resume(const struct replay_host *h, const uint8_t boot_id[BOOT_ID
 {
     const struct rule_counter *from = &h->boot.counter;
     return h->boot.known && memcmp(h->boot.boot_id, boot_id, BOOT_ID_LEN) == 0 &&
-           to->reset_count == from->reset_count && to->restart_count > from->restart_count &&
-           to->clock_ms > h->boot.clock_ms;
+           to->reset_count == from->reset_count &&
+           is_ahead(to->restart_count, from->restart_count) && to->clock_ms > h->boot.clock_ms;
 }
 
 static void resume_boot(struct replay_entry_now *now, const struct rule_counter *counter,
@@ -224,7 +243,7 @@ struct err replay_take_boot(struct replay_entry_now *now)
     struct rule_boot_log log;
     TRY(rule_boot_log_read(&log, b, now->r->policy, replay_blob_source, now->r));
     now->code = "COUNTERS";
-    struct replay_ek *ek = find_ek(now->r, now->host->facts.ek.sha256);
+    struct replay_ek *ek = find_ek(now->r, now->host->facts.tpm);
     if (ek->booted)
         TRY(check_history(now, &ek->counter, &counter));
     bool resumed = ek->booted && is_resume(now->host, b->boot_id, &counter);

@@ -149,19 +149,20 @@ static const struct {
     {"BOOT", step_boot},         {"LOG", step_log},
 };
 
-/* Twice the interval leaves room for a slow TPM, and for nothing else. */
+/* Twice the interval leaves room for a slow TPM, and for nothing else. A boot's first quote is due
+ * from its boot statement on. */
 static void find_gap(struct quote_check *c)
 {
     const struct replay_host *h = c->now->host;
     uint64_t interval_s = h->identity.lanes.quote_interval_s;
-    if (!h->quote.is_true)
-        return;
-    uint64_t gap_ms = c->a.clock_ms - h->quote.clock_ms;
+    bool announced = h->quote.is_true && h->quote.stop;
+    uint64_t from_ms = h->quote.is_true ? h->quote.clock_ms : h->boot.counter.clock_ms;
+    uint64_t gap_ms = c->a.clock_ms - from_ms;
     char gap[32];
     if (gap_ms <= 2 * interval_s * 1000)
         return;
     report_duration(gap, gap_ms);
-    if (!h->quote.stop)
+    if (!announced)
         replay_find(c->now->r, FINDING_WARNING, "GAP", c->now->index,
                     "no quote for %s before it; the interval is %llu s", gap,
                     (unsigned long long)interval_s);

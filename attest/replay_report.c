@@ -64,9 +64,11 @@ static void say_proven(struct replay_summary *out, const struct replay *r)
                "signed, and every entry is true.",
                printable(origin, bytes_of_str(p->log.name)), (unsigned long long)out->n_entries);
     report_add(&proven,
-               "Hosts (%llu): each one's key is in a TPM of the policy's roots, by the word of at "
-               "least %u of its activators.",
-               (unsigned long long)out->n_hosts, p->k_activators);
+               "Hosts (%llu): each one's key is in a TPM of the policy's roots, by %s%u of its "
+               "activators.",
+               (unsigned long long)out->n_hosts,
+               p->n_ak_roots > 0 ? "its own certificate or " : "the word of at least ",
+               p->k_activators);
     report_add(&proven,
                "Boots (%llu): these are all that the TPMs' boot counters count since each one's "
                "first.",

@@ -53,7 +53,7 @@ struct replay_host {
     uint64_t covered;  /* size of the head that the last true quote names */
 };
 
-/* The history of one TPM, by its endorsement certificate. */
+/* The history of one TPM, by what rule_host knows it by. */
 struct replay_ek {
     uint8_t sha256[SHA256_LEN];
     struct tpm_name ak_name;

@@ -8,7 +8,6 @@
 #ifndef ATTEST_RULES_H
 #define ATTEST_RULES_H
 
-#include "attest/ek_cert.h"
 #include "attest/policy.h"
 #include "attest/runtime_log.h"
 #include "attest/statement.h"
@@ -23,7 +22,13 @@ typedef struct err rule_blob_source(void *context, const struct blob_ref *ref, s
 struct rule_host {
     struct tpm_name ak_name;
     struct tpm_public ak;
-    struct ek_cert ek;
+    bool certified;     /* by a certificate of its own; nothing else need bind it to a TPM */
+    struct ek_cert ek;  /* unless certified */
+    struct ak_cert own; /* if certified */
+    /* Whose history this is: the hash of the endorsement certificate, or of the key itself. A
+     * certificate of an attestation key is renewed, and says nothing of the attributes in its name:
+     * with others a key would seem another. */
+    uint8_t tpm[SHA256_LEN];
     bool known; /* a host statement was taken */
     bool test;  /* a chain ended at a test root */
     uint8_t root[SHA256_LEN];
@@ -33,13 +38,17 @@ struct rule_host {
 #define RULE_HOST_INIT ((struct rule_host){0})
 void rule_host_cleanup(struct rule_host *h);
 
-/* Rule 2 for one `host` statement: the AK's name, kind and attributes, the EK certificate's way to
- * a root of the policy, and what activations say. A later statement must name the same AK and EK
- * certificate. On failure `h` is as before. */
+/* Rule 2 for one `host` statement: the AK's name, kind and attributes, the certificate's way to a
+ * root of the policy, and what activations say. A later statement must name the same AK and EK
+ * certificate, or certify the same AK. On failure `h` is as before. */
 struct err rule_host_add(struct rule_host *h, const struct statement *s, const struct policy *p,
                          rule_blob_source *blobs, void *context) MUST_USE;
-/* Rule 2, the last part, without a live activation: k activators of the policy have signed. */
+/* Rule 2, the last part, without a live activation: k activators of the policy have signed, or the
+ * AK has a certificate of its own. */
 struct err rule_host_bound(const struct rule_host *h, const struct policy *p) MUST_USE;
+
+/* Manufacturer and model, or an instance's name, from the certificate; for people. */
+const char *rule_host_subject(const struct rule_host *h);
 
 bool tpm_name_equal(const struct tpm_name *a, const struct tpm_name *b);
 

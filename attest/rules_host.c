@@ -1,12 +1,15 @@
 /*
  * Rule 2: whose key is this? The attestation key's public area, the endorsement certificate's way
- * to a root of the policy, and the activators' word that both are in one TPM. A genuine certificate
- * beside a software key is what an operator can always make; only activation refutes it.
+ * to a root of the policy, and the activators' word that both are in one TPM; or a certificate of
+ * the key itself. A genuine endorsement certificate beside a software key is what an operator can
+ * always make; only activation refutes it.
  */
 #include "attest/rules.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include <openssl/x509.h>
 
 #include "attest/credential.h"
 #include "transparency/note.h"
@@ -19,6 +22,11 @@ bool rule_refuses(struct err e)
 bool tpm_name_equal(const struct tpm_name *a, const struct tpm_name *b)
 {
     return bytes_equal(bytes_of(a->bytes, a->len), bytes_of(b->bytes, b->len));
+}
+
+const char *rule_host_subject(const struct rule_host *h)
+{
+    return h->certified ? h->own.subject : h->ek.subject;
 }
 
 void rule_host_cleanup(struct rule_host *h)
@@ -61,12 +69,22 @@ static struct err add_ak(struct rule_host *h, const struct statement *s, rule_bl
     return check_ak_kind(&h->ak);
 }
 
-static const struct policy_hash *find_root(const struct policy *p, const uint8_t sha256[SHA256_LEN])
+static const struct policy_hash *find_root(const struct policy_hash *roots, size_t n,
+                                           const uint8_t sha256[SHA256_LEN])
 {
-    for (size_t i = 0; i < p->n_roots; i++)
-        if (memcmp(p->roots[i].sha256, sha256, SHA256_LEN) == 0)
-            return &p->roots[i];
+    for (size_t i = 0; i < n; i++)
+        if (memcmp(roots[i].sha256, sha256, SHA256_LEN) == 0)
+            return &roots[i];
     return NULL;
+}
+
+static struct err unknown_root(const char *what, const uint8_t root[SHA256_LEN])
+{
+    BUF_AUTO hex = BUF_INIT;
+    buf_append_hex(&hex, bytes_of(root, SHA256_LEN));
+    return err_set(ERR_UNTRUE,
+                   "the %s certificate leads to the root %s, which the policy does not name", what,
+                   buf_str(&hex));
 }
 
 struct chain {
@@ -81,27 +99,57 @@ static void chain_cleanup(struct chain *c)
         buf_cleanup(&c->issuers[i]);
 }
 
+static struct err read_chain(struct chain *c, const struct blob_ref *leaf,
+                             const struct statement_host *s, rule_blob_source *blobs, void *context)
+{
+    TRY(blobs(context, leaf, &c->leaf));
+    for (size_t i = 0; i < s->n_chain; i++) {
+        TRY(blobs(context, &s->chain[i], &c->issuers[i]));
+        c->views[i] = buf_bytes(&c->issuers[i]);
+    }
+    return err_ok();
+}
+
 static struct err add_ek(struct rule_host *h, const struct statement_host *s,
                          const struct policy *p, rule_blob_source *blobs, void *context)
 {
     __attribute__((cleanup(chain_cleanup))) struct chain c = {0};
-    TRY(blobs(context, &s->ek_certificate, &c.leaf));
-    for (size_t i = 0; i < s->n_chain; i++) {
-        TRY(blobs(context, &s->chain[i], &c.issuers[i]));
-        c.views[i] = buf_bytes(&c.issuers[i]);
-    }
+    TRY(read_chain(&c, &s->ek_certificate, s, blobs, context));
     TRY(ek_cert_verify(&h->ek, h->root, buf_bytes(&c.leaf), c.views, s->n_chain));
-    const struct policy_hash *root = find_root(p, h->root);
-    if (root == NULL) {
-        BUF_AUTO hex = BUF_INIT;
-        buf_append_hex(&hex, bytes_of(h->root, SHA256_LEN));
-        return err_set(ERR_UNTRUE,
-                       "the endorsement certificate leads to the root %s, which the "
-                       "policy does not name",
-                       buf_str(&hex));
-    }
+    const struct policy_hash *root = find_root(p->roots, p->n_roots, h->root);
+    if (root == NULL)
+        return unknown_root("endorsement", h->root);
     h->test = root->test;
+    memcpy(h->tpm, h->ek.sha256, SHA256_LEN);
     return err_ok();
+}
+
+static struct err hash_key(uint8_t out[SHA256_LEN], const EVP_PKEY *key)
+{
+    uint8_t *spki = NULL;
+    int len = i2d_PUBKEY(key, &spki);
+    if (len <= 0)
+        return err_set(ERR_MEMORY, "the attestation key cannot be encoded");
+    sha256(out, bytes_of(spki, (size_t)len));
+    OPENSSL_free(spki);
+    return err_ok();
+}
+
+/* The root comes first: it says which profile the certificate must have. */
+static struct err add_own_certificate(struct rule_host *h, const struct statement_host *s,
+                                      const struct policy *p, rule_blob_source *blobs,
+                                      void *context)
+{
+    __attribute__((cleanup(chain_cleanup))) struct chain c = {0};
+    TRY(read_chain(&c, &s->ak_certificate, s, blobs, context));
+    TRY(ak_cert_root(h->root, c.views, s->n_chain));
+    const struct policy_hash *root = find_root(p->ak_roots, p->n_ak_roots, h->root);
+    if (root == NULL)
+        return unknown_root("attestation key's", h->root);
+    TRY(ak_cert_verify(&h->own, &h->ak, root->profile, buf_bytes(&c.leaf), c.views, s->n_chain));
+    h->test = root->test;
+    h->certified = true;
+    return hash_key(h->tpm, h->ak.key);
 }
 
 static struct err check_activation(const struct rule_host *h, const struct policy *p,
@@ -169,7 +217,8 @@ static struct err read_host(struct rule_host *h, const struct statement *s, cons
                             rule_blob_source *blobs, void *context)
 {
     TRY(add_ak(h, s, blobs, context));
-    TRY(add_ek(h, &s->host, p, blobs, context));
+    TRY(s->host.ak_certified ? add_own_certificate(h, &s->host, p, blobs, context)
+                             : add_ek(h, &s->host, p, blobs, context));
     TRY(add_activations(h, &s->host, p, blobs, context));
     h->known = true;
     return err_ok();
@@ -182,7 +231,10 @@ static struct err merge(struct rule_host *h, struct rule_host *now, const struct
         return err_ok();
     if (!tpm_name_equal(&h->ak_name, &now->ak_name))
         return err_set(ERR_UNTRUE, "host statements of two attestation keys");
-    if (memcmp(h->ek.sha256, now->ek.sha256, SHA256_LEN) != 0)
+    if (h->certified != now->certified)
+        return err_set(ERR_UNTRUE, "one attestation key both with an endorsement certificate and "
+                                   "with a certificate of its own");
+    if (memcmp(h->tpm, now->tpm, SHA256_LEN) != 0)
         return err_set(ERR_UNTRUE, "one attestation key with two endorsement certificates");
     for (size_t i = 0; i < p->n_activators; i++)
         if (h->vouched[i] && !now->vouched[i]) {
@@ -207,6 +259,8 @@ struct err rule_host_add(struct rule_host *h, const struct statement *s, const s
 
 struct err rule_host_bound(const struct rule_host *h, const struct policy *p)
 {
+    if (h->certified)
+        return err_ok();
     if (p->k_activators == 0)
         return err_set(ERR_UNTRUE,
                        "no activation by activators of the policy: it names none, so nothing binds "

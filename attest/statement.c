@@ -58,6 +58,12 @@ static struct err read_host(struct key_lines *l, struct statement *s)
     struct statement_host *h = &s->host;
     TRY(line_tpm_name(l, &s->ak_name, "ak-name"));
     TRY(line_blob(l, &h->ak_public, "ak-public"));
+    h->ak_certified = line_is_next(l, "ak-certificate");
+    if (h->ak_certified) {
+        TRY(line_blob(l, &h->ak_certificate, "ak-certificate"));
+        TRY(line_blobs(l, h->chain, &h->n_chain, STATEMENT_CHAIN_MAX, "ak-chain"));
+        return lines_done(l);
+    }
     TRY(line_blob(l, &h->ek_certificate, "ek-certificate"));
     TRY(line_blobs(l, h->chain, &h->n_chain, STATEMENT_CHAIN_MAX, "ek-chain"));
     TRY(line_blobs(l, h->activations, &h->n_activations, STATEMENT_ACTIVATIONS_MAX, "activation"));

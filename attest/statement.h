@@ -31,11 +31,14 @@ struct blob_ref {
     uint8_t sha256[SHA256_LEN];
 };
 
+/* The key's TPM is known by the endorsement certificate, or the key by a certificate of its own. */
 struct statement_host {
-    struct blob_ref ak_public, ek_certificate;
-    struct blob_ref chain[STATEMENT_CHAIN_MAX];
+    struct blob_ref ak_public;
+    bool ak_certified; /* which of the two is there */
+    struct blob_ref ek_certificate, ak_certificate;
+    struct blob_ref chain[STATEMENT_CHAIN_MAX]; /* its issuers */
     size_t n_chain;
-    struct blob_ref activations[STATEMENT_ACTIVATIONS_MAX];
+    struct blob_ref activations[STATEMENT_ACTIVATIONS_MAX]; /* beside an ek_certificate only */
     size_t n_activations;
 };
 

@@ -35,9 +35,12 @@ static void format_host(struct buf *out, const struct statement_host *h)
 {
     assert(h->n_chain <= STATEMENT_CHAIN_MAX && h->n_activations <= STATEMENT_ACTIVATIONS_MAX);
     blob_line(out, "ak-public", &h->ak_public);
-    blob_line(out, "ek-certificate", &h->ek_certificate);
+    if (h->ak_certified)
+        blob_line(out, "ak-certificate", &h->ak_certificate);
+    else
+        blob_line(out, "ek-certificate", &h->ek_certificate);
     for (size_t i = 0; i < h->n_chain; i++)
-        blob_line(out, "ek-chain", &h->chain[i]);
+        blob_line(out, h->ak_certified ? "ak-chain" : "ek-chain", &h->chain[i]);
     for (size_t i = 0; i < h->n_activations; i++)
         blob_line(out, "activation", &h->activations[i]);
 }

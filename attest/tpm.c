@@ -79,10 +79,11 @@ static const char *remedy(TSS2_RC rc)
     }
 }
 
-struct err tpm_error(const struct tpm *t, TSS2_RC rc, const char *what)
+struct err tpm_error(struct tpm *t, TSS2_RC rc, const char *what)
 {
     if (rc == TSS2_RC_SUCCESS)
         return err_ok();
+    t->failed = true;
     return err_set(ERR_IO, "TPM %s: %s: %s (0x%08x)%s", t->name, what, Tss2_RC_Decode(rc),
                    (unsigned)rc, remedy(rc));
 }
@@ -165,7 +166,8 @@ void tpm_close(struct tpm *t)
         return;
     if (t->esys) {
         flush(t, &t->session);
-        flush(t, &t->ak);
+        if (!t->ak_is_persistent)
+            flush(t, &t->ak);
         if (!t->ek_is_persistent)
             flush(t, &t->ek);
         Esys_Finalize(&t->esys);
@@ -174,6 +176,11 @@ void tpm_close(struct tpm *t)
         Tss2_TctiLdr_Finalize(&t->tcti);
     tpm_public_cleanup(&t->ak_public);
     free(t);
+}
+
+bool tpm_has_failed(const struct tpm *t)
+{
+    return t->failed;
 }
 
 ESYS_TR tpm_auth(const struct tpm *t)
@@ -189,8 +196,8 @@ struct err tpm_clock_read(struct tpm *t, struct tpm_clock *out)
     TRY(tpm_error(t, rc, "TPM2_ReadClock"));
     *out = (struct tpm_clock){
         .clock_ms = now->clockInfo.clock,
-        .reset_count = now->clockInfo.resetCount,
-        .restart_count = now->clockInfo.restartCount,
+        .reset_count = now->clockInfo.resetCount + t->reset_offset,
+        .restart_count = now->clockInfo.restartCount + t->restart_offset,
         .safe = now->clockInfo.safe,
     };
     return err_ok();

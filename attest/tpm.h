@@ -8,6 +8,7 @@
 #ifndef ATTEST_TPM_H
 #define ATTEST_TPM_H
 
+#include "attest/ak_cert.h"
 #include "attest/attested.h"
 #include "attest/runtime_log.h"
 
@@ -20,6 +21,10 @@ struct tpm;
 struct err tpm_open(struct tpm **out, const char *tcti) MUST_USE;
 void tpm_close(struct tpm *t);
 
+/* Whether a command failed for the TPM's or the connection's own reasons (ERR_IO), after all
+ * retries: it is gone, in failure mode or in lockout. What it refuses is no failure. */
+bool tpm_has_failed(const struct tpm *t);
+
 /* The EK certificate from NV (RSA-2048 at 0x01C00002, else P-256 0x01C0000A, P-384 0x01C00016), DER
  * without padding. ERR_NOT_FOUND with the remedy. */
 struct err tpm_ek_certificate(struct tpm *t, struct buf *der) MUST_USE;
@@ -30,6 +35,13 @@ struct err tpm_ek_certificate(struct tpm *t, struct buf *der) MUST_USE;
  * is for; gives the AK's TPMT_PUBLIC. Once per connection. From then on an HMAC session salted with
  * the EK authorises our commands. */
 struct err tpm_keys(struct tpm *t, struct buf *ak_public) MUST_USE;
+
+/* The same for a key that a cloud has made and certified: AK_PROFILE_GCP (certificates at NV
+ * 0x01C10000 and 0x01C10002, templates beside them) or AK_PROFILE_AZURE (0x01C101D0, the key at
+ * 0x81000003). There is no EK to activate with then. ERR_NOT_FOUND with the remedy. */
+struct err tpm_ak_certificate(struct tpm *t, enum ak_profile profile, struct buf *der) MUST_USE;
+struct err tpm_keys_certified(struct tpm *t, enum ak_profile profile,
+                              struct buf *ak_public) MUST_USE;
 
 /* PCRs 0-15 of the SHA-256 bank. ERR_UNSUPPORTED when that bank is not allocated. */
 struct err tpm_pcr_read(struct tpm *t, struct pcr_values *out) MUST_USE;
@@ -47,8 +59,7 @@ struct err tpm_quote(struct tpm *t, struct buf *attest, struct buf *signature,
 struct err tpm_activate(struct tpm *t, struct buf *secret, struct bytes id_object,
                         struct bytes encrypted_secret) MUST_USE;
 
-/* reset and restart counts and clock now (TPM2_ReadClock; true counts come with a quote by the AK).
- */
+/* Clock now, and reset and restart counts as the AK attests them (TPM2_ReadClock). */
 struct tpm_clock {
     uint64_t clock_ms;
     uint32_t reset_count, restart_count;

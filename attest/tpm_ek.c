@@ -7,11 +7,6 @@
 #include <openssl/x509.h>
 #include <string.h>
 
-enum {
-    EK_CERTIFICATE_MAX = 8192,
-    NV_CHUNK_DEFAULT = 512, /* when the TPM does not say how much it reads at once */
-};
-
 static const TPM2_HANDLE EK_HANDLES_FIRST = 0x81010000;
 static const TPM2_HANDLE EK_HANDLES_LAST = 0x810100ff;
 
@@ -73,76 +68,12 @@ static void ek_template(TPM2B_PUBLIC *out, enum ek_kind kind)
     p->unique.ecc.x.size = p->unique.ecc.y.size = kind == EK_P384 ? 0 : 32;
 }
 
-/* How much TPM2_NV_Read gives at once. */
-static uint16_t nv_chunk(struct tpm *t)
-{
-    ESYS_AUTO TPMS_CAPABILITY_DATA *data = NULL;
-    TSS2_RC rc;
-    TPM_REPEAT(rc,
-               Esys_GetCapability(t->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
-                                  TPM2_CAP_TPM_PROPERTIES, TPM2_PT_NV_BUFFER_MAX, 1, NULL, &data));
-    if (rc != TSS2_RC_SUCCESS || data->data.tpmProperties.count != 1 ||
-        data->data.tpmProperties.tpmProperty[0].property != TPM2_PT_NV_BUFFER_MAX)
-        return NV_CHUNK_DEFAULT;
-    uint32_t max = data->data.tpmProperties.tpmProperty[0].value;
-    return (uint16_t)(max < TPM2_MAX_NV_BUFFER_SIZE ? max : TPM2_MAX_NV_BUFFER_SIZE);
-}
-
-static struct err nv_read(struct tpm *t, ESYS_TR index, struct buf *out)
-{
-    ESYS_AUTO TPM2B_NV_PUBLIC *public_area = NULL;
-    TSS2_RC rc;
-    TPM_REPEAT(rc, Esys_NV_ReadPublic(t->esys, index, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
-                                      &public_area, NULL));
-    TRY(tpm_error(t, rc, "TPM2_NV_ReadPublic of the EK certificate"));
-    size_t size = public_area->nvPublic.dataSize;
-    if (size > EK_CERTIFICATE_MAX)
-        return err_set(ERR_LIMIT,
-                       "TPM %s: the EK certificate's index holds %zu bytes, more than %d", t->name,
-                       size, EK_CERTIFICATE_MAX);
-    uint16_t chunk = nv_chunk(t);
-    while (out->len < size) {
-        ESYS_AUTO TPM2B_MAX_NV_BUFFER *part = NULL;
-        uint16_t want = (uint16_t)(size - out->len < chunk ? size - out->len : chunk);
-        TPM_REPEAT(rc, Esys_NV_Read(t->esys, index, index, ESYS_TR_PASSWORD, ESYS_TR_NONE,
-                                    ESYS_TR_NONE, want, (uint16_t)out->len, &part));
-        TRY(tpm_error(t, rc, "TPM2_NV_Read of the EK certificate"));
-        if (part->size != want)
-            return err_set(ERR_IO, "TPM %s: TPM2_NV_Read gave %u bytes instead of %u", t->name,
-                           part->size, want);
-        buf_append(out, part->buffer, part->size);
-    }
-    return err_ok();
-}
-
-/* The index may be larger than the certificate: the length in the DER's first bytes decides. */
-static struct err cut_padding(struct buf *der)
-{
-    struct reader r = reader_of(buf_bytes(der));
-    size_t len = 0;
-    if (read_u8(&r) == 0x30 && read_u8(&r) == 0x82)
-        len = (size_t)read_u16be(&r) + 4;
-    if (r.failed || len < 256 || len > der->len)
-        return err_set(ERR_MALFORMED, "the EK certificate in the TPM is not a DER certificate");
-    der->len = len;
-    return err_ok();
-}
-
 struct err tpm_ek_certificate(struct tpm *t, struct buf *der)
 {
     for (int kind = 0; kind < N_EK_KINDS; kind++) {
-        ESYS_TR index;
-        struct err e = tpm_nv_open(t, CERTIFICATE_INDEX[kind], &index);
-        if (e.code == ERR_NOT_FOUND)
-            continue;
-        TRY(e);
-        BUF_AUTO read = BUF_INIT;
-        e = nv_read(t, index, &read);
-        tpm_nv_close(t, &index);
-        TRY(e);
-        TRY(cut_padding(&read));
-        buf_append_bytes(der, buf_bytes(&read));
-        return err_ok();
+        struct err e = tpm_nv_certificate(t, CERTIFICATE_INDEX[kind], der);
+        if (e.code != ERR_NOT_FOUND)
+            return e;
     }
     return err_set(ERR_NOT_FOUND,
                    "TPM %s holds no EK certificate (NV 0x01c00002, 0x01c0000a, 0x01c00016): some "
@@ -262,6 +193,14 @@ struct err tpm_load_ek(struct tpm *t, struct bytes certificate_der)
                        "gives: it belongs to another TPM, or to an EK with a template of its own",
                        t->name);
     return err_ok();
+}
+
+struct err tpm_create_ek(struct tpm *t)
+{
+    TPM2B_PUBLIC template;
+    ek_template(&template, EK_RSA_2048);
+    t->ek_needs_policy = true;
+    return create_ek(t, &template);
 }
 
 /* A session that satisfies the EK's policy; with a password-only EK, the password. */

@@ -65,9 +65,7 @@ static struct err create_ak(struct tpm *t, struct buf *ak_public)
     return err_ok();
 }
 
-/* With the salt encrypted to the EK, whoever sits on the bus can neither change what our commands
- * say nor read an activated credential. */
-static struct err start_session(struct tpm *t)
+struct err tpm_start_session(struct tpm *t)
 {
     const TPMT_SYM_DEF aes = {
         .algorithm = TPM2_ALG_AES, .keyBits.aes = 128, .mode.aes = TPM2_ALG_CFB};
@@ -88,6 +86,6 @@ struct err tpm_keys(struct tpm *t, struct buf *ak_public)
     TRY(tpm_flush_leftovers(t));
     TRY(tpm_ek_certificate(t, &certificate));
     TRY(tpm_load_ek(t, buf_bytes(&certificate)));
-    TRY(start_session(t));
+    TRY(tpm_start_session(t));
     return create_ak(t, ak_public);
 }

@@ -47,11 +47,31 @@ static struct err rule_1_parse(struct check *c)
 static struct err check_activated(const struct activation_target *activated,
                                   const struct rule_host *host)
 {
+    if (host->certified)
+        return err_set(ERR_UNTRUE, "the live activation was for an endorsement certificate; this "
+                                   "key has a certificate of its own");
     if (!tpm_name_equal(&activated->ak_name, &host->ak_name))
         return err_set(ERR_UNTRUE, "the live activation was for another attestation key");
     if (memcmp(activated->ek_certificate, host->ek.sha256, SHA256_LEN) != 0)
         return err_set(ERR_UNTRUE, "the live activation was for another endorsement certificate");
     return err_ok();
+}
+
+static void say_ak(struct check *c)
+{
+    const struct rule_host *h = &c->b.host;
+    char ak[32], ek[32], root[32], by[64];
+    report_short(ak, h->ak_name.bytes + 2, 8);
+    report_short(root, h->root, 8);
+    const char *kind = h->test ? "test" : "production";
+    snprintf(by, sizeof by, "%u activators", h->n_vouched);
+    if (h->certified)
+        fact(c, "key %s by its own certificate %s, root %s (%s)", ak,
+             report_short(ek, h->own.sha256, 8), root, kind);
+    else
+        fact(c, "key %s in the TPM of certificate %s, root %s (%s), by %s", ak,
+             report_short(ek, h->ek.sha256, 8), root, kind,
+             c->b.activated ? "live activation" : by);
 }
 
 static struct err rule_2_ak(struct check *c)
@@ -63,12 +83,7 @@ static struct err rule_2_ak(struct check *c)
         TRY(check_activated(c->in->activated, &b->host));
     else
         TRY(rule_host_bound(&b->host, b->policy));
-    char ak[32], ek[32], root[32], by[64];
-    snprintf(by, sizeof by, "%u activators", b->host.n_vouched);
-    fact(c, "key %s in the TPM of certificate %s, root %s (%s), by %s",
-         report_short(ak, b->host.ak_name.bytes + 2, 8), report_short(ek, b->host.ek.sha256, 8),
-         report_short(root, b->host.root, 8), b->host.test ? "test" : "production",
-         b->activated ? "live activation" : by);
+    say_ak(c);
     return err_ok();
 }
 
@@ -280,7 +295,7 @@ struct err verify_activation_target(struct activation_target *out, const struct 
     b.policy = p;
     TRY(err_context(bundle_take(&b, e), "rule 1, PARSE"));
     TRY(err_context(bundle_hosts(&b), "rule 2, AK"));
-    if (EVP_PKEY_up_ref(b.host.ek.key) != 1)
+    if (!b.host.certified && EVP_PKEY_up_ref(b.host.ek.key) != 1)
         return err_set(ERR_MEMORY, "out of memory for a key");
     out->ak_name = b.host.ak_name;
     out->ek = b.host.ek.key;

@@ -37,7 +37,7 @@ struct verdict {
  * of rule 2. `ek` is the caller's to EVP_PKEY_free. */
 struct activation_target {
     struct tpm_name ak_name;
-    EVP_PKEY *ek;
+    EVP_PKEY *ek; /* NULL: the key has a certificate of its own, and there is nothing to activate */
     uint8_t ek_certificate[SHA256_LEN];
     uint8_t spki_sha256[SHA256_LEN]; /* as the evidence claims */
 };

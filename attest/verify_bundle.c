@@ -119,7 +119,8 @@ static bool statement_names(const struct statement *s, const uint8_t sha256[SHA2
     for (size_t i = 0; i < s->host.n_activations; i++)
         if (ref_is(&s->host.activations[i], sha256))
             return true;
-    return ref_is(&s->host.ak_public, sha256) || ref_is(&s->host.ek_certificate, sha256);
+    return ref_is(&s->host.ak_public, sha256) ||
+           ref_is(s->host.ak_certified ? &s->host.ak_certificate : &s->host.ek_certificate, sha256);
 }
 
 static struct err check_blobs(const struct bundle *b)

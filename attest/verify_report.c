@@ -28,6 +28,15 @@ static void say_keys(struct verdict *v, const struct bundle *b)
     const struct report_list proven = proven_list(v);
     char ak[32], ek[32], subject[84], by[48];
     snprintf(by, sizeof by, "by %u activators of the policy", b->host.n_vouched);
+    if (b->host.certified) {
+        report_add(&proven,
+                   "The key %s answered this nonce; its certificate %s (%.60s) says that it is a "
+                   "TPM's.",
+                   report_short(ak, b->host.ak_name.bytes + 2, 8),
+                   report_short(ek, b->host.own.sha256, 8),
+                   printable(subject, bytes_of_str(b->host.own.subject)));
+        return;
+    }
     report_add(
         &proven, "The TPM of certificate %s (%.60s) answered this nonce with its key %s, bound %s.",
         report_short(ek, b->host.ek.sha256, 8),
@@ -81,6 +90,25 @@ static void say_ignored(struct verdict *v, const struct bundle *b)
                        printable(reason, bytes_of_str(b->policy->boot[i].reason)));
 }
 
+/* A certified key may be outside the endorsement hierarchy; then a TPM adds a constant of the key
+ * to the counts that it attests, and none of them means anything alone. */
+static void say_suspended(struct verdict *v, const struct bundle *b)
+{
+    const struct report_list not_proven = not_proven_list(v);
+    if (b->counter.name.len == 0)
+        return;
+    if (b->host.certified)
+        report_add(
+            &not_proven,
+            "Whether the host was suspended since the TPM's last reset: of the counts that a "
+            "certified key attests, only changes mean something.");
+    else if (b->counter.restart_count > 0)
+        report_add(&not_proven,
+                   "What ran while the host was suspended: its TPM has woken %u times since the "
+                   "last reset, and PCRs outlive that.",
+                   (unsigned)b->counter.restart_count);
+}
+
 static void say_gaps(struct verdict *v, const struct bundle *b)
 {
     const struct report_list not_proven = not_proven_list(v);
@@ -102,11 +130,7 @@ static void say_gaps(struct verdict *v, const struct bundle *b)
         report_add(&not_proven,
                    "The GPU's firmware and memory: they are not attested; the device code was "
                    "measured before it was loaded.");
-    if (b->counter.name.len > 0 && b->counter.restart_count > 0)
-        report_add(&not_proven,
-                   "What ran while the host was suspended: its TPM has woken %u times since the "
-                   "last reset, and PCRs outlive that.",
-                   (unsigned)b->counter.restart_count);
+    say_suspended(v, b);
     if (b->counter.name.len > 0 && !b->counter.safe)
         report_add(&not_proven,
                    "When this boot began: the TPM's clock was not safe at the boot statement.");

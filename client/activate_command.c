@@ -86,6 +86,9 @@ static struct err challenge(struct activation_target *target, struct connection 
     struct err e = verify_activation_target(target, &parsed, p);
     evidence_cleanup(&parsed);
     TRY(e);
+    if (target->ek == NULL)
+        return err_set(ERR_UNSUPPORTED, "the host's key has a certificate of its own: policies "
+                                        "believe that (ak-root), and need no activator");
     e = host_activate(c, target, p->log.name);
     if (is_err(e)) {
         EVP_PKEY_free(target->ek);

@@ -139,7 +139,7 @@ static struct err judge(struct verdict *out, struct connection *c, const struct 
 {
     char reason[512] = "";
     bool activated = false;
-    if (target != NULL) {
+    if (target != NULL && target->ek != NULL) {
         struct err e = host_activate(c, target, p->log.name);
         /* Where no challenge can be run now, activators may still vouch for the host. */
         bool vouched = p->n_activators > 0 && (e.code == ERR_BUSY || e.code == ERR_UNSUPPORTED);

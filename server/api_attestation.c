@@ -96,6 +96,12 @@ static void too_late(evutil_socket_t fd, short events, void *context)
 
 static void ask(struct front *f, struct http_exchange *x, uint32_t type, struct bytes payload)
 {
+    if (f->attester_gone) {
+        http_reply_error(x, 503, NULL, "no_tpm",
+                         "The TPM of this host has failed: it cannot prove what it is until it is "
+                         "started again.");
+        return;
+    }
     struct question *q = malloc(sizeof *q);
     if (q == NULL)
         abort();

@@ -41,6 +41,10 @@ void api_health(struct http_exchange *x, void *context)
     uint64_t age = front_attester_quote_age_s(f->attester);
     if (f->stopping)
         http_reply_error(x, 503, NULL, "stopping", "This server is about to stop.");
+    else if (f->attester_gone)
+        http_reply_error(x, 503, NULL, "no_tpm",
+                         "The TPM of this host has failed; it serves on, and cannot prove what it "
+                         "is.");
     else if (age > quote_age_max_s(f))
         http_reply_error(x, 503, NULL, "no_quotes",
                          "The last logged quote is %llu seconds old, and there should be one every "
@@ -130,6 +134,7 @@ void api_metrics(struct http_exchange *x, void *context)
     buf_append_str(&out, ",");
     label(&out, "system_fingerprint", f->fingerprint);
     buf_append_str(&out, "} 1\n");
+    gauge(&out, "tpm_works", "Whether this host can still prove what it is.", !f->attester_gone);
     gauge(&out, "quote_age_seconds", "Seconds since the last quote in the log.",
           front_attester_quote_age_s(f->attester));
     http_metrics(&out, http_server_stats(f->http));

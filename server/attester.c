@@ -13,6 +13,7 @@ static void cleanup(struct attester *a)
     buf_cleanup(&a->head_note);
     buf_cleanup(&a->ak_public);
     buf_cleanup(&a->ek_certificate);
+    buf_cleanup(&a->ak_certificate);
     for (size_t i = 0; i < EK_CHAIN_MAX; i++)
         buf_cleanup(&a->chain[i]);
     for (size_t i = 0; i < STATEMENT_ACTIVATIONS_MAX; i++)
@@ -37,11 +38,27 @@ static struct err start(struct attester *a)
     return attester_load_activations(a);
 }
 
-struct err attester_run(const struct attester_options *options, int channel_fd)
+/* That the TPM is gone is told apart from all else that may end us: a log that cannot be written,
+ * or a TPM that says something else than it must, leaves nothing to go on with. */
+static struct err end(struct attester *a, struct err e, bool *tpm_failed)
+{
+    *tpm_failed = a->measured && e.code == ERR_IO && tpm_has_failed(a->tpm);
+    if (!*tpm_failed)
+        return e;
+    BUF_AUTO reason = BUF_INIT;
+    buf_append_str(&reason, err_message());
+    struct err told = channel_send(a->channel, CHANNEL_TPM_FAILED, 0, buf_bytes(&reason));
+    (void)told; /* the first error is the one that counts */
+    return err_set(ERR_IO, "%s", buf_str(&reason));
+}
+
+struct err attester_run(const struct attester_options *options, int channel_fd, bool *tpm_failed)
 {
     ATTESTER_AUTO a = {.options = options, .channel = channel_fd, .runtime_fd = -1};
+    *tpm_failed = false;
     TRY(start(&a));
-    return attester_serve(&a);
+    struct err e = attester_serve(&a);
+    return is_err(e) ? end(&a, e, tpm_failed) : e;
 }
 
 static void append_hash_line(struct buf *out, const char *key, const uint8_t hash[SHA256_LEN])
@@ -63,9 +80,13 @@ struct err attester_policy_lines(const struct attester_options *options, bool te
     TRY(tpm_pcr_read(a.tpm, &pcrs));
     sha256(root, buf_bytes(&a.chain[a.n_chain - 1]));
     buf_printf(out, "log %s\n", a.vkey);
-    append_hash_line(out, test ? "test-tpm-root" : "tpm-root", root);
+    BUF_AUTO key = BUF_INIT;
+    buf_printf(&key, "%s%s", test ? "test-" : "", options->ak_certified ? "ak-root " : "tpm-root");
+    if (options->ak_certified)
+        buf_append_str(&key, ak_profile_name(options->ak_profile));
+    append_hash_line(out, buf_str(&key), root);
     for (unsigned pcr = 0; pcr < PCR_MODEL; pcr++) {
-        BUF_AUTO key = BUF_INIT;
+        buf_clear(&key);
         buf_printf(&key, "boot-pcr %u", pcr);
         append_hash_line(out, buf_str(&key), pcrs.values[pcr]);
     }

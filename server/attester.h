@@ -5,7 +5,7 @@
 #ifndef SERVER_ATTESTER_H
 #define SERVER_ATTESTER_H
 
-#include "common/buf.h"
+#include "attest/ak_cert.h"
 #include "transparency/note.h"
 
 struct attester_options {
@@ -19,18 +19,22 @@ struct attester_options {
         *ek_chain; /* paths of issuer certificates (PEM or DER), nearest first, root last */
     size_t n_ek_chain;
     struct bytes event_log; /* the firmware's, of this boot (event_log.h); empty: none */
+    bool ak_certified; /* the attestation key is a cloud's, and the issuers are its certificate's */
+    enum ak_profile ak_profile;
     uint64_t quote_interval_s;
 };
 
 /* Opens log and TPM and checks both (so that a bad TPM or log is reported before anything loads).
  * Then serves `channel_fd` until CHANNEL_STOP has been answered or the other side closes. Returns
- * an error when it must end: the TPM failed, a commit failed, the PCRs do not fit the runtime log.
- */
-struct err attester_run(const struct attester_options *options, int channel_fd) MUST_USE;
+ * an error when it must end: the TPM failed (then *tpm_failed, and the other side was told, if it
+ * was measured by then), a commit failed, the PCRs do not fit the runtime log. */
+struct err attester_run(const struct attester_options *options, int channel_fd,
+                        bool *tpm_failed) MUST_USE;
 
 /* Appends the policy lines that this host can say of itself, for `--print-policy`: `log`, the root
- * of the EK's issuers (`test-tpm-root` with `test`, else `tpm-root`), and `boot-pcr` 0 to 12 as
- * they are now. Makes the log's key if there is none; disturbs no running attester. */
+ * of the issuers (`test-tpm-root` with `test`, else `tpm-root`; `ak-root` for a cloud's key), and
+ * `boot-pcr` 0 to 12 as they are now. Makes the log's key if there is none; disturbs no running
+ * attester. */
 struct err attester_policy_lines(const struct attester_options *options, bool test,
                                  struct buf *out) MUST_USE;
 

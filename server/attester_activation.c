@@ -52,10 +52,20 @@ static struct err parse_request(struct bytes *credential, struct bytes *secret,
     return err_ok();
 }
 
+static struct err check_activatable(const struct attester *a)
+{
+    if (!a->options->ak_certified)
+        return err_ok();
+    return err_set(ERR_UNSUPPORTED, "this host's attestation key has a certificate of its own: "
+                                    "there is nothing to activate");
+}
+
 struct err attester_activate(struct attester *a, uint64_t id, struct bytes payload)
 {
     struct bytes credential, secret;
     struct err e = parse_request(&credential, &secret, payload);
+    if (!is_err(e))
+        e = check_activatable(a);
     if (!is_err(e) && !a->measured)
         e = err_set(ERR_BUSY, "this host is not measured yet");
     if (!is_err(e) && !take_token(a))
@@ -151,8 +161,8 @@ struct err attester_take_activation(struct attester *a, uint64_t id, struct byte
 {
     struct activation activation;
     size_t activator = 0;
-    struct err e = err_ok();
-    if (!a->measured)
+    struct err e = check_activatable(a);
+    if (!is_err(e) && !a->measured)
         e = err_set(ERR_BUSY, "this host is not measured yet");
     if (!is_err(e))
         e = read_note(&activation, &activator, a, note);

@@ -82,7 +82,7 @@ static void add_blobs(struct attester *a)
     BUF_AUTO runtime = BUF_INIT;
     attester_runtime_text(&runtime, a, a->lanes.n_identities);
     evidence_add_blob(&a->evidence, buf_bytes(&a->ak_public));
-    evidence_add_blob(&a->evidence, buf_bytes(&a->ek_certificate));
+    evidence_add_blob(&a->evidence, attester_certificate(a));
     for (size_t i = 0; i < a->n_chain; i++)
         evidence_add_blob(&a->evidence, buf_bytes(&a->chain[i]));
     for (size_t i = 0; i < a->n_activations; i++)

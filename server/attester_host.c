@@ -6,6 +6,7 @@
 
 #include <openssl/pem.h>
 #include <openssl/x509.h>
+#include <string.h>
 
 #include "common/file.h"
 
@@ -21,6 +22,29 @@ static void free_bio(BIO **bio)
     BIO_free(*bio);
 }
 
+static X509 *parse_certificate(BIO *bio, const struct buf *data)
+{
+    if (data->len > 0 && data->data[0] == 0x30)
+        return d2i_X509_bio(bio, NULL);
+    return PEM_read_bio_X509(bio, NULL, NULL, NULL);
+}
+
+/* Behind the certificate only white space may follow: a second one, or what is left of a second one
+ * that was joined without a newline, would be lost without a word. */
+static struct err check_alone(BIO *bio, const char *path)
+{
+    char rest[256];
+    int n;
+    while ((n = BIO_read(bio, rest, sizeof rest)) > 0)
+        for (int i = 0; i < n; i++)
+            if (strchr(" \t\r\n", rest[i]) == NULL || rest[i] == '\0')
+                return err_set(ERR_MALFORMED,
+                               "%s holds more than one certificate: give each issuer's in a file "
+                               "of its own, nearest first",
+                               path);
+    return err_ok();
+}
+
 /* Exactly one certificate, PEM or DER, as DER. */
 static struct err read_certificate(struct buf *der, const char *path)
 {
@@ -29,13 +53,10 @@ static struct err read_certificate(struct buf *der, const char *path)
     __attribute__((cleanup(free_bio))) BIO *bio = BIO_new_mem_buf(data.data, (int)data.len);
     if (!bio)
         return err_set(ERR_MEMORY, "out of memory");
-    __attribute__((cleanup(free_x509))) X509 *certificate = NULL;
-    if (data.len > 0 && data.data[0] == 0x30)
-        certificate = d2i_X509_bio(bio, NULL);
-    else
-        certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    __attribute__((cleanup(free_x509))) X509 *certificate = parse_certificate(bio, &data);
     if (!certificate)
         return err_set(ERR_MALFORMED, "%s is no X.509 certificate in PEM or DER", path);
+    TRY(check_alone(bio, path));
     uint8_t *encoded = NULL;
     int len = i2d_X509(certificate, &encoded);
     if (len <= 0)
@@ -54,6 +75,11 @@ struct err attester_load_chain(struct attester *a)
         a->n_chain = i + 1;
     }
     return err_ok();
+}
+
+struct bytes attester_certificate(const struct attester *a)
+{
+    return buf_bytes(a->options->ak_certified ? &a->ak_certificate : &a->ek_certificate);
 }
 
 /* A chain that no verifier will take is reported now, not by every client. */
@@ -76,15 +102,31 @@ static struct err check_chain(const struct attester *a)
 struct err attester_open_tpm(struct attester *a)
 {
     TRY(tpm_open(&a->tpm, a->options->tcti));
+    if (a->options->ak_certified) /* its chain is checked once the key is known */
+        return tpm_ak_certificate(a->tpm, a->options->ak_profile, &a->ak_certificate);
     TRY(tpm_ek_certificate(a->tpm, &a->ek_certificate));
     return check_chain(a);
 }
 
+static struct err check_own_chain(const struct attester *a, const struct tpm_public *ak)
+{
+    struct bytes chain[EK_CHAIN_MAX];
+    for (size_t i = 0; i < a->n_chain; i++)
+        chain[i] = buf_bytes(&a->chain[i]);
+    struct ak_cert certificate;
+    return err_context(ak_cert_verify(&certificate, ak, a->options->ak_profile,
+                                      buf_bytes(&a->ak_certificate), chain, a->n_chain),
+                       "the attestation key's certificate in the TPM does not lead through the "
+                       "issuer certificates given");
+}
+
 struct err attester_load_tpm_keys(struct attester *a)
 {
-    TRY(tpm_keys(a->tpm, &a->ak_public));
+    const struct attester_options *o = a->options;
+    TRY(o->ak_certified ? tpm_keys_certified(a->tpm, o->ak_profile, &a->ak_public)
+                        : tpm_keys(a->tpm, &a->ak_public));
     __attribute__((cleanup(tpm_public_cleanup))) struct tpm_public ak = {0};
     TRY(tpm_public_parse(&ak, buf_bytes(&a->ak_public)));
     a->ak_name = ak.name;
-    return err_ok();
+    return o->ak_certified ? check_own_chain(a, &ak) : err_ok();
 }

@@ -58,6 +58,7 @@ struct attester {
     /* the host */
     struct tpm *tpm;
     struct buf ak_public, ek_certificate; /* TPMT_PUBLIC, DER */
+    struct buf ak_certificate; /* DER; in place of ek_certificate where options->ak_certified */
     struct tpm_name ak_name;
     struct buf chain[EK_CHAIN_MAX]; /* DER */
     size_t n_chain;
@@ -86,6 +87,8 @@ struct err attester_open_log(struct attester *a) MUST_USE;
 struct err attester_take_head(struct attester *a) MUST_USE;
 
 /* attester_host.c: TPM, keys, certificate and its chain. */
+/* The one of the two certificates that this host has. */
+struct bytes attester_certificate(const struct attester *a);
 struct err attester_load_chain(struct attester *a) MUST_USE;
 /* Disturbs no other user of the TPM. */
 struct err attester_open_tpm(struct attester *a) MUST_USE;

@@ -30,9 +30,12 @@ struct err attester_commit(struct attester *a, const struct statement *s, const 
 
 static void fill_host(struct statement_host *host, const struct attester *a)
 {
-    *host = (struct statement_host){.n_chain = a->n_chain, .n_activations = a->n_activations};
+    *host = (struct statement_host){.ak_certified = a->options->ak_certified,
+                                    .n_chain = a->n_chain,
+                                    .n_activations = a->n_activations};
     blob_ref_of(&host->ak_public, buf_bytes(&a->ak_public));
-    blob_ref_of(&host->ek_certificate, buf_bytes(&a->ek_certificate));
+    blob_ref_of(host->ak_certified ? &host->ak_certificate : &host->ek_certificate,
+                attester_certificate(a));
     for (size_t i = 0; i < a->n_chain; i++)
         blob_ref_of(&host->chain[i], buf_bytes(&a->chain[i]));
     for (size_t i = 0; i < a->n_activations; i++)
@@ -46,7 +49,7 @@ struct err attester_log_host(struct attester *a)
     size_t n = 0;
     fill_host(&s.host, a);
     blobs[n++] = buf_bytes(&a->ak_public);
-    blobs[n++] = buf_bytes(&a->ek_certificate);
+    blobs[n++] = attester_certificate(a);
     for (size_t i = 0; i < a->n_chain; i++)
         blobs[n++] = buf_bytes(&a->chain[i]);
     for (size_t i = 0; i < a->n_activations; i++)
@@ -63,8 +66,9 @@ static bool refs_equal(const struct blob_ref *x, const struct blob_ref *y)
  * own. */
 static bool hosts_equal(const struct statement_host *x, const struct statement_host *y)
 {
-    if (!refs_equal(&x->ak_public, &y->ak_public) ||
-        !refs_equal(&x->ek_certificate, &y->ek_certificate) || x->n_chain != y->n_chain)
+    if (!refs_equal(&x->ak_public, &y->ak_public) || x->ak_certified != y->ak_certified ||
+        !refs_equal(&x->ek_certificate, &y->ek_certificate) ||
+        !refs_equal(&x->ak_certificate, &y->ak_certificate) || x->n_chain != y->n_chain)
         return false;
     for (size_t i = 0; i < x->n_chain; i++)
         if (!refs_equal(&x->chain[i], &y->chain[i]))

@@ -10,7 +10,7 @@
 static bool known_type(uint32_t type)
 {
     return (type >= CHANNEL_MEASURE && type <= CHANNEL_STOP) ||
-           (type >= CHANNEL_MEASURED && type <= CHANNEL_QUOTED) || type == CHANNEL_ERROR;
+           (type >= CHANNEL_MEASURED && type <= CHANNEL_TPM_FAILED) || type == CHANNEL_ERROR;
 }
 
 static void encode_header(struct buf *out, uint32_t type, uint64_t id, size_t payload_len)

@@ -3,8 +3,9 @@
  *
  *     u32 type | u64 id | u32 length | payload
  *
- * A request carries an id chosen by the front; its answer carries the same. CHANNEL_QUOTED answers
- * nothing, has id 0 and may come at any time, also between a request and its answer. Both sides
+ * A request carries an id chosen by the front; its answer carries the same. CHANNEL_QUOTED and
+ * CHANNEL_TPM_FAILED answer nothing, have id 0 and may come at any time, also between a request and
+ * its answer; after the latter comes nothing more. Both sides
  * treat a frame that breaks the limits as the end of the other side.
  */
 #ifndef SERVER_CHANNEL_H
@@ -22,13 +23,14 @@ enum channel_type {
     CHANNEL_ACTIVATION = 4, /* a signed activation note */
     CHANNEL_STOP = 5,       /* planned stop; payload: u32 seconds of maximum duration */
     /* attester to front */
-    CHANNEL_MEASURED = 17,  /* empty: measured, extended, logged, quoted once */
-    CHANNEL_EVIDENCE = 18,  /* evidence JSON */
-    CHANNEL_ACTIVATED = 19, /* 32-byte answer */
-    CHANNEL_ACCEPTED = 20,  /* u64 index of the new host statement */
-    CHANNEL_STOPPED = 21,   /* empty: the stop statement is durable */
-    CHANNEL_QUOTED = 22,    /* empty, unasked: a quote is in the log, durable */
-    CHANNEL_ERROR = 31,     /* u32 err code, then the message */
+    CHANNEL_MEASURED = 17,   /* empty: measured, extended, logged, quoted once */
+    CHANNEL_EVIDENCE = 18,   /* evidence JSON */
+    CHANNEL_ACTIVATED = 19,  /* 32-byte answer */
+    CHANNEL_ACCEPTED = 20,   /* u64 index of the new host statement */
+    CHANNEL_STOPPED = 21,    /* empty: the stop statement is durable */
+    CHANNEL_QUOTED = 22,     /* empty, unasked: a quote is in the log, durable */
+    CHANNEL_TPM_FAILED = 23, /* message, unasked: the attester ends, because of the TPM alone */
+    CHANNEL_ERROR = 31,      /* u32 err code, then the message */
 };
 
 struct channel_frame {

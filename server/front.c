@@ -52,9 +52,17 @@ static void fail(struct front *f, const char *reason)
 static void attester_gone(void *context)
 {
     struct front *f = context;
+    const char *failure = front_attester_tpm_failure(f->attester);
     f->attester_gone = true;
-    if (!f->stopped)
+    if (f->stopped)
+        return;
+    if (failure == NULL || !f->options->serve_without_tpm || f->asked_attester)
         fail(f, "the attester ended");
+    else
+        fprintf(stderr,
+                "serving goes on WITHOUT a TPM, as --on-tpm-failure asks: no quotes, no "
+                "attestation, and the log will not know of the stop. %s\n",
+                failure);
 }
 
 static void stop_answered(void *context, const struct channel_frame *frame)
@@ -80,6 +88,11 @@ static void ask_attester_to_stop(struct front *f)
     f->log = NULL;
     f->asked_attester = true;
     f->stop_deadline_s = now_s() + LOGGED_S;
+    if (f->attester_gone) {
+        fail(f, "stopped without a TPM: the log does not know of it");
+        f->attester_gone = false; /* this reason is the front's own */
+        return;
+    }
     if (is_err(front_attester_ask(f->attester, &id, CHANNEL_STOP, buf_bytes(&payload),
                                   stop_answered, f)))
         fail(f, err_message());

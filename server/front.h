@@ -16,6 +16,7 @@ struct front_options {
     unsigned max_context;  /* 0: the model's own */
     uint64_t quote_interval_s;
     uint32_t max_stop_duration_s; /* stated in the log when stopping */
+    bool serve_without_tpm;       /* else a TPM that fails ends the front */
 };
 
 /* What the front inherits; it takes all three. */

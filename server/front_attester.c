@@ -1,5 +1,6 @@
 #include "server/front_attester.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -21,7 +22,8 @@ struct front_attester {
     void (*gone)(void *context);
     void *context;
     bool is_gone;
-    time_t quoted_s; /* CLOCK_BOOTTIME */
+    char tpm_failure[512]; /* "" while it works */
+    time_t quoted_s;       /* CLOCK_BOOTTIME */
 };
 
 static time_t now_s(void)
@@ -44,6 +46,9 @@ static void deliver(struct front_attester *a, const struct channel_frame *frame)
 {
     if (frame->type == CHANNEL_QUOTED)
         a->quoted_s = now_s();
+    if (frame->type == CHANNEL_TPM_FAILED)
+        snprintf(a->tpm_failure, sizeof a->tpm_failure, "%.*s", (int)frame->payload.len,
+                 (const char *)frame->payload.data);
     for (struct pending **at = &a->first; *at != NULL; at = &(*at)->next) {
         struct pending *p = *at;
         if (p->id != frame->id)
@@ -121,10 +126,17 @@ uint64_t front_attester_quote_age_s(const struct front_attester *a)
     return (uint64_t)(now_s() - a->quoted_s);
 }
 
+const char *front_attester_tpm_failure(const struct front_attester *a)
+{
+    return a->tpm_failure[0] != '\0' ? a->tpm_failure : NULL;
+}
+
 struct err front_attester_ask(struct front_attester *a, uint64_t *id, uint32_t type,
                               struct bytes payload, front_attester_answered *answered,
                               void *context)
 {
+    if (a->is_gone)
+        return err_set(ERR_IO, "the attester has ended");
     if (a->n_pending >= FRONT_ATTESTER_PENDING_MAX)
         return err_set(ERR_BUSY, "Too many requests wait for the TPM: try again in a second.");
     struct pending *p = malloc(sizeof *p);

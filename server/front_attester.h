@@ -1,6 +1,7 @@
 /*
  * The front's end of the channel once it serves: requests go out without waiting, each answer finds
- * who asked. The attester closing its end is the end of the front.
+ * who asked. The attester closing its end is the end of the front, unless it said before that the
+ * TPM failed and the front may do without.
  */
 #ifndef SERVER_FRONT_ATTESTER_H
 #define SERVER_FRONT_ATTESTER_H
@@ -25,7 +26,10 @@ void front_attester_free(struct front_attester *a);
 /* Seconds since the attester last logged a quote, as far as it has told; a suspended host ages. */
 uint64_t front_attester_quote_age_s(const struct front_attester *a);
 
-/* ERR_BUSY when too many requests wait. */
+/* Why the attester has ended or will at once, if the TPM failed; else NULL. */
+const char *front_attester_tpm_failure(const struct front_attester *a);
+
+/* ERR_BUSY when too many requests wait; ERR_IO when the attester is gone. */
 struct err front_attester_ask(struct front_attester *a, uint64_t *id, uint32_t type,
                               struct bytes payload, front_attester_answered *answered,
                               void *context) MUST_USE;

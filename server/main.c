@@ -55,6 +55,8 @@ enum {
     KEY_BACKEND,
     KEY_POLICY,
     KEY_STOP,
+    KEY_TPM_FAILURE,
+    KEY_AK_PROFILE,
 };
 
 static const struct argp_option argp_options[] = {
@@ -76,6 +78,11 @@ static const struct argp_option argp_options[] = {
      "The firmware's event log, for the boot statement; default: where Linux shows that of the "
      "TPM device, if it is there",
      2},
+    {"ak-profile", KEY_AK_PROFILE, "azure|gcp", 0,
+     "Attest with the key that this cloud has made and certified; --ek-chain then names the "
+     "issuers "
+     "of its certificate",
+     2},
     {"state", KEY_STATE, "DIR", 0,
      "The log, its key and the runtime log; default ./blindllama-state", 2},
     {"origin", KEY_ORIGIN, "NAME", 0, "The log's name; default blindllama.local/<host name>", 2},
@@ -86,6 +93,10 @@ static const struct argp_option argp_options[] = {
     {"activator", KEY_ACTIVATOR, "VKEY", 0, "Whose activation notes the log takes; repeatable", 2},
     {"max-stop-duration", KEY_STOP, "SECONDS", 0,
      "How long a planned stop lasts at most, as the log is told; default 3600", 2},
+    {"on-tpm-failure", KEY_TPM_FAILURE, "stop|serve", 0,
+     "When the TPM fails: stop (the default), or serve on without attestation, which /health and "
+     "/attestation tell; clients that verify then are refused",
+     2},
     {"print-policy", KEY_POLICY, "test|production", 0,
      "Print a policy for this model, program and TPM, and exit", 3},
     {0},
@@ -198,6 +209,15 @@ static error_t parse_host_options(int key, char *text, struct argp_state *state,
     case KEY_STOP:
         c->server.front.max_stop_duration_s =
             (uint32_t)number(state, "max-stop-duration", text, 0, UINT32_MAX);
+        return 0;
+    case KEY_AK_PROFILE:
+        one_of(state, "ak-profile", text, "azure", "gcp");
+        attester->ak_certified =
+            !is_err(ak_profile_parse(&attester->ak_profile, bytes_of_str(text)));
+        return 0;
+    case KEY_TPM_FAILURE:
+        one_of(state, "on-tpm-failure", text, "stop", "serve");
+        c->server.front.serve_without_tpm = strcmp(text, "serve") == 0;
         return 0;
     case KEY_EK_CHAIN:
         add_ek_chain(state, c, text);

@@ -23,6 +23,7 @@ enum {
     STOP_S = 45,        /* for a clean stop: finish, cancel, log it */
     FOLLOW_S = 10,      /* for the other one, when one has ended */
     EXIT_PEER_GONE = 3, /* of a child: only because the other one ended */
+    EXIT_TPM_GONE = 4,  /* of the attester: the TPM failed, and the front was told */
 };
 
 struct child {
@@ -96,7 +97,7 @@ static struct err become_child(const char *name, pid_t supervisor)
     return front_memory_private();
 }
 
-static struct err attester_body(struct supervisor *s)
+static struct err attester_body(struct supervisor *s, bool *tpm_failed)
 {
     const struct attester_options *o = &s->options->attester;
     fd_close(&s->fds.listen);
@@ -106,16 +107,19 @@ static struct err attester_body(struct supervisor *s)
     signal(SIGTERM, SIG_IGN); /* it ends when the front has said so, or is gone */
     bool device = strncmp(o->tcti, "device", strlen("device")) == 0;
     TRY(sandbox_enter(device ? SANDBOX_ATTESTER_DEVICE : SANDBOX_ATTESTER));
-    return attester_run(o, s->attester_channel);
+    return attester_run(o, s->attester_channel, tpm_failed);
 }
 
 static int run_attester(struct supervisor *s, pid_t supervisor)
 {
+    bool tpm_failed = false;
     struct err e = become_child("bl-attester", supervisor);
     if (!is_err(e))
-        e = attester_body(s);
+        e = attester_body(s, &tpm_failed);
     if (is_err(e))
         say("attester: %s", err_message());
+    if (tpm_failed)
+        return EXIT_TPM_GONE;
     return is_err(e) ? EXIT_FAILED : EXIT_CLEAN;
 }
 
@@ -191,6 +195,13 @@ static bool ended_as_asked(const struct supervisor *s, const struct child *child
     return false;
 }
 
+/* The front was told as well, and goes on without attestation. */
+static bool may_go_on_without(const struct supervisor *s, const struct child *child)
+{
+    return child == &s->attester && s->front.pid > 0 && s->options->front.serve_without_tpm &&
+           WIFEXITED(child->status) && WEXITSTATUS(child->status) == EXIT_TPM_GONE;
+}
+
 static void on_end(struct supervisor *s, struct child *child)
 {
     struct child *other = child == &s->front ? &s->attester : &s->front;
@@ -201,7 +212,7 @@ static void on_end(struct supervisor *s, struct child *child)
             say("the %s was ended by signal %d (%s)", child->name, WTERMSIG(child->status),
                 strsignal(WTERMSIG(child->status)));
     }
-    if (other->pid == 0)
+    if (other->pid == 0 || may_go_on_without(s, child))
         return;
     s->deadline_s = now_s() + FOLLOW_S;
     if (other == &s->front) /* the attester sees its channel close */

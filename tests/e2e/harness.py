@@ -92,6 +92,10 @@ class Tpm:
         finally:
             os.kill(pid, signal.SIGCONT)
 
+    def pull(self):
+        """It is gone, as a device whose driver died: no shutdown, no answer, no socket."""
+        os.kill(int((self.path / "swtpm.pid").read_text()), signal.SIGKILL)
+
     def stop(self):
         self._script("stop")
 

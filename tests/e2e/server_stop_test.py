@@ -149,6 +149,43 @@ class Stop(unittest.TestCase):
         client.close()
         self.assertEqual(server.terminate(), 0, server.log())
 
+    def test_a_tpm_that_is_gone_ends_the_program(self):
+        with Tpm(self.dir / "tpm") as tpm:
+            server = self.enterContext(Server(self.dir / "host", tpm, "--quote-interval", "1"))
+            tpm.pull()
+            self.assertEqual(server.process.wait(15), 1)
+            self.assertRegex(server.log(), "attester: TPM swtpm:.*: TPM2_")
+            self.assertNotIn("serving goes on", server.log())
+
+    def test_a_tpm_that_is_gone_is_done_without_where_that_is_asked(self):
+        with Tpm(self.dir / "tpm") as tpm:
+            server = self.enterContext(Server(self.dir / "host", tpm, "--quote-interval", "1",
+                                              "--on-tpm-failure", "serve"))
+            client = server.client()
+            self.assertIn(b"blindllama_tpm_works 1\n", client.get("/metrics").body)
+            tpm.pull()
+            end = time.monotonic() + 15
+            while client.get("/health").status == 200 and time.monotonic() < end:
+                time.sleep(0.1)
+            for path in ("/health", "/attestation?nonce=" + "00" * 32):
+                answer = client.get(path)
+                self.assertEqual((answer.status, answer.error["code"]), (503, "no_tpm"), path)
+            self.assertIn(b"blindllama_tpm_works 0\n", client.get("/metrics").body)
+            self.assertIn("serving goes on WITHOUT a TPM", server.log())
+            self.assertEqual(client.chat("Hello", max_tokens=2).status, 200)
+            self.assertEqual(client.get("/log/checkpoint").status, 200)
+            client.close()
+            self.assertEqual(server.terminate(), 1)
+            self.assertIn("the log does not know of it", server.log())
+
+    def test_a_dead_attester_is_no_dead_tpm(self):
+        """Nor may it be: who can kill the attester could otherwise go on unattested."""
+        with Tpm(self.dir / "tpm") as tpm:
+            server = self.enterContext(Server(self.dir / "host", tpm, "--on-tpm-failure", "serve"))
+            os.kill(server.child("bl-attester"), signal.SIGKILL)
+            self.assertEqual(server.process.wait(15), 1)
+            self.assertIn("the attester was ended by signal 9", server.log())
+
     def quote_age(self, client):
         lines = client.get("/metrics").body.decode().splitlines()
         return next(int(line.split()[1]) for line in lines

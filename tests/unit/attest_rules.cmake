@@ -1,8 +1,10 @@
 # rules
 add_library(fake_host STATIC
-  unit/fake_world.c unit/fake_log.c unit/fake_tpm.c unit/fake_host.c unit/fake_evidence.c)
+  unit/fake_world.c unit/fake_log.c unit/fake_tpm.c unit/fake_host.c unit/fake_evidence.c
+  unit/fake_certified.c)
 target_include_directories(fake_host PUBLIC unit)
 target_link_libraries(fake_host PUBLIC attest)
+target_compile_definitions(fake_host PRIVATE BL_SHARED_DIR="${BL_SHARED_DIR}")
 
 add_library(verify_scene STATIC unit/verify_scene.c)
 target_link_libraries(verify_scene PUBLIC fake_host PkgConfig::CMOCKA)
@@ -17,11 +19,14 @@ unit_test(verify_host LIBS verify_scene)
 unit_test(verify_quote LIBS verify_scene)
 unit_test(verify_measured LIBS verify_scene)
 unit_test(verify_boot LIBS verify_scene)
+unit_test(certified LIBS verify_scene)
+unit_test(pitfalls LIBS verify_scene)
 unit_test(replay LIBS replay_scene)
 unit_test(replay_statements LIBS replay_scene)
 unit_test(replay_quotes LIBS replay_scene)
 unit_test(replay_findings LIBS replay_scene)
 unit_test(replay_boot LIBS replay_scene)
+unit_test(hostile_log LIBS replay_scene)
 unit_test(audit LIBS tlog_store fake_host)
 add_dependencies(audit_test blindllama-audit)
 target_compile_definitions(audit_test PRIVATE
@@ -34,3 +39,20 @@ target_compile_definitions(audit_tools_test PRIVATE
 fuzz_target(policy LIBS attest)
 fuzz_target(evidence LIBS attest)
 fuzz_target(replay LIBS fake_host)
+
+# Exhaustive mutations, a test for each part: together they take minutes under sanitizers.
+# mutation_parts(<program> <library> <parts>...): each part is a word of one test's name.
+function(mutation_parts program library)
+  add_executable(${program}_test unit/${program}_test.c)
+  target_link_libraries(${program}_test PRIVATE ${library})
+  foreach(part ${ARGN})
+    add_test(NAME unit.${program}.${part} COMMAND ${program}_test "*${part}*")
+    set_tests_properties(unit.${program}.${part} PROPERTIES LABELS unit TIMEOUT 300)
+  endforeach()
+endfunction()
+mutation_parts(mutation verify_scene
+  host_statement boot_statement identity_statement
+  logged_quote_begin logged_quote_end live_quote_begin live_quote_end
+  checkpoint_and_heads proofs_and every_blob client_brings the_json the_policy another_hosts)
+mutation_parts(mutation_log replay_scene
+  every_byte every_bit_of_a_stop every_cut left_out)

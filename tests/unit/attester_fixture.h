@@ -28,6 +28,7 @@
 /* What the attester's process said last, in memory that both sides see. */
 struct ending {
     enum err_code code;
+    bool tpm_failed;
     char message[1024];
 };
 
@@ -122,7 +123,7 @@ static inline void host_start(struct host *h)
     assert_true(h->pid >= 0);
     if (h->pid == 0) {
         close(pair[0]);
-        struct err e = attester_run(&h->options, pair[1]);
+        struct err e = attester_run(&h->options, pair[1], &h->ending->tpm_failed);
         h->ending->code = e.code;
         if (is_err(e))
             snprintf(h->ending->message, sizeof h->ending->message, "%s", err_message());

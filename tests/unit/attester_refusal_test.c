@@ -57,6 +57,17 @@ static void says_which_setting_is_wrong(void **state)
     refuses_to_start(ERR_UNTRUE, "does not lead through the issuer certificates");
     host.options.ek_chain = no_file;
     refuses_to_start(ERR_NOT_FOUND, "/nonexistent.pem");
+    /* Pitfall 24: a bundle, with and without a newline between its certificates. */
+    assert_int_equal(in_state("cat ../ek-chain-0.pem ../ek-chain-1.pem > bundle.pem"), 0);
+    char bundle[160];
+    const char *one_file[] = {bundle};
+    snprintf(bundle, sizeof bundle, "%s/bundle.pem", host.state_dir);
+    host.options.ek_chain = one_file;
+    refuses_to_start(ERR_MALFORMED, "more than one certificate");
+    assert_int_equal(in_state("printf %s \"$(cat ../ek-chain-0.pem)\" > bundle.pem && "
+                              "cat ../ek-chain-1.pem >> bundle.pem"),
+                     0);
+    refuses_to_start(ERR_MALFORMED, "bundle.pem");
     host.options = good;
     runs();
 }

@@ -274,6 +274,20 @@ static void after_a_reboot_begins_new_lanes(void **state)
     assert_int_equal(shell("test $(ls %s/runtime-*.log | wc -l) = 2", host.state_dir), 0);
 }
 
+/* The owner clears the TPM, which begins reset count and clock anew and takes our counter away: the
+ * one that is defined next starts above every counter that the TPM ever had. */
+static void after_a_clear_the_boot_counter_goes_on(void **state)
+{
+    (void)state;
+    POLICY_AUTO policy = {0};
+    assert_int_equal(shell("TSS2_LOG=all+none tpm2_clear -T %s -c p", host.tpm.tcti), 0);
+    assert_int_equal(software_tpm_do(&host.tpm, "reboot"), 0);
+    host_policy(&policy, &host, "");
+    host_start_measured(&host);
+    host_verify(&host, &policy, true);
+    host_stop(&host);
+}
+
 static struct err blob_of(void *context, const uint8_t sha256_of_it[SHA256_LEN], struct buf *out)
 {
     return store_blob_read(context, sha256_of_it, out);
@@ -299,7 +313,15 @@ static struct err check_entry(void *context, uint64_t index, struct bytes entry,
     return err_ok();
 }
 
-/* Last: over all that the tests above have logged, in three boots. */
+static bool finds(const struct replay_summary *s, const char *code)
+{
+    for (size_t i = 0; i < s->n_findings; i++)
+        if (strcmp(s->findings[i].code, code) == 0)
+            return true;
+    return false;
+}
+
+/* Last: over all that the tests above have logged, in four boots. */
 static void an_auditor_finds_the_whole_log_true(void **state)
 {
     (void)state;
@@ -334,7 +356,9 @@ static void an_auditor_finds_the_whole_log_true(void **state)
             fail_msg("%s %s", summary.findings[i].code, summary.findings[i].text);
     if (summary.outcome != OUTCOME_TRUE)
         fail_msg("%s", summary.reason);
-    assert_int_equal(summary.n_boots, 3);
+    assert_int_equal(summary.n_boots, 4);
+    assert_true(finds(&summary, "TPM-CLEARED"));
+    assert_false(finds(&summary, "COUNTER-GAP"));
     replay_free(replay);
     store_close(log);
 }
@@ -352,6 +376,7 @@ int main(void)
         TEST(answers_a_bounded_number_of_activations),
         TEST(quotes_periodically_without_being_asked),
         TEST(after_a_reboot_begins_new_lanes),
+        TEST(after_a_clear_the_boot_counter_goes_on),
         TEST(an_auditor_finds_the_whole_log_true),
     };
     software_tpm_skip_where_absent();

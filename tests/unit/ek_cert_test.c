@@ -38,7 +38,7 @@ static struct cert_shape root_shape(void)
 {
     return (struct cert_shape){
         "root", "root",       root_key, root_key, "critical,CA:TRUE", "critical,keyCertSign",
-        NULL,   EVP_sha384(), false,    false};
+        NULL,   EVP_sha384(), 0};
 }
 
 static struct cert_shape issuer_shape(void)
@@ -51,8 +51,7 @@ static struct cert_shape issuer_shape(void)
                                "critical,keyCertSign,cRLSign",
                                NULL,
                                EVP_sha256(),
-                               false,
-                               false};
+                               0};
 }
 
 static struct cert_shape leaf_shape(void)
@@ -65,8 +64,7 @@ static struct cert_shape leaf_shape(void)
                                "critical,keyEncipherment",
                                "2.23.133.8.1",
                                EVP_sha256(),
-                               false,
-                               false};
+                               0};
 }
 
 /* Leaf, issuer and root of these shapes. */
@@ -133,7 +131,7 @@ static void accepts_other_good_shapes(void **state)
     assert_accepted(leaf, issuer_shape(), root);
     leaf = leaf_shape();
     leaf.extended_usage = NULL;
-    leaf.ran_out = true;
+    leaf.flags = CERT_RAN_OUT;
     root.md = EVP_sha1(); /* what a root signs of itself proves nothing */
     assert_accepted(leaf, issuer_shape(), root);
     leaf.subject = "a TPM";
@@ -174,7 +172,7 @@ static void refuses_a_leaf_with_one_flaw(void **state)
     assert_refused(flawed, issuer_shape(), root_shape(), "key usage is not keyEncipherment");
     flawed = leaf_shape();
     flawed.usage = NULL;
-    assert_refused(flawed, issuer_shape(), root_shape(), "key usage is not keyEncipherment");
+    assert_refused(flawed, issuer_shape(), root_shape(), "key usage is not given");
     flawed = leaf_shape();
     flawed.usage = "critical,keyEncipherment,keyCertSign";
     assert_refused(flawed, issuer_shape(), root_shape(), "EK certificate");
@@ -191,8 +189,15 @@ static void refuses_a_leaf_with_one_flaw(void **state)
     flawed.md = EVP_sha1();
     assert_refused(flawed, issuer_shape(), root_shape(), "depth 0 uses sha1");
     flawed = leaf_shape();
-    flawed.unknown_critical = true;
+    flawed.flags = CERT_UNKNOWN_CRITICAL;
     assert_refused(flawed, issuer_shape(), root_shape(), "unhandled critical extension");
+    flawed = leaf_shape();
+    flawed.flags = CERT_NO_NAMES;
+    assert_refused(flawed, issuer_shape(), root_shape(), "no critical subjectAltName");
+    flawed.flags = CERT_NAMES_NOT_CRITICAL;
+    assert_refused(flawed, issuer_shape(), root_shape(), "no critical subjectAltName");
+    flawed.flags = CERT_NO_VERSION;
+    assert_refused(flawed, issuer_shape(), root_shape(), "manufacturer, model or version");
     EVP_PKEY *small = EVP_RSA_gen(1024);
     flawed = leaf_shape();
     flawed.key = small;
@@ -219,7 +224,7 @@ static void refuses_an_issuer_or_root_with_one_flaw(void **state)
     flawed.signer = other_key;
     assert_refused(leaf_shape(), flawed, root_shape(), "signature failure");
     flawed = issuer_shape();
-    flawed.unknown_critical = true;
+    flawed.flags = CERT_UNKNOWN_CRITICAL;
     assert_refused(leaf_shape(), flawed, root_shape(), "unhandled critical extension");
     flawed = root_shape();
     flawed.constraints = NULL;
@@ -270,22 +275,6 @@ static void the_chain_is_exact_and_whole_der(void **state)
     static const uint8_t large[EK_CERT_MAX + 1];
     struct bytes too_large = bytes_of(large, sizeof large);
     assert_int_equal(ek_cert_verify(&ek, hash, too_large, good, 2).code, ERR_MALFORMED);
-}
-
-static bool shared_certificate(struct buf *der, const char *path)
-{
-    BUF_AUTO pem = BUF_INIT;
-    if (is_err(shared_file(&pem, path)))
-        return false;
-    BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
-    X509 *cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-    uint8_t *bytes = NULL;
-    int len = i2d_X509(cert, &bytes);
-    buf_append(der, bytes, (size_t)len);
-    OPENSSL_free(bytes);
-    X509_free(cert);
-    BIO_free(bio);
-    return true;
 }
 
 /* Google's virtual TPMs, whose issuers are not here: the encryption keys' certificates pass as

@@ -39,7 +39,7 @@ static void add_blobs(struct fake_world *w, struct evidence *out, uint64_t index
     if (s.kind != STATEMENT_HOST)
         return;
     add_ref(w, out, &s.host.ak_public);
-    add_ref(w, out, &s.host.ek_certificate);
+    add_ref(w, out, s.host.ak_certified ? &s.host.ak_certificate : &s.host.ek_certificate);
     for (size_t i = 0; i < s.host.n_chain; i++)
         add_ref(w, out, &s.host.chain[i]);
     for (size_t i = 0; i < s.host.n_activations; i++)
@@ -131,6 +131,8 @@ void fake_policy_text(struct fake_world *w, struct buf *out)
     append_key_line(out, "log", &w->log.key);
     buf_append_str(out, "quorum none\nrelease none\n");
     append_hash_line(out, "test-tpm-root", buf_bytes(&w->root_certificate));
+    if (w->certified != NULL)
+        append_hash_line(out, "test-ak-root gcp", buf_bytes(&w->root_certificate));
     append_key_line(out, "activator", &w->activator.key);
     buf_append_str(out, "activators 1\n");
     buf_printf(&name, "model %s", w->model_id);

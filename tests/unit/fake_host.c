@@ -49,9 +49,13 @@ uint64_t fake_log_host(struct fake_world *w, unsigned host, bool activated)
     struct fake_host *h = &w->hosts[host];
     struct statement s = {.kind = STATEMENT_HOST, .ak_name = h->ak_name};
     refer(w, &s.host.ak_public, buf_bytes(&h->ak_public));
-    refer(w, &s.host.ek_certificate, buf_bytes(&h->ek_certificate));
+    s.host.ak_certified = h->ak_certificate.len > 0;
+    if (s.host.ak_certified)
+        refer(w, &s.host.ak_certificate, buf_bytes(&h->ak_certificate));
+    else
+        refer(w, &s.host.ek_certificate, buf_bytes(&h->ek_certificate));
     refer(w, &s.host.chain[s.host.n_chain++], buf_bytes(&w->root_certificate));
-    if (activated) {
+    if (activated && !s.host.ak_certified) {
         BUF_AUTO note = BUF_INIT;
         activate(w, h, &note);
         refer(w, &s.host.activations[s.host.n_activations++], buf_bytes(&note));

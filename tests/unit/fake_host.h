@@ -57,6 +57,7 @@ typedef void fake_hook(struct fake_world *w, enum fake_stage stage, enum fake_wh
 struct fake_host {
     EVP_PKEY *ak, *ek;
     struct buf ak_public, ek_certificate;
+    struct buf ak_certificate; /* empty, or made by fake_certify: then it is logged instead */
     struct tpm_name ak_name;
     /* the TPM */
     uint64_t clock_ms, counter;
@@ -77,8 +78,9 @@ struct fake_host {
 };
 
 struct fake_world {
-    fake_hook *hook; /* may be NULL */
-    int hook_data;   /* for hooks: which of several things they have seen */
+    fake_hook *hook;                   /* may be NULL */
+    int hook_data;                     /* for hooks: which of several things they have seen */
+    const struct fake_host *certified; /* by fake_certify, the last; or NULL */
     EVP_PKEY *root;
     struct buf root_certificate;
     struct note_signer log, activator;
@@ -111,6 +113,11 @@ void fake_measure(struct fake_world *w, unsigned host);
 /* A TLS key of its own, measured. */
 void fake_new_key(struct fake_world *w, unsigned host);
 void fake_extend(struct fake_host *h, unsigned pcr, const char *kind, struct bytes data);
+
+/* A new key of that type ("RSA", "EC") for the host, which the root certifies as Google would. */
+void fake_certify(struct fake_world *w, unsigned host, const char *type);
+/* The same key certified once more. */
+void fake_renew(struct fake_world *w, unsigned host);
 
 /* Each appends one entry and gives its index. */
 uint64_t fake_log_host(struct fake_world *w, unsigned host, bool activated);

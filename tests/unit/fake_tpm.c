@@ -5,8 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <openssl/bn.h>
-#include <openssl/ec.h>
+#include "tests/unit/tpm_make.h"
 
 #include "tests/unit/eventlog_make.h"
 
@@ -150,28 +149,9 @@ void fake_attest_counter(struct buf *out, struct fake_host *h, const uint8_t ext
     buf_append_u64be(out, h->counter);
 }
 
-static void append_number(struct buf *out, const BIGNUM *n)
-{
-    uint8_t bytes[32];
-    fake_expect(BN_bn2binpad(n, bytes, sizeof bytes) == 32);
-    fake_append_2b(out, bytes_of(bytes, sizeof bytes));
-}
-
-/* TPMT_SIGNATURE, ECDSA with SHA-256. */
+/* TPMT_SIGNATURE with SHA-256: ECDSA, or RSASSA. */
 void fake_sign(struct buf *out, EVP_PKEY *key, struct bytes message)
 {
-    uint8_t der[128];
-    size_t len = sizeof der;
-    EVP_MD_CTX *md = EVP_MD_CTX_new();
-    fake_expect(EVP_DigestSignInit(md, NULL, EVP_sha256(), NULL, key) == 1);
-    fake_expect(EVP_DigestSign(md, der, &len, message.data, message.len) == 1);
-    EVP_MD_CTX_free(md);
-    const uint8_t *at = der;
-    ECDSA_SIG *sig = d2i_ECDSA_SIG(NULL, &at, (long)len);
-    fake_expect(sig != NULL);
-    buf_append_u16be(out, TPM_ALG_ECDSA_ID);
-    buf_append_u16be(out, TPM_ALG_SHA256_ID);
-    append_number(out, ECDSA_SIG_get0_r(sig));
-    append_number(out, ECDSA_SIG_get0_s(sig));
-    ECDSA_SIG_free(sig);
+    uint16_t scheme = EVP_PKEY_is_a(key, "RSA") ? TPM_ALG_RSASSA_ID : TPM_ALG_ECDSA_ID;
+    make_signature(out, key, scheme, TPM_ALG_SHA256_ID, message);
 }

@@ -203,6 +203,7 @@ void fake_world_cleanup(struct fake_world *w)
         buf_cleanup(&w->hosts[i].ak_public);
         buf_cleanup(&w->hosts[i].ek_certificate);
         buf_cleanup(&w->hosts[i].event_log);
+        buf_cleanup(&w->hosts[i].ak_certificate);
         runtime_log_cleanup(&w->hosts[i].runtime_log);
     }
 }

@@ -172,6 +172,11 @@ static const struct bad bad_policies[] = {
     {6, NULL, "", "no line 'release'"},
     {7, "tpm-root " HASH_B, "", "line 8: test-tpm-root: a root: the same hash"},
     {7, "tpm-root AAAA", "", "line 7: tpm-root: the root's SHA-256"},
+    {0, NULL, "ak-root " HASH_A "\n", "line 27: ak-root: the SHA-256"},
+    {0, NULL, "ak-root aws " HASH_A "\n", "line 27: ak-root: a profile other than"},
+    {0, NULL, "ak-root gcp AAAA\n", "line 27: ak-root: the SHA-256"},
+    {0, NULL, "ak-root gcp " HASH_A "\ntest-ak-root azure " HASH_A "\n",
+     "line 28: test-ak-root: a root: the same hash"},
     {9, NULL, "", "no line 'model'"},
     {9, "model " HASH_A, "", "line 9: model: "},
     {9, "model two words " HASH_A, "", "line 9: model: "},
@@ -242,6 +247,23 @@ static void refuses_a_policy_without_roots(void **state)
     assert_non_null(strstr(err_message(), "tpm-root"));
 }
 
+static void a_root_of_attestation_keys_is_root_enough(void **state)
+{
+    (void)state;
+    BUF_AUTO text = BUF_INIT;
+    for (size_t i = 0; i < N_GOOD; i++)
+        if (i != 6 && i != 7)
+            buf_printf(&text, "%s\n", good_lines[i]);
+    buf_append_str(&text, "ak-root gcp " HASH_A "\ntest-ak-root tcg " HASH_B "\n");
+    struct policy p;
+    if (is_err(policy_parse(&p, buf_bytes(&text))))
+        fail_msg("%s", err_message());
+    assert_true(p.n_roots == 0 && p.n_ak_roots == 2);
+    assert_true(p.ak_roots[0].profile == AK_PROFILE_GCP && !p.ak_roots[0].test);
+    assert_true(p.ak_roots[1].profile == AK_PROFILE_TCG && p.ak_roots[1].test);
+    policy_cleanup(&p);
+}
+
 static void refuses_one_activator_key_under_two_names(void **state)
 {
     (void)state;
@@ -307,6 +329,7 @@ int main(void)
         cmocka_unit_test(one_activator_of_several_is_the_default),
         cmocka_unit_test(refuses_each_single_flaw),
         cmocka_unit_test(refuses_a_policy_without_roots),
+        cmocka_unit_test(a_root_of_attestation_keys_is_root_enough),
         cmocka_unit_test(refuses_one_activator_key_under_two_names),
         cmocka_unit_test(what_is_not_built_is_unsupported),
         cmocka_unit_test(refuses_too_many_lines_and_bytes),

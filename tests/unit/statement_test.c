@@ -28,6 +28,37 @@ static void reads_and_writes_the_golden_texts(void **state)
     }
 }
 
+/* In place of the endorsement certificate, and with no activation beside it. */
+static void a_key_may_have_a_certificate_of_its_own(void **state)
+{
+    (void)state;
+    static const char text[] = "blindllama-host/v1\n" AK_NAME "ak-public 88 " HEX_32(
+        "11") "\n"
+              "ak-certificate 994 " HEX_32("22") "\n"
+                                                 "ak-chain 1200 " HEX_32("33") "\n";
+    struct statement s;
+    if (is_err(statement_parse(&s, bytes_of_str(text))))
+        fail_msg("%s", err_message());
+    assert_true(s.host.ak_certified && s.host.ak_certificate.size == 994);
+    assert_true(s.host.n_chain == 1 && s.host.chain[0].sha256[0] == 0x33);
+    BUF_AUTO again = BUF_INIT;
+    statement_format(&again, &s);
+    assert_string_equal(buf_str(&again), text);
+    static const struct flaw flaws[] = {
+        {"ak-chain", "ek-chain", "line 5"},
+        {"ak-chain", "activation", "line 5"},
+        {"ak-certificate", "ek-certificate", "line 5"},
+        {"ak-certificate 994 ", "ak-certificate ", "line 4"},
+    };
+    for (size_t i = 0; i < sizeof flaws / sizeof *flaws; i++) {
+        BUF_AUTO flawed = BUF_INIT;
+        replace_once(&flawed, text, &flaws[i]);
+        assert_int_equal(statement_parse(&s, buf_bytes(&flawed)).code, ERR_MALFORMED);
+        if (strstr(err_message(), flaws[i].reason) == NULL)
+            fail_msg("%s", err_message());
+    }
+}
+
 static void reads_every_field(void **state)
 {
     (void)state;
@@ -184,6 +215,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_and_writes_the_golden_texts),
+        cmocka_unit_test(a_key_may_have_a_certificate_of_its_own),
         cmocka_unit_test(reads_every_field),
         cmocka_unit_test(a_boot_with_an_event_log_is_version_2),
         cmocka_unit_test(refuses_one_flaw_at_a_time),

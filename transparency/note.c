@@ -121,6 +121,18 @@ static void append_signature_line(struct buf *out, const struct note_key *key,
     buf_append_str(out, "\n");
 }
 
+bool note_signature_line(struct buf *out, const struct note *note, const struct note_key *key)
+{
+    for (size_t i = 0; i < note->n_signatures; i++) {
+        const struct note_signature *s = &note->signatures[i];
+        if (!is_by(s, key))
+            continue;
+        append_signature_line(out, key, bytes_of(s->signature, s->signature_len));
+        return true;
+    }
+    return false;
+}
+
 static struct err check_text(struct bytes text)
 {
     if (text.len == 0 || text.data[text.len - 1] != '\n')

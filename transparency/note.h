@@ -59,6 +59,10 @@ void note_skey_format(struct buf *out, const struct note_signer *signer);
 struct err note_signer_load(struct note_signer *out, const char *path, const char *name,
                             bool create) MUST_USE;
 
+/* The same for a witness's key, of type NOTE_COSIGNATURE. */
+struct err note_cosigner_load(struct note_signer *out, const char *path, const char *name,
+                              bool create) MUST_USE;
+
 struct note_signature {
     struct bytes name; /* borrowed from the note */
     uint32_t id;
@@ -72,6 +76,9 @@ struct note {
     struct note_signature signatures[NOTE_SIGNATURES_MAX];
     size_t n_signatures;
 };
+
+/* The line by `key` with its newline, if there is one: of several the first. */
+bool note_signature_line(struct buf *out, const struct note *note, const struct note_key *key);
 
 /* Parses the form only: valid UTF-8, no control character but newline, 1 to NOTE_SIGNATURES_MAX
  * signature lines after the last empty line. ERR_MALFORMED; ERR_LIMIT over NOTE_MAX. `out` borrows

@@ -58,12 +58,12 @@ static struct err read_key_file(struct note_signer *out, int fd, const char *pat
 }
 
 /* Makes the file unless another process was faster; either way a key is there afterwards. */
-static struct err make_key_file(const char *path, const char *name)
+static struct err make_key_file(const char *path, const char *name, uint8_t type)
 {
     uint8_t seed[ED25519_SEED_LEN];
     random_bytes(seed, sizeof seed);
     struct note_signer fresh;
-    struct err e = note_signer_init(&fresh, name, NOTE_ED25519, seed);
+    struct err e = note_signer_init(&fresh, name, type, seed);
     OPENSSL_cleanse(seed, sizeof seed);
     TRY(e);
     SECRET_BUF text = BUF_INIT;
@@ -82,12 +82,12 @@ static struct err make_key_file(const char *path, const char *name)
     return dir_sync(path);
 }
 
-struct err note_signer_load(struct note_signer *out, const char *path, const char *name,
-                            bool create)
+static struct err load(struct note_signer *out, const char *path, const char *name, uint8_t type,
+                       bool create)
 {
     FD_AUTO fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT && create) {
-        TRY(make_key_file(path, name));
+        TRY(make_key_file(path, name, type));
         fd = open(path, O_RDONLY | O_CLOEXEC);
     }
     if (fd < 0)
@@ -99,8 +99,23 @@ struct err note_signer_load(struct note_signer *out, const char *path, const cha
     if (strcmp(signer.key.name, name) != 0)
         e = err_set(ERR_USAGE, "%s is the key of '%s', not of '%s': name the file of the right key",
                     path, signer.key.name, printable(shown, bytes_of_str(name)));
+    else if (type == NOTE_COSIGNATURE && signer.key.type != type)
+        e = err_set(ERR_USAGE,
+                    "%s is the key of a log or an activator: a witness has one of its own", path);
     else
         *out = signer;
     note_signer_cleanup(&signer);
     return e;
+}
+
+struct err note_signer_load(struct note_signer *out, const char *path, const char *name,
+                            bool create)
+{
+    return load(out, path, name, NOTE_ED25519, create);
+}
+
+struct err note_cosigner_load(struct note_signer *out, const char *path, const char *name,
+                              bool create)
+{
+    return load(out, path, name, NOTE_COSIGNATURE, create);
 }

@@ -230,8 +230,7 @@ static struct err check_signer(struct store *s, const struct note_signer *signer
     return err_ok();
 }
 
-/* Durability is asked for and read back: a build of SQLite could ignore it. */
-static struct err set_durable(struct store *s)
+struct err store_set_durable(struct store *s)
 {
     sqlite3_stmt *st = NULL;
     if (sqlite3_prepare_v2(s->db, "PRAGMA journal_mode=WAL", -1, &st, NULL) != SQLITE_OK)
@@ -256,7 +255,7 @@ static struct err start_writing(struct store *s, const struct note_signer *signe
     TRY(store_schema_check(s));
     TRY(store_load_meta(s));
     TRY(check_signer(s, signer));
-    TRY(set_durable(s));
+    TRY(store_set_durable(s));
     TRY(read_newest(s, &s->newest_note, &s->newest));
     TRY(check_entry_count(s));
     TRY(load_edge(s));

@@ -26,6 +26,9 @@ static const char *const sql_texts[N_STORE_SQL] = {
     [SQL_CHECKPOINT_ALL] = "SELECT size, note FROM checkpoint ORDER BY size",
     [SQL_CHECK_FILE] = "PRAGMA integrity_check(1)",
     [SQL_VACUUM_INTO] = "VACUUM INTO ?1",
+    [SQL_WITNESS_LATEST] = "SELECT size, root, note FROM latest WHERE origin = ?1",
+    [SQL_WITNESS_INSERT] = "INSERT INTO latest (origin, size, root, note) VALUES (?1, ?2, ?3, ?4)",
+    [SQL_WITNESS_UPDATE] = "UPDATE latest SET size = ?2, root = ?3, note = ?4 WHERE origin = ?1",
 };
 
 /* Larger rows do not exist in a log; a hostile one is refused before it is read. */

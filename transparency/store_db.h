@@ -1,6 +1,7 @@
 /*
  * What the store's files share: the connection, hardened against hostile files; its statements, all
- * of them fixed texts; and SQLite's results as our errors. For transparency/store*.c only.
+ * of them fixed texts; and SQLite's results as our errors. For transparency/store*.c and
+ * witness_db.c, which keeps another file with the same care.
  */
 #ifndef TRANSPARENCY_STORE_DB_H
 #define TRANSPARENCY_STORE_DB_H
@@ -32,6 +33,9 @@ enum store_sql {
     SQL_CHECKPOINT_ALL,
     SQL_CHECK_FILE,
     SQL_VACUUM_INTO,
+    SQL_WITNESS_LATEST,
+    SQL_WITNESS_INSERT,
+    SQL_WITNESS_UPDATE,
     N_STORE_SQL,
 };
 
@@ -62,6 +66,18 @@ enum store_mode {
 struct err store_db_open(struct store **out, const char *path, enum store_mode mode) MUST_USE;
 /* For a file of our own making that is to become a log. */
 struct err store_db_create(struct store **out, const char *path) MUST_USE;
+/* Durability is asked for and read back: a build of SQLite could ignore it. */
+struct err store_set_durable(struct store *s) MUST_USE;
+/* One table or trigger of a schema; the order is that of creation, the name that of sqlite_schema.
+ */
+struct store_object {
+    const char *type, *name, *sql;
+};
+/* The file holds exactly these objects, byte for byte. */
+struct err store_objects_check(struct store *s, const struct store_object *objects,
+                               size_t n_objects) MUST_USE;
+/* ERR_USAGE if `path` exists; gives a finished, closed file its name, durably. */
+struct err store_publish(const char *temp, const char *path) MUST_USE;
 /* Makes the schema in an empty file; checks that a file's schema is exactly ours. */
 struct err store_schema_create(struct store *s) MUST_USE;
 struct err store_schema_check(struct store *s) MUST_USE;

@@ -41,8 +41,8 @@ static struct err sync_file(const char *path)
     return err_ok();
 }
 
-/* Gives a finished, closed file its name, never replacing one. The old name is gone either way. */
-static struct err publish(const char *temp, const char *path)
+/* Never replaces a file. The old name is gone either way. */
+struct err store_publish(const char *temp, const char *path)
 {
     struct err e = sync_file(temp);
     if (!is_err(e) && link(temp, path) != 0)
@@ -104,7 +104,7 @@ struct err store_create(const char *path, const struct note_signer *signer)
         unlink(buf_str(&temp));
         return e;
     }
-    return publish(buf_str(&temp), path);
+    return store_publish(buf_str(&temp), path);
 }
 
 void store_remove_leftover(const char *path)
@@ -136,5 +136,5 @@ struct err store_snapshot(struct store *s, const char *path)
         unlink(buf_str(&temp));
         return e;
     }
-    return publish(buf_str(&temp), path);
+    return store_publish(buf_str(&temp), path);
 }

@@ -11,13 +11,6 @@
 
 enum { APPLICATION_ID = 0x424c6c67 /* "BLlg" */, USER_VERSION = 1 };
 
-/* The order is that of creation; the names are those of sqlite_schema. */
-struct object {
-    const char *type;
-    const char *name;
-    const char *sql;
-};
-
 /* `verb` in small letters names the trigger. */
 #define REFUSE(table, verb, VERB)                                                                  \
     {                                                                                              \
@@ -32,7 +25,7 @@ struct object {
             "\nBEGIN SELECT raise(ABORT, '" table ": " message "'); END"                           \
     }
 
-static const struct object objects[] = {
+static const struct store_object objects[] = {
     {"table", "meta",
      "CREATE TABLE meta (\n"
      "  id INTEGER PRIMARY KEY CHECK (id = 1),\n"
@@ -102,7 +95,7 @@ static bool column_is(sqlite3_stmt *st, int column, const char *text)
            (size_t)sqlite3_column_bytes(st, column) == strlen(text);
 }
 
-static struct err check_objects(struct store *s)
+struct err store_objects_check(struct store *s, const struct store_object *objs, size_t n_objs)
 {
     sqlite3_stmt *st = NULL;
     if (sqlite3_prepare_v2(s->db, "SELECT type, name, sql FROM sqlite_schema ORDER BY rowid", -1,
@@ -114,15 +107,15 @@ static struct err check_objects(struct store *s)
         e = store_step(s, st, &row);
         if (is_err(e) || !row)
             break;
-        if (n == N_OBJECTS || !column_is(st, 0, objects[n].type) ||
-            !column_is(st, 1, objects[n].name) || !column_is(st, 2, objects[n].sql))
-            e = err_set(ERR_MALFORMED, "%s: its schema is not a log's (object %zu)", s->path,
-                        n + 1);
+        if (n == n_objs || !column_is(st, 0, objs[n].type) || !column_is(st, 1, objs[n].name) ||
+            !column_is(st, 2, objs[n].sql))
+            e = err_set(ERR_MALFORMED, "%s: its schema is not the expected one (object %zu)",
+                        s->path, n + 1);
     }
     sqlite3_finalize(st);
     TRY(e);
-    if (n != N_OBJECTS)
-        return err_set(ERR_MALFORMED, "%s: its schema lacks parts of a log's", s->path);
+    if (n != n_objs)
+        return err_set(ERR_MALFORMED, "%s: its schema lacks parts of the expected one", s->path);
     return err_ok();
 }
 
@@ -137,5 +130,5 @@ struct err store_schema_check(struct store *s)
     if (version != USER_VERSION)
         return err_set(ERR_UNSUPPORTED, "%s is a log of format %lld; this program reads format %d",
                        s->path, (long long)version, USER_VERSION);
-    return check_objects(s);
+    return store_objects_check(s, objects, N_OBJECTS);
 }

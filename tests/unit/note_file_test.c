@@ -82,12 +82,27 @@ static void a_damaged_key_file_is_refused_and_never_replaced(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_folder, remove_folder)
 
+static void a_witness_has_a_key_of_its_own_kind(void **state)
+{
+    (void)state;
+    struct note_signer witness, log;
+    unlink(key_path);
+    assert_false(is_err(note_cosigner_load(&witness, key_path, "n", true)));
+    assert_int_equal(witness.key.type, NOTE_COSIGNATURE);
+    assert_false(is_err(note_cosigner_load(&witness, key_path, "n", false)));
+    unlink(key_path);
+    assert_false(is_err(note_signer_load(&log, key_path, "n", true)));
+    assert_int_equal(note_cosigner_load(&witness, key_path, "n", true).code, ERR_USAGE);
+    unlink(key_path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_key_file_is_made_once_private_and_kept),
         TEST(a_key_file_that_others_can_reach_is_refused_with_the_remedy),
         TEST(a_damaged_key_file_is_refused_and_never_replaced),
+        TEST(a_witness_has_a_key_of_its_own_kind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

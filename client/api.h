@@ -6,7 +6,7 @@
 
 #include <jansson.h>
 
-#include "client/connection.h"
+#include "http/connection.h"
 
 void json_free(json_t **value);
 #define JSON_AUTO __attribute__((cleanup(json_free))) json_t

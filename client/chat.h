@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "client/connection.h"
+#include "http/connection.h"
 
 struct chat_question {
     const char *model;  /* NULL: the host's */

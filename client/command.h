@@ -9,7 +9,7 @@
 #include <argp.h>
 
 #include "attest/policy.h"
-#include "client/connection.h"
+#include "http/connection.h"
 
 enum { EXIT_TRUE = 0, EXIT_FALSE = 1, EXIT_NOT_CHECKED = 2 };
 

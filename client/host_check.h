@@ -6,7 +6,7 @@
 #define CLIENT_HOST_CHECK_H
 
 #include "attest/verify.h"
-#include "client/connection.h"
+#include "http/connection.h"
 
 /* The evidence that a host gave over a nonce drawn here. */
 struct host_evidence {

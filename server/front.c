@@ -12,7 +12,7 @@
 #include "server/api_chat.h"
 #include "server/front_memory.h"
 #include "server/front_start.h"
-#include "server/http_listen.h"
+#include "http/http_listen.h"
 #include "server/sandbox.h"
 
 enum {
@@ -163,6 +163,8 @@ static struct err build(struct front *f, int *channel)
     TRY(front_attester_new(&f->attester, f->base, *channel, attester_gone, f));
     *channel = -1;
     TRY(http_server_new(&f->http, f->base, f->tls.context, routes, f, HTTP_DEADLINES_DEFAULT));
+    http_server_hint(f->http, " Try /v1/models, /v1/chat/completions, /attestation or "
+                              "/log/checkpoint.");
     f->stop_signal = evsignal_new(f->base, SIGTERM, begin_stop, f);
     f->stop_tick = event_new(f->base, -1, EV_PERSIST, stop_tick, f);
     if (f->stop_signal == NULL || f->stop_tick == NULL || event_add(f->stop_signal, NULL) != 0)

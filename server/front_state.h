@@ -11,9 +11,9 @@
 #include "server/front.h"
 #include "server/front_attester.h"
 #include "server/front_handover.h"
-#include "server/http.h"
+#include "http/http.h"
 #include "server/measurement.h"
-#include "server/tls.h"
+#include "http/tls.h"
 #include "transparency/store.h"
 
 struct chat; /* api_chat.h */

@@ -16,7 +16,7 @@
 
 #include "common/file.h"
 #include "server/front_memory.h"
-#include "server/http_listen.h"
+#include "http/http_listen.h"
 #include "server/sandbox.h"
 
 enum {

@@ -15,10 +15,11 @@ MAY_INCLUDE = {
     "common": set(),
     "transparency": {"common"},
     "attest": {"common", "transparency"},
+    "http": {"common"},
     "kernels": {"common"},
     "engine": {"common", "kernels"},
-    "server": {"common", "transparency", "attest", "kernels", "engine"},
-    "client": {"common", "transparency", "attest"},
+    "server": {"common", "transparency", "attest", "http", "kernels", "engine"},
+    "client": {"common", "transparency", "attest", "http"},
     "auditor": {"common", "transparency", "attest"},
 }
 

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 #include <openssl/x509.h>
 
-#include "client/connection_tls.h"
+#include "http/connection_tls.h"
 
 static EVP_PKEY *key;
 static X509 *certificate;

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "server/http_listen.h"
+#include "http/http_listen.h"
 
 static void binds_any_free_port(void **state)
 {

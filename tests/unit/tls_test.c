@@ -9,7 +9,7 @@
 
 #include <openssl/x509.h>
 
-#include "server/tls.h"
+#include "http/tls.h"
 
 struct pair {
     struct tls_identity identity;

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "client/url.h"
+#include "http/url.h"
 
 static void takes_hosts_and_ports(void **state)
 {

@@ -5,8 +5,8 @@
  *
  * TLS 1.3 only, ALPN http/1.1, no tickets, no resumption, no early data.
  */
-#ifndef SERVER_TLS_H
-#define SERVER_TLS_H
+#ifndef HTTP_TLS_H
+#define HTTP_TLS_H
 
 #include <openssl/ssl.h>
 

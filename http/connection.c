@@ -1,4 +1,4 @@
-#include "client/connection.h"
+#include "http/connection.h"
 
 #include <netdb.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 #include <event2/http.h>
 #include <openssl/err.h>
 
-#include "client/connection_tls.h"
+#include "http/connection_tls.h"
 #include "common/file.h"
 
 enum { HEADERS_MAX = 64 * 1024, ERROR_BODY_MAX = 64 * 1024, HOUR_S = 3600 };

@@ -1,8 +1,8 @@
 /*
  * The address of a host: "https://name[:port]", and no more than that.
  */
-#ifndef CLIENT_URL_H
-#define CLIENT_URL_H
+#ifndef HTTP_URL_H
+#define HTTP_URL_H
 
 #include <stdint.h>
 

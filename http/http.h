@@ -5,8 +5,8 @@
  * Everything here belongs to the event loop's thread. Nothing that a client sent is ever logged: a
  * log line has method, route, status, duration.
  */
-#ifndef SERVER_HTTP_H
-#define SERVER_HTTP_H
+#ifndef HTTP_HTTP_H
+#define HTTP_HTTP_H
 
 #include <event2/event.h>
 #include <jansson.h>
@@ -54,6 +54,9 @@ struct http_stats {
 struct err http_server_new(struct http_server **out, struct event_base *base, SSL_CTX *tls,
                            const struct http_route *routes, void *context,
                            struct http_deadlines deadlines) MUST_USE;
+/* A sentence that tells whoever asks for a path that is not there what paths there are; borrowed.
+ */
+void http_server_hint(struct http_server *s, const char *hint);
 /* Takes `fd`, bound and listening. */
 struct err http_server_accept(struct http_server *s, int fd) MUST_USE;
 /* Accepts no more; connections close after the exchange they are in. */

@@ -1,4 +1,4 @@
-#include "server/http.h"
+#include "http/http.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 #include <event2/listener.h>
 #include <sys/queue.h>
 
-#include "server/http_connection.h"
+#include "http/http_connection.h"
 
 struct http_server {
     struct event_base *base;
@@ -24,6 +24,7 @@ struct http_server {
     const struct http_route *routes;
     void *context;
     struct http_stats stats;
+    const char *hint; /* after "There is nothing at this path." */
     bool draining;
 };
 
@@ -160,9 +161,8 @@ static void dispatch(struct http_exchange *x)
         return;
     }
     if (allowed == 0) {
-        http_reply_error(x, 404, NULL, "unknown_url",
-                         "There is nothing at this path. "
-                         "Try /v1/models, /v1/chat/completions, /attestation or /log/checkpoint.");
+        http_reply_error(x, 404, NULL, "unknown_url", "There is nothing at this path.%s",
+                         x->server->hint);
         return;
     }
     http_header(x, "Allow",
@@ -221,7 +221,7 @@ struct err http_server_new(struct http_server **out, struct event_base *base, SS
         return err_set(ERR_MEMORY, "no memory for the HTTP server");
     }
     *s = (struct http_server){
-        .base = base, .http = http, .tls = tls, .routes = routes, .context = context};
+        .base = base, .http = http, .tls = tls, .routes = routes, .context = context, .hint = ""};
     s->connections = http_connections_new(base, deadlines, &s->stats);
     http_connections_on_change(s->connections, connections_changed, s);
     evhttp_set_bevcb(http, new_connection, s);
@@ -236,6 +236,11 @@ struct err http_server_new(struct http_server **out, struct event_base *base, SS
                                          EVHTTP_REQ_PATCH);
     *out = s;
     return err_ok();
+}
+
+void http_server_hint(struct http_server *s, const char *hint)
+{
+    s->hint = hint;
 }
 
 struct err http_server_accept(struct http_server *s, int fd)

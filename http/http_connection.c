@@ -1,4 +1,4 @@
-#include "server/http_connection.h"
+#include "http/http_connection.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /*
  * The TLS side of a connection: TLS 1.3 only, no resumption, one handshake, the peer's key noted.
  */
-#ifndef CLIENT_CONNECTION_TLS_H
-#define CLIENT_CONNECTION_TLS_H
+#ifndef HTTP_CONNECTION_TLS_H
+#define HTTP_CONNECTION_TLS_H
 
 #include <openssl/ssl.h>
 

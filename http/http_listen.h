@@ -2,8 +2,8 @@
  * The address that the server listens on. Bound early, so that a taken port is known before the TPM
  * is touched; listening late, when everything is measured.
  */
-#ifndef SERVER_HTTP_LISTEN_H
-#define SERVER_HTTP_LISTEN_H
+#ifndef HTTP_HTTP_LISTEN_H
+#define HTTP_HTTP_LISTEN_H
 
 #include "common/buf.h"
 

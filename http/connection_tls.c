@@ -1,4 +1,4 @@
-#include "client/connection_tls.h"
+#include "http/connection_tls.h"
 
 #include <stdio.h>
 #include <sys/socket.h>

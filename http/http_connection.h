@@ -3,12 +3,12 @@
  * connection's SSL, that bounds what is read ahead, ends clients that are too slow, and turns
  * evhttp's own HTML errors into JSON before they leave.
  */
-#ifndef SERVER_HTTP_CONNECTION_H
-#define SERVER_HTTP_CONNECTION_H
+#ifndef HTTP_HTTP_CONNECTION_H
+#define HTTP_HTTP_CONNECTION_H
 
 #include <event2/bufferevent.h>
 
-#include "server/http.h"
+#include "http/http.h"
 
 struct http_connections; /* all of a server */
 

@@ -5,10 +5,10 @@
  * attested key. So exactly one handshake ever succeeds on a connection. When it drops, every later
  * request fails before a byte is sent; nothing is resumed, retried or redirected.
  */
-#ifndef CLIENT_CONNECTION_H
-#define CLIENT_CONNECTION_H
+#ifndef HTTP_CONNECTION_H
+#define HTTP_CONNECTION_H
 
-#include "client/url.h"
+#include "http/url.h"
 #include "common/buf.h"
 #include "common/hash.h"
 

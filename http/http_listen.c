@@ -1,4 +1,4 @@
-#include "server/http_listen.h"
+#include "http/http_listen.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "client/url.h"
+#include "http/url.h"
 
 #include <stdio.h>
 #include <string.h>

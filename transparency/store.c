@@ -259,7 +259,8 @@ static struct err start_writing(struct store *s, const struct note_signer *signe
     TRY(read_newest(s, &s->newest_note, &s->newest));
     TRY(check_entry_count(s));
     TRY(load_edge(s));
-    return check_last_entries(s, RECHECKED_AT_OPEN);
+    TRY(check_last_entries(s, RECHECKED_AT_OPEN));
+    return store_schema_upgrade(s);
 }
 
 static struct err check_is_file(const char *path)

@@ -18,6 +18,7 @@
 #include "transparency/checkpoint.h"
 #include "transparency/merkle.h"
 #include "transparency/tiles.h"
+#include "transparency/tlog_policy.h"
 
 enum {
     STORE_ENTRY_MAX = 65535, /* tlog-tiles: u16 length */
@@ -70,6 +71,18 @@ struct err store_checkpoint(struct store *s, struct buf *note, struct checkpoint
 /* The checkpoint note of exactly that size; ERR_NOT_FOUND. */
 struct err store_checkpoint_at(struct store *s, uint64_t size, struct buf *note) MUST_USE;
 
+/* Keeps a witness's line over the checkpoint of that size, which is verified first. Of one witness
+ * and size the first is kept, and another is no error. For the writer; a failure to write is final.
+ * ERR_UNTRUE, ERR_MALFORMED, ERR_NOT_FOUND for a size without checkpoint. */
+struct err store_add_cosignature(struct store *s, uint64_t size, const struct note_key *witness,
+                                 struct bytes line) MUST_USE;
+/* store_checkpoint_at with the lines of all witnesses behind it. */
+struct err store_cosigned(struct store *s, uint64_t size, struct buf *note) MUST_USE;
+/* The newest checkpoint that meets the policy's quorum, with all its lines; with `quorum none` the
+ * newest. ERR_NOT_FOUND while none does. The policy's logs are not looked at. */
+struct err store_witnessed(struct store *s, const struct tlog_policy *p, struct buf *note,
+                           struct checkpoint *out) MUST_USE;
+
 struct err store_entry_read(struct store *s, uint64_t index,
                             struct buf *out) MUST_USE; /* appends */
 struct err store_blob_read(struct store *s, const uint8_t sha256[SHA256_LEN],
@@ -82,12 +95,18 @@ struct err store_prove_consistency(struct store *s, struct merkle_proof *out, ui
  * checkpoint does not cover that width. */
 struct err store_tile(struct store *s, const struct tile *t, struct buf *out) MUST_USE;
 
+/* Calls `visit` for every blob, in the order of their hashes; its bytes are checked against it. */
+typedef struct err store_blob_visit(void *context, const uint8_t sha256[SHA256_LEN],
+                                    struct bytes blob);
+struct err store_each_blob(struct store *s, store_blob_visit *visit, void *context) MUST_USE;
+
 /* For auditors: everything is recomputed from the raw bytes. Checks the file's structure; calls
  * `visit` for each entry in order (its bytes, its leaf hash; it may read the store); checks the
- * stored nodes, every stored checkpoint (signature and root at its size) and every blob against its
- * name; nothing may be missing or left over. The first failure is ERR_UNTRUE (damage of the file's
- * structure: ERR_MALFORMED), or the error of `visit`, and names the entry, checkpoint or blob. What
- * `visit` was shown counts only once store_fsck has succeeded. `visit` may be NULL. */
+ * stored nodes, every stored checkpoint (signature and root at its size), every cosignature and
+ * every blob against its name; nothing may be missing or left over. The first failure is ERR_UNTRUE
+ * (damage of the file's structure: ERR_MALFORMED), or the error of `visit`, and names the entry,
+ * checkpoint or blob. What `visit` was shown counts only once store_fsck has succeeded. `visit` may
+ * be NULL. */
 typedef struct err store_visit(void *context, uint64_t index, struct bytes entry,
                                const struct merkle_hash *leaf);
 struct err store_fsck(struct store *s, const struct note_key *key, store_visit *visit,

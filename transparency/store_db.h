@@ -33,6 +33,11 @@ enum store_sql {
     SQL_CHECKPOINT_ALL,
     SQL_CHECK_FILE,
     SQL_VACUUM_INTO,
+    SQL_COSIGNATURE,
+    SQL_COSIGNATURE_OF,
+    SQL_COSIGNATURE_INSERT,
+    SQL_COSIGNATURE_SIZES,
+    SQL_COSIGNATURE_ALL,
     SQL_WITNESS_LATEST,
     SQL_WITNESS_INSERT,
     SQL_WITNESS_UPDATE,
@@ -45,6 +50,7 @@ struct store {
     char *path;
     int lock_fd; /* -1, or holds the writer's or a lone reader's lock */
     bool writer;
+    int version;               /* of the file's format; 2 has cosignatures */
     bool started;              /* the writer found all in order, so closing may checkpoint */
     char failed[512];          /* why no later call may succeed; "" while all is well */
     struct note_key key;       /* what meta says; its name is the origin */
@@ -81,6 +87,10 @@ struct err store_publish(const char *temp, const char *path) MUST_USE;
 /* Makes the schema in an empty file; checks that a file's schema is exactly ours. */
 struct err store_schema_create(struct store *s) MUST_USE;
 struct err store_schema_check(struct store *s) MUST_USE;
+/* Brings a checked file of an earlier format to ours, in one transaction. */
+struct err store_schema_upgrade(struct store *s) MUST_USE;
+/* The cosignatures, each against its checkpoint; for store_fsck. */
+struct err store_fsck_cosignatures(struct store *s) MUST_USE;
 
 /* The error of the last SQLite call on `db`, for "cannot <what>". */
 struct err store_db_err(struct store *s, const char *what) MUST_USE;

@@ -88,6 +88,37 @@ struct err store_blob_read(struct store *s, const uint8_t sha256_wanted[SHA256_L
     return err_ok();
 }
 
+static struct err visit_blob(struct store *s, sqlite3_stmt *st, store_blob_visit *visit,
+                             void *context)
+{
+    struct merkle_hash name, found;
+    struct bytes bytes;
+    TRY(store_column_hash(&name, st, 0, "a blob's name"));
+    TRY(store_column_blob(&bytes, st, 1, STORE_BLOB_MAX, "a blob"));
+    sha256(found.bytes, bytes);
+    if (merkle_equal(&name, &found))
+        return visit(context, name.bytes, bytes);
+    BUF_AUTO text = BUF_INIT;
+    buf_append_hex(&text, bytes_of(name.bytes, SHA256_LEN));
+    buf_append_str(&text, ": its bytes hash to ");
+    buf_append_hex(&text, bytes_of(found.bytes, SHA256_LEN));
+    return err_set(ERR_UNTRUE, "%s: blob %s", s->path, buf_str(&text));
+}
+
+struct err store_each_blob(struct store *s, store_blob_visit *visit, void *context)
+{
+    TRY(store_usable(s));
+    STORE_STATEMENT *st = NULL;
+    TRY(store_statement(&st, s, SQL_BLOB_ALL));
+    for (;;) {
+        bool row = false;
+        TRY(store_step(s, st, &row));
+        if (!row)
+            return err_ok();
+        TRY(visit_blob(s, st, visit, context));
+    }
+}
+
 /* Proofs are made for trees that the newest checkpoint covers, no others. */
 static struct err check_covered(struct store *s, uint64_t size)
 {

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { APPLICATION_ID = 0x424c6c67 /* "BLlg" */, USER_VERSION = 1 };
+enum { APPLICATION_ID = 0x424c6c67 /* "BLlg" */, USER_VERSION = 2 };
 
 /* `verb` in small letters names the trigger. */
 #define REFUSE(table, verb, VERB)                                                                  \
@@ -54,6 +54,13 @@ static const struct store_object objects[] = {
      "  size INTEGER PRIMARY KEY CHECK (size >= 0),\n"
      "  note BLOB NOT NULL\n"
      ") STRICT"},
+    {"table", "cosignature",
+     "CREATE TABLE cosignature (\n"
+     "  size INTEGER NOT NULL,\n"
+     "  public BLOB NOT NULL CHECK (length(public) = 32),\n"
+     "  line BLOB NOT NULL CHECK (length(line) BETWEEN 1 AND 1024),\n"
+     "  PRIMARY KEY (size, public)\n"
+     ") STRICT, WITHOUT ROWID"},
     REFUSE("meta", "update", "UPDATE"),
     REFUSE("meta", "delete", "DELETE"),
     REFUSE("blob", "update", "UPDATE"),
@@ -75,17 +82,56 @@ static const struct store_object objects[] = {
           "NEW.size <= (SELECT max(size) FROM checkpoint)\n"
           "  OR NEW.size IS NOT (SELECT coalesce(max(idx) + 1, 0) FROM entry)",
           "a size is signed once, over all entries, and never shrinks"),
+    REFUSE("cosignature", "update", "UPDATE"),
+    REFUSE("cosignature", "delete", "DELETE"),
+    GUARD("cosignature",
+          "EXISTS (SELECT 1 FROM cosignature WHERE size = NEW.size AND public = NEW.public)\n"
+          "  OR NOT EXISTS (SELECT 1 FROM checkpoint WHERE size = NEW.size)",
+          "one of a witness over a checkpoint that is there"),
 };
 enum { N_OBJECTS = sizeof objects / sizeof objects[0] };
+
+/* Version 1 lacked what version 2 has of cosignatures. */
+static bool is_later(const struct store_object *o)
+{
+    return strncmp(o->name, "cosignature", strlen("cosignature")) == 0;
+}
+
+static struct err set_version(struct store *s)
+{
+    char pragmas[96];
+    sqlite3_snprintf(sizeof pragmas, pragmas, "PRAGMA application_id=%d; PRAGMA user_version=%d",
+                     APPLICATION_ID, USER_VERSION);
+    TRY(store_exec(s, pragmas));
+    s->version = USER_VERSION;
+    return err_ok();
+}
 
 struct err store_schema_create(struct store *s)
 {
     for (size_t i = 0; i < N_OBJECTS; i++)
         TRY(store_exec(s, objects[i].sql));
-    char pragmas[96];
-    sqlite3_snprintf(sizeof pragmas, pragmas, "PRAGMA application_id=%d; PRAGMA user_version=%d",
-                     APPLICATION_ID, USER_VERSION);
-    return store_exec(s, pragmas);
+    return set_version(s);
+}
+
+static struct err add_later(struct store *s)
+{
+    TRY(store_exec(s, "BEGIN IMMEDIATE"));
+    for (size_t i = 0; i < N_OBJECTS; i++)
+        if (is_later(&objects[i]))
+            TRY(store_exec(s, objects[i].sql));
+    TRY(set_version(s));
+    return store_exec(s, "COMMIT");
+}
+
+struct err store_schema_upgrade(struct store *s)
+{
+    if (s->version == USER_VERSION)
+        return err_ok();
+    struct err e = add_later(s);
+    if (is_err(e))
+        sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+    return err_context(e, "cannot bring the log from format 1 to 2 (it is as it was)");
 }
 
 static bool column_is(sqlite3_stmt *st, int column, const char *text)
@@ -98,8 +144,8 @@ static bool column_is(sqlite3_stmt *st, int column, const char *text)
 struct err store_objects_check(struct store *s, const struct store_object *objs, size_t n_objs)
 {
     sqlite3_stmt *st = NULL;
-    if (sqlite3_prepare_v2(s->db, "SELECT type, name, sql FROM sqlite_schema ORDER BY rowid", -1,
-                           &st, NULL) != SQLITE_OK)
+    if (sqlite3_prepare_v2(s->db, "SELECT type, name, sql FROM sqlite_schema ORDER BY type, rowid",
+                           -1, &st, NULL) != SQLITE_OK)
         return store_db_err(s, "read the schema");
     size_t n = 0;
     struct err e = err_ok();
@@ -127,8 +173,15 @@ struct err store_schema_check(struct store *s)
     if (application != APPLICATION_ID)
         return err_set(ERR_MALFORMED, "%s is an SQLite file, but not a log of this project",
                        s->path);
-    if (version != USER_VERSION)
-        return err_set(ERR_UNSUPPORTED, "%s is a log of format %lld; this program reads format %d",
+    if (version < 1 || version > USER_VERSION)
+        return err_set(ERR_UNSUPPORTED, "%s is a log of format %lld; this program reads 1 to %d",
                        s->path, (long long)version, USER_VERSION);
-    return store_objects_check(s, objects, N_OBJECTS);
+    struct store_object of_version[N_OBJECTS];
+    size_t n = 0;
+    for (size_t i = 0; i < N_OBJECTS; i++)
+        if (version == USER_VERSION || !is_later(&objects[i]))
+            of_version[n++] = objects[i];
+    TRY(store_objects_check(s, of_version, n));
+    s->version = (int)version;
+    return err_ok();
 }

@@ -268,7 +268,7 @@ static void a_schema_that_is_not_exactly_ours_is_refused(void **state)
         ("PRAGMA writable_schema=ON; UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM "
          "sqlite_schema WHERE name = 'entry') WHERE name = 'checkpoint'"),
         "PRAGMA application_id=1",
-        "PRAGMA user_version=2",
+        "PRAGMA user_version=3",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct err e = check_after(bad[i]);

@@ -26,7 +26,7 @@ static bool copy_host(struct url *u, const char *host)
     return true;
 }
 
-static struct err take(struct url *u, const struct evhttp_uri *uri, const char *text)
+static struct err take(struct url *u, const struct evhttp_uri *uri, const char *text, bool path_too)
 {
     const char *scheme = evhttp_uri_get_scheme(uri), *path = evhttp_uri_get_path(uri);
     const char *host = evhttp_uri_get_host(uri);
@@ -35,7 +35,7 @@ static struct err take(struct url *u, const struct evhttp_uri *uri, const char *
         return bad(text, "only https is spoken");
     if (evhttp_uri_get_userinfo(uri) != NULL || evhttp_uri_get_query(uri) != NULL ||
         evhttp_uri_get_fragment(uri) != NULL ||
-        (path != NULL && path[0] != '\0' && strcmp(path, "/") != 0))
+        (!path_too && path != NULL && path[0] != '\0' && strcmp(path, "/") != 0))
         return bad(text, "it has more than a host");
     if (port == 0 || port > UINT16_MAX)
         return bad(text, "no such port");
@@ -45,15 +45,33 @@ static struct err take(struct url *u, const struct evhttp_uri *uri, const char *
     return err_ok();
 }
 
-struct err url_parse(struct url *out, const char *text)
+static struct err parse(struct url *out, char *prefix, const char *text)
 {
     struct evhttp_uri *uri = evhttp_uri_parse(text);
     if (uri == NULL)
         return bad(text, "not a URL");
     struct url u = {0};
-    struct err e = take(&u, uri, text);
+    struct err e = take(&u, uri, text, prefix != NULL);
+    const char *path = evhttp_uri_get_path(uri);
+    size_t len = path != NULL ? strlen(path) : 0;
+    while (len > 0 && path[len - 1] == '/')
+        len--;
+    if (!is_err(e) && prefix != NULL && len > URL_PREFIX_MAX)
+        e = bad(text, "its path is too long");
+    if (!is_err(e) && prefix != NULL)
+        snprintf(prefix, URL_PREFIX_MAX + 1, "%.*s", (int)len, len > 0 ? path : "");
     evhttp_uri_free(uri);
     TRY(e);
     *out = u;
     return err_ok();
+}
+
+struct err url_parse(struct url *out, const char *text)
+{
+    return parse(out, NULL, text);
+}
+
+struct err url_parse_prefix(struct url *out, char prefix[URL_PREFIX_MAX + 1], const char *text)
+{
+    return parse(out, prefix, text);
 }

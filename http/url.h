@@ -8,6 +8,8 @@
 
 #include "common/err.h"
 
+enum { URL_PREFIX_MAX = 255 };
+
 struct url {
     char host[256]; /* a name or an address; IPv6 without its brackets */
     uint16_t port;
@@ -16,5 +18,9 @@ struct url {
 
 /* ERR_USAGE with the remedy: only https, no user, path, query or fragment. */
 struct err url_parse(struct url *out, const char *text) MUST_USE;
+
+/* The same with a path, which goes to `prefix` without its final slash; "" for none. */
+struct err url_parse_prefix(struct url *out, char prefix[URL_PREFIX_MAX + 1],
+                            const char *text) MUST_USE;
 
 #endif

@@ -12,6 +12,7 @@ add_library(replay_scene STATIC unit/replay_scene.c)
 target_link_libraries(replay_scene PUBLIC fake_host PkgConfig::CMOCKA)
 
 unit_test(policy LIBS attest)
+unit_test(admission LIBS fake_host)
 unit_test(evidence LIBS attest)
 unit_test(verify LIBS verify_scene)
 unit_test(verify_bundle LIBS verify_scene)

@@ -20,6 +20,7 @@ MAY_INCLUDE = {
     "engine": {"common", "kernels"},
     "server": {"common", "transparency", "attest", "http", "kernels", "engine"},
     "client": {"common", "transparency", "attest", "http"},
+    "logservice": {"common", "transparency", "attest", "http"},
     "auditor": {"common", "transparency", "attest"},
 }
 
@@ -30,6 +31,7 @@ TSS_FILES = re.compile(r"^attest/tpm_?[a-z]*\.c$|^attest/tpm_internal\.h$")
 MUST_NOT_LINK = {
     "blindllama-audit": ("libtss2", "libcuda", "libevent"),
     "blindllama": ("libtss2", "libcuda", "libsqlite3"),
+    "blindllama-log": ("libtss2", "libcuda"),
     "blindllama-server": ("libcuda", "libcudart", "libcublas"),
 }
 

@@ -1,0 +1,114 @@
+#include "logservice/challenge.h"
+
+#include <stdlib.h>
+
+static struct err parse_body(json_t **out, struct http_exchange *x, const char *const *keys)
+{
+    BUF_AUTO body = BUF_INIT;
+    http_body(x, &body);
+    return request_parse(out, buf_bytes(&body), keys);
+}
+
+/* A statement that the log holds already is taken as if it had just come. */
+static struct err take_logged(struct admission *a, const struct challenge_context *c,
+                              const json_t *request, const char *key, struct request_blobs *blobs)
+{
+    uint64_t index;
+    bool there;
+    TRY(request_index(&index, &there, request, key));
+    if (!there)
+        return err_ok();
+    if (c->log == NULL)
+        return err_set(ERR_MALFORMED, "There is no key '%s' here.", key);
+    BUF_AUTO statement = BUF_INIT;
+    TRY(store_entry_read(c->log, index, &statement));
+    return err_context(admission_check(a, buf_bytes(&statement), request_blobs_get, blobs),
+                       "'%s', entry %llu", key, (unsigned long long)index);
+}
+
+static struct err begin(struct admission **out, const struct challenge_context *c,
+                        const json_t *request, struct request_blobs *blobs)
+{
+    struct bytes statement;
+    struct admission *a = NULL;
+    TRY(request_text(&statement, request, "host"));
+    TRY(admission_new(&a, c->policy, statement, request_blobs_get, blobs));
+    struct err e = request_blobs_check(blobs);
+    if (!is_err(e))
+        e = take_logged(a, c, request, "boot", blobs);
+    if (!is_err(e))
+        e = take_logged(a, c, request, "identity", blobs);
+    if (is_err(e)) {
+        admission_free(a);
+        return e;
+    }
+    *out = a;
+    return err_ok();
+}
+
+static json_t *challenge_json(const struct session *session, const struct credential *credential)
+{
+    BUF_AUTO id = BUF_INIT, object = BUF_INIT, secret = BUF_INIT;
+    buf_append_hex(&id, bytes_of(session->id, SESSION_ID_LEN));
+    buf_append_base64(&object, buf_bytes(&credential->id_object));
+    buf_append_base64(&secret, buf_bytes(&credential->secret));
+    return json_pack("{s:s, s:s, s:s}", "session", buf_str(&id), "credential", buf_str(&object),
+                     "secret", buf_str(&secret));
+}
+
+static struct err challenge(json_t **out, struct http_exchange *x,
+                            const struct challenge_context *c, uint64_t now_ms)
+{
+    static const char *const keys[] = {"host", "blobs", "spki", "boot", "identity", NULL};
+    REQUEST_JSON_AUTO *request = NULL;
+    uint8_t spki[SHA256_LEN];
+    struct request_blobs *blobs;
+    TRY(parse_body(&request, x, keys));
+    TRY(request_hex(spki, sizeof spki, request, "spki"));
+    TRY(request_blobs_take(&blobs, request, c->log));
+    struct admission *a = NULL;
+    struct err e = begin(&a, c, request, blobs);
+    request_blobs_free(blobs);
+    TRY(e);
+    struct session *session = NULL;
+    struct credential credential = CREDENTIAL_INIT;
+    e = sessions_challenge(c->sessions, &session, &credential, a, spki, now_ms);
+    if (!is_err(e))
+        *out = challenge_json(session, &credential);
+    credential_cleanup(&credential);
+    return e;
+}
+
+void challenge_begin(struct http_exchange *x, const struct challenge_context *c, uint64_t now_ms)
+{
+    json_t *answer = NULL;
+    struct err e = challenge(&answer, x, c, now_ms);
+    if (is_err(e))
+        request_refuse(x, e);
+    else
+        http_reply_json(x, 200, answer);
+}
+
+struct session *challenge_answer(struct http_exchange *x, struct sessions *sessions,
+                                 uint64_t now_ms)
+{
+    static const char *const keys[] = {"session", "answer", NULL};
+    REQUEST_JSON_AUTO *request = NULL;
+    uint8_t id[SESSION_ID_LEN], answer[SHA256_LEN];
+    struct err e = parse_body(&request, x, keys);
+    if (!is_err(e))
+        e = request_hex(id, sizeof id, request, "session");
+    if (!is_err(e))
+        e = request_hex(answer, sizeof answer, request, "answer");
+    if (is_err(e)) {
+        request_refuse(x, e);
+        return NULL;
+    }
+    struct session *session = NULL;
+    e = sessions_answer(sessions, &session, id, answer, now_ms);
+    if (e.code == ERR_NOT_FOUND)
+        http_reply_error(x, 401, "session", "no-session", "%s", err_message());
+    else if (is_err(e))
+        request_refuse(x, e);
+    return session;
+}

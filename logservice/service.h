@@ -1,0 +1,29 @@
+/*
+ * The log service: one log for many hosts. One thread writes and serves (the event loop); a thread
+ * for each witness asks it for cosignatures. docs/FORMATS.md section 10.
+ */
+#ifndef LOGSERVICE_SERVICE_H
+#define LOGSERVICE_SERVICE_H
+
+#include "attest/policy.h"
+#include "transparency/tlog_policy.h"
+
+struct service;
+
+struct service_config {
+    const char *db;
+    const struct note_signer *signer;
+    const struct policy *admission;      /* NULL: the log takes no statements */
+    const struct tlog_policy *witnesses; /* `quorum none` for a log without */
+    const char *listen;
+};
+
+/* Opens the log and asks each witness for the newest checkpoint: ERR_UNTRUE if one knows a larger
+ * log or another history. Witnesses that do not answer are named on standard error. */
+struct err service_open(struct service **out, const struct service_config *config) MUST_USE;
+/* Prints "listening <url>" to standard output; returns after SIGTERM or SIGINT, or with the failure
+ * that ended it. */
+struct err service_run(struct service *s) MUST_USE;
+void service_free(struct service *s);
+
+#endif

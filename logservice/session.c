@@ -1,0 +1,150 @@
+#include "logservice/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct sessions {
+    const char *origin;
+    struct session list[SESSIONS_MAX];
+    double challenges; /* that may be asked for now */
+    uint64_t challenges_ms;
+};
+
+struct err sessions_new(struct sessions **out, const char *origin)
+{
+    struct sessions *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return err_set(ERR_MEMORY, "out of memory for sessions");
+    s->origin = origin;
+    s->challenges = SESSION_CHALLENGES_SECOND;
+    *out = s;
+    return err_ok();
+}
+
+void sessions_end(struct session *session)
+{
+    admission_free(session->admission);
+    EVP_PKEY_free(session->target.ek);
+    explicit_bzero(session, sizeof *session);
+}
+
+void sessions_free(struct sessions *s)
+{
+    if (s == NULL)
+        return;
+    for (size_t i = 0; i < SESSIONS_MAX; i++)
+        sessions_end(&s->list[i]);
+    free(s);
+}
+
+/* A bucket that fills with `rate` a second up to `most`: takes one, if there is one. */
+static bool take_token(double *tokens, uint64_t *last_ms, double rate, double most, uint64_t now_ms)
+{
+    *tokens += (double)(now_ms - *last_ms) / 1000 * rate;
+    *last_ms = now_ms;
+    if (*tokens > most)
+        *tokens = most;
+    if (*tokens < 1)
+        return false;
+    *tokens -= 1;
+    return true;
+}
+
+static struct session *find_free(struct sessions *s, uint64_t now_ms)
+{
+    for (size_t i = 0; i < SESSIONS_MAX; i++) {
+        struct session *session = &s->list[i];
+        if (session->used && session->ends_ms <= now_ms)
+            sessions_end(session);
+        if (!session->used)
+            return session;
+    }
+    return NULL;
+}
+
+static struct err fill(struct session *session, struct credential *credential, const char *origin,
+                       const uint8_t spki_sha256[SHA256_LEN])
+{
+    TRY(admission_target(&session->target, session->admission));
+    memcpy(session->target.spki_sha256, spki_sha256, SHA256_LEN);
+    TRY(credential_make(credential, session->target.ek, &session->target.ak_name));
+    EVP_PKEY_free(session->target.ek);
+    session->target.ek = NULL;
+    activation_answer(session->wanted, bytes_of(credential->value, CREDENTIAL_VALUE_LEN),
+                      &session->target.ak_name, origin, spki_sha256);
+    random_bytes(session->id, SESSION_ID_LEN);
+    return err_ok();
+}
+
+struct err sessions_challenge(struct sessions *s, struct session **out,
+                              struct credential *credential, struct admission *takes,
+                              const uint8_t spki_sha256[SHA256_LEN], uint64_t now_ms)
+{
+    struct session *session = find_free(s, now_ms);
+    if (session == NULL || !take_token(&s->challenges, &s->challenges_ms, SESSION_CHALLENGES_SECOND,
+                                       SESSION_CHALLENGES_SECOND, now_ms)) {
+        admission_free(takes);
+        return err_set(ERR_BUSY, "Too many hosts ask for challenges: try again in a minute.");
+    }
+    *session = (struct session){.used = true,
+                                .ends_ms = now_ms + SESSION_ANSWER_S * 1000,
+                                .admission = takes,
+                                .tokens = SESSION_STATEMENTS_BURST,
+                                .tokens_ms = now_ms};
+    struct err e = fill(session, credential, s->origin, spki_sha256);
+    if (is_err(e)) {
+        sessions_end(session);
+        return e;
+    }
+    *out = session;
+    return err_ok();
+}
+
+/* In a time that does not tell how much of an id was right. */
+static struct session *find(struct sessions *s, const uint8_t id[SESSION_ID_LEN], uint64_t now_ms)
+{
+    for (size_t i = 0; i < SESSIONS_MAX; i++) {
+        struct session *session = &s->list[i];
+        if (session->used && session->ends_ms > now_ms &&
+            bytes_equal_secret(bytes_of(session->id, SESSION_ID_LEN), bytes_of(id, SESSION_ID_LEN)))
+            return session;
+    }
+    return NULL;
+}
+
+struct err sessions_answer(struct sessions *s, struct session **out,
+                           const uint8_t id[SESSION_ID_LEN], const uint8_t answer[SHA256_LEN],
+                           uint64_t now_ms)
+{
+    struct session *session = find(s, id, now_ms);
+    if (session == NULL || session->answered)
+        return err_set(ERR_NOT_FOUND, "No session waits for this answer: ask for a challenge.");
+    if (!bytes_equal_secret(bytes_of(session->wanted, SHA256_LEN), bytes_of(answer, SHA256_LEN))) {
+        sessions_end(session);
+        return err_set(ERR_UNTRUE, "The answer is wrong: the attestation key is not in the TPM of "
+                                   "that certificate. The session has ended.");
+    }
+    session->answered = true;
+    session->ends_ms = now_ms + (uint64_t)SESSION_LIFE_S * 1000;
+    *out = session;
+    return err_ok();
+}
+
+struct err sessions_find(struct sessions *s, struct session **out, const uint8_t id[SESSION_ID_LEN],
+                         uint64_t now_ms)
+{
+    struct session *session = find(s, id, now_ms);
+    if (session == NULL || !session->answered)
+        return err_set(ERR_NOT_FOUND, "There is no such session (any more): ask for a challenge.");
+    *out = session;
+    return err_ok();
+}
+
+struct err session_count(struct session *session, uint64_t now_ms)
+{
+    if (!take_token(&session->tokens, &session->tokens_ms, SESSION_STATEMENTS_MINUTE / 60.0,
+                    SESSION_STATEMENTS_BURST, now_ms))
+        return err_set(ERR_BUSY, "This host has sent more than %d statements a minute: wait.",
+                       SESSION_STATEMENTS_MINUTE);
+    return err_ok();
+}

@@ -1,0 +1,55 @@
+/*
+ * Sessions of hosts: a challenge that only a TPM with both keys answers, and behind a right answer
+ * what has been admitted of that host. In memory alone: after a new start a host is challenged
+ * anew.
+ */
+#ifndef LOGSERVICE_SESSION_H
+#define LOGSERVICE_SESSION_H
+
+#include "attest/admission.h"
+#include "attest/credential.h"
+
+enum {
+    SESSION_ID_LEN = 32,
+    SESSIONS_MAX = 1024,
+    SESSION_ANSWER_S = 60,      /* for the answer to a challenge */
+    SESSION_LIFE_S = 24 * 3600, /* after it */
+    SESSION_STATEMENTS_MINUTE = 120,
+    SESSION_STATEMENTS_BURST = 30,
+    SESSION_CHALLENGES_SECOND = 20, /* of all hosts together */
+};
+
+struct session {
+    uint8_t id[SESSION_ID_LEN];
+    bool used, answered;
+    uint64_t ends_ms;
+    struct admission *admission;
+    struct activation_target target; /* its EK is gone once the credential is made */
+    uint8_t wanted[SHA256_LEN];
+    double tokens; /* statements that may come now */
+    uint64_t tokens_ms;
+};
+
+struct sessions;
+/* `origin` goes into answers; borrowed. */
+struct err sessions_new(struct sessions **out, const char *origin) MUST_USE;
+void sessions_free(struct sessions *s);
+
+/* A new session for an admission, which it takes in any case, with the credential to be answered.
+ * ERR_BUSY when there are too many. `now_ms` is a steady clock. */
+struct err sessions_challenge(struct sessions *s, struct session **out,
+                              struct credential *credential, struct admission *takes,
+                              const uint8_t spki_sha256[SHA256_LEN], uint64_t now_ms) MUST_USE;
+/* Compares the one answer. ERR_NOT_FOUND for a session that is none or has its answer; ERR_UNTRUE
+ * ends the session. */
+struct err sessions_answer(struct sessions *s, struct session **out,
+                           const uint8_t id[SESSION_ID_LEN], const uint8_t answer[SHA256_LEN],
+                           uint64_t now_ms) MUST_USE;
+/* A session that was answered. ERR_NOT_FOUND. */
+struct err sessions_find(struct sessions *s, struct session **out, const uint8_t id[SESSION_ID_LEN],
+                         uint64_t now_ms) MUST_USE;
+/* Counts a statement; ERR_BUSY over the host's rate. */
+struct err session_count(struct session *session, uint64_t now_ms) MUST_USE;
+void sessions_end(struct session *session);
+
+#endif

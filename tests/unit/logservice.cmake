@@ -1,2 +1,7 @@
 # Tests of the log service.
-unit_test(service LIBS logservice fake_host)
+add_library(service_scene STATIC unit/service_scene.c)
+target_link_libraries(service_scene PUBLIC logservice fake_host PkgConfig::CMOCKA)
+
+unit_test(service LIBS service_scene)
+unit_test(service_witness LIBS service_scene)
+unit_test(witness_client LIBS logservice PkgConfig::SQLITE)

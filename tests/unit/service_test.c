@@ -1,323 +1,25 @@
 /* The log service against hosts with software TPMs: a host is admitted by what only its TPM can
  * answer, its statements are answered with proofs, and everything else is refused with its status.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "service_scene.h"
+
 #include <string.h>
 
-#include <cmocka.h>
-#include <ftw.h>
-#include <jansson.h>
-#include <openssl/core_names.h>
-#include <openssl/ec.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include "attest/kdf.h"
-#include "common/text.h"
-#include "fake_host.h"
-#include "http/connection.h"
-#include "logservice/service.h"
 #include "logservice/session.h"
-#include "transparency/store.h"
-#include "transparency/tlog_proof.h"
-
-struct scene {
-    struct fake_world w;
-    struct policy policy;
-    char folder[64], db[96];
-    pid_t service;
-    struct url url;
-    struct connection *c;
-};
-
-static void must(struct err e)
-{
-    if (is_err(e))
-        fail_msg("%s", err_message());
-}
-
-/* The child: the service, its standard output in the pipe. */
-static void run_service(const struct scene *s, int out)
-{
-    TLOG_POLICY_AUTO witnesses = TLOG_POLICY_INIT;
-    const struct service_config config = {.db = s->db,
-                                          .signer = &s->w.log,
-                                          .admission = &s->policy,
-                                          .witnesses = &witnesses,
-                                          .listen = ":0"};
-    struct service *service = NULL;
-    dup2(out, STDOUT_FILENO);
-    FILE *quiet = freopen("/dev/null", "w", stderr);
-    struct err e = tlog_policy_parse(&witnesses, bytes_of_str("quorum none\n"));
-    if (!is_err(e))
-        e = service_open(&service, &config);
-    if (!is_err(e))
-        e = service_run(service);
-    service_free(service);
-    if (quiet != NULL)
-        fclose(quiet);
-    _exit(is_err(e) ? 1 : 0);
-}
-
-static void start_service(struct scene *s)
-{
-    int ends[2];
-    assert_int_equal(pipe(ends), 0);
-    s->service = fork();
-    if (s->service == 0)
-        run_service(s, ends[1]);
-    close(ends[1]);
-    FILE *f = fdopen(ends[0], "r");
-    char line[128], url[128];
-    assert_non_null(fgets(line, sizeof line, f));
-    assert_int_equal(sscanf(line, "listening %127s", url), 1);
-    fclose(f);
-    const struct connection_limits limits = {10, 60, 60};
-    must(url_parse(&s->url, url));
-    must(connection_open(&s->c, &s->url, &limits));
-}
-
-static void stop_service(struct scene *s)
-{
-    int status = 0;
-    connection_close(s->c);
-    s->c = NULL;
-    kill(s->service, SIGTERM);
-    assert_int_equal(waitpid(s->service, &status, 0), s->service);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-}
-
-static void begin(struct scene *s)
-{
-    memset(s, 0, sizeof *s);
-    fake_world_init(&s->w, NULL);
-    fake_start(&s->w, 0);
-    BUF_AUTO text = BUF_INIT;
-    fake_policy_text(&s->w, &text);
-    must(policy_parse(&s->policy, buf_bytes(&text)));
-    strcpy(s->folder, "/tmp/service_test.XXXXXX");
-    assert_non_null(mkdtemp(s->folder));
-    snprintf(s->db, sizeof s->db, "%s/log.db", s->folder);
-    must(store_create(s->db, &s->w.log));
-    start_service(s);
-}
-
-static int remove_file(const char *path, const struct stat *st, int type, struct FTW *walk)
-{
-    (void)st, (void)type, (void)walk;
-    return remove(path);
-}
-
-/* Whatever happened, the log is whole. */
-static void end(struct scene *s, uint64_t n_entries)
-{
-    stop_service(s);
-    struct store *log;
-    struct checkpoint c;
-    must(store_open_readonly(&log, s->db));
-    must(store_fsck(log, &s->w.log.key, NULL, NULL));
-    must(store_checkpoint(log, NULL, &c));
-    store_close(log);
-    assert_int_equal(c.size, n_entries);
-    nftw(s->folder, remove_file, 16, FTW_DEPTH | FTW_PHYS);
-    policy_cleanup(&s->policy);
-    fake_world_cleanup(&s->w);
-}
-
-static void add_blob(json_t *list, struct scene *s, const uint8_t sha256_wanted[SHA256_LEN])
-{
-    BUF_AUTO blob = BUF_INIT;
-    BUF_AUTO text = BUF_INIT;
-    must(fake_blob(&s->w, sha256_wanted, &blob));
-    buf_append_base64(&text, buf_bytes(&blob));
-    json_array_append_new(list, json_string(buf_str(&text)));
-}
-
-static json_t *blobs_of(struct scene *s, struct bytes text)
-{
-    static struct statement st;
-    json_t *list = json_array();
-    must(statement_parse(&st, text));
-    if (st.kind == STATEMENT_HOST) {
-        add_blob(list, s, st.host.ak_public.sha256);
-        add_blob(list, s, st.host.ek_certificate.sha256);
-        for (size_t i = 0; i < st.host.n_chain; i++)
-            add_blob(list, s, st.host.chain[i].sha256);
-        for (size_t i = 0; i < st.host.n_activations; i++)
-            add_blob(list, s, st.host.activations[i].sha256);
-    }
-    if (st.kind == STATEMENT_IDENTITY)
-        add_blob(list, s, st.identity.runtime_log.sha256);
-    if (st.kind == STATEMENT_QUOTE || st.kind == STATEMENT_STOP)
-        add_blob(list, s, st.quote.context.head_note);
-    return list;
-}
-
-static struct bytes entry(struct scene *s, uint64_t index)
-{
-    return buf_bytes(&s->w.entries[index]);
-}
-
-static json_t *text_json(struct bytes text)
-{
-    return json_stringn((const char *)text.data, text.len);
-}
-
-/* Takes the body; the answer's status, its body appended. */
-static int post(struct scene *s, struct buf *answer, const char *path, json_t *body)
-{
-    char *text = json_dumps(body, JSON_COMPACT);
-    json_decref(body);
-    ANSWER_AUTO got = ANSWER_INIT;
-    const struct request request = {.path = path,
-                                    .content_type = "application/json",
-                                    .body = bytes_of_str(text),
-                                    .max = 1024 * 1024};
-    must(connection_request(s->c, &got, &request));
-    free(text);
-    buf_append_bytes(answer, buf_bytes(&got.body));
-    return got.status;
-}
-
-static void coordinate_x(uint8_t x[32], EVP_PKEY *key)
-{
-    BIGNUM *n = NULL;
-    assert_int_equal(EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_EC_PUB_X, &n), 1);
-    assert_int_equal(BN_bn2binpad(n, x, 32), 32);
-    BN_free(n);
-}
-
-/* Diffie-Hellman with the point (x, y), as TPM2_ActivateCredential begins. */
-static void shared_secret(uint8_t z[32], EVP_PKEY *ek, const uint8_t x[32], const uint8_t y[32])
-{
-    uint8_t point[65] = {4};
-    memcpy(point + 1, x, 32);
-    memcpy(point + 33, y, 32);
-    EVP_PKEY *peer = EVP_PKEY_new();
-    assert_int_equal(EVP_PKEY_copy_parameters(peer, ek), 1);
-    assert_int_equal(EVP_PKEY_set1_encoded_public_key(peer, point, sizeof point), 1);
-    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(ek, NULL);
-    size_t len = 32;
-    assert_int_equal(EVP_PKEY_derive_init(ctx), 1);
-    assert_int_equal(EVP_PKEY_derive_set_peer(ctx, peer), 1);
-    assert_int_equal(EVP_PKEY_derive(ctx, z, &len), 1);
-    EVP_PKEY_CTX_free(ctx);
-    EVP_PKEY_free(peer);
-}
-
-/* What a TPM with this P-256 EK and a key of this name does with a credential. */
-static void activate(uint8_t value[32], const struct fake_host *h, struct bytes object,
-                     struct bytes secret)
-{
-    assert_int_equal(secret.len, 70);
-    assert_int_equal(object.len, 2 + 2 + 32 + 34);
-    const uint8_t *x = secret.data + 4, *y = secret.data + 38;
-    uint8_t z[32], own_x[32], seed[32], key[16];
-    static const uint8_t iv[16];
-    shared_secret(z, h->ek, x, y);
-    coordinate_x(own_x, h->ek);
-    must(kdf_e(seed, 32, EVP_sha256(), bytes_of(z, 32), "IDENTITY", bytes_of(x, 32),
-               bytes_of(own_x, 32)));
-    must(kdf_a(key, 16, EVP_sha256(), bytes_of(seed, 32), "STORAGE",
-               bytes_of(h->ak_name.bytes, h->ak_name.len), (struct bytes){0}));
-    uint8_t plain[34];
-    int len = 0;
-    EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
-    assert_int_equal(EVP_DecryptInit_ex(ctx, EVP_aes_128_cfb128(), NULL, key, iv), 1);
-    assert_int_equal(EVP_DecryptUpdate(ctx, plain, &len, object.data + 36, 34), 1);
-    EVP_CIPHER_CTX_free(ctx);
-    memcpy(value, plain + 2, 32);
-}
-
-static void take_base64(struct buf *out, const json_t *object, const char *key)
-{
-    must(base64_decode(out, bytes_of_str(json_string_value(json_object_get(object, key))), 4096));
-}
-
-/* A challenge for host `named`, answered with the TPM of host `real`; the status of the answer. */
-static int open_session_as(struct scene *s, char session[65], unsigned named, unsigned real,
-                           json_t *more)
-{
-    const struct fake_host *h = &s->w.hosts[named];
-    BUF_AUTO spki = BUF_INIT;
-    BUF_AUTO answer = BUF_INIT;
-    buf_append_hex(&spki, bytes_of(h->spki_sha256, SHA256_LEN));
-    struct bytes statement = entry(s, h->host_index);
-    json_t *body = json_pack("{s:o, s:o, s:s}", "host", text_json(statement), "blobs",
-                             blobs_of(s, statement), "spki", buf_str(&spki));
-    if (more != NULL)
-        json_object_update(body, more);
-    json_decref(more);
-    int status = post(s, &answer, "/submit/challenge", body);
-    if (status != 200)
-        fail_msg("challenge: %d %s", status, buf_str(&answer));
-    json_t *challenge = json_loads(buf_str(&answer), 0, NULL);
-    snprintf(session, 65, "%s", json_string_value(json_object_get(challenge, "session")));
-    BUF_AUTO object = BUF_INIT;
-    BUF_AUTO secret = BUF_INIT;
-    take_base64(&object, challenge, "credential");
-    take_base64(&secret, challenge, "secret");
-    json_decref(challenge);
-    uint8_t value[32], hash[SHA256_LEN];
-    activate(value, &s->w.hosts[real], buf_bytes(&object), buf_bytes(&secret));
-    activation_answer(hash, bytes_of(value, 32), &h->ak_name, s->policy.log.name, h->spki_sha256);
-    BUF_AUTO hex = BUF_INIT;
-    buf_append_hex(&hex, bytes_of(hash, SHA256_LEN));
-    buf_clear(&answer);
-    return post(s, &answer, "/submit/answer",
-                json_pack("{s:s, s:s}", "session", session, "answer", buf_str(&hex)));
-}
-
-static void open_session(struct scene *s, char session[65], unsigned host)
-{
-    assert_int_equal(open_session_as(s, session, host, host, NULL), 200);
-}
-
-static int submit_with(struct scene *s, struct buf *answer, const char *session, uint64_t index,
-                       json_t *blobs)
-{
-    return post(s, answer, "/submit",
-                json_pack("{s:s, s:o, s:o}", "session", session, "statement",
-                          text_json(entry(s, index)), "blobs", blobs));
-}
-
-static int submit(struct scene *s, struct buf *answer, const char *session, uint64_t index)
-{
-    return submit_with(s, answer, session, index, blobs_of(s, entry(s, index)));
-}
-
-/* Submits the entry and verifies the proof that comes back: the index in the service's log. */
-static uint64_t log_entry(struct scene *s, const char *session, uint64_t index)
-{
-    BUF_AUTO answer = BUF_INIT;
-    int status = submit(s, &answer, session, index);
-    if (status != 200)
-        fail_msg("%d %s", status, buf_str(&answer));
-    struct tlog_proof p;
-    struct checkpoint c;
-    must(tlog_proof_parse(&p, buf_bytes(&answer)));
-    must(tlog_proof_verify(&c, &p, entry(s, index), s->policy.log.name, &s->w.log.key));
-    return p.index;
-}
 
 static void a_host_gets_a_proof_for_each_statement(void **state)
 {
     (void)state;
     struct scene s;
     char session[65];
-    begin(&s);
-    open_session(&s, session, 0);
+    scene_make(&s);
+    scene_start(&s);
+    scene_session(&s, session, 0);
     for (uint64_t i = 0; i < 4; i++)
-        assert_int_equal(log_entry(&s, session, i), i);
+        assert_int_equal(scene_log(&s, session, i), i);
     uint64_t quote = fake_log_quote(&s.w, 0);
-    assert_int_equal(log_entry(&s, session, quote), 4);
-    end(&s, 5);
+    assert_int_equal(scene_log(&s, session, quote), 4);
+    scene_end(&s, 5);
 }
 
 static void the_same_statement_is_logged_once(void **state)
@@ -325,18 +27,19 @@ static void the_same_statement_is_logged_once(void **state)
     (void)state;
     struct scene s;
     char session[65];
-    begin(&s);
-    open_session(&s, session, 0);
+    scene_make(&s);
+    scene_start(&s);
+    scene_session(&s, session, 0);
     for (uint64_t i = 0; i < 4; i++)
-        log_entry(&s, session, i);
+        scene_log(&s, session, i);
     for (uint64_t i = 0; i < 4; i++)
-        assert_int_equal(log_entry(&s, session, i), i);
-    stop_service(&s); /* and it is known again after a new start */
-    start_service(&s);
-    open_session(&s, session, 0);
+        assert_int_equal(scene_log(&s, session, i), i);
+    scene_stop(&s); /* and it is known again after a new start */
+    scene_start(&s);
+    scene_session(&s, session, 0);
     for (uint64_t i = 0; i < 4; i++)
-        assert_int_equal(log_entry(&s, session, i), i);
-    end(&s, 4);
+        assert_int_equal(scene_log(&s, session, i), i);
+    scene_end(&s, 4);
 }
 
 static void a_host_that_comes_back_goes_on_from_what_is_logged(void **state)
@@ -345,20 +48,23 @@ static void a_host_that_comes_back_goes_on_from_what_is_logged(void **state)
     struct scene s;
     char session[65];
     BUF_AUTO answer = BUF_INIT;
-    begin(&s);
-    open_session(&s, session, 0);
+    scene_make(&s);
+    scene_start(&s);
+    scene_session(&s, session, 0);
     for (uint64_t i = 0; i < 4; i++)
-        log_entry(&s, session, i);
-    stop_service(&s);
-    start_service(&s);
+        scene_log(&s, session, i);
+    scene_stop(&s);
+    scene_start(&s);
     uint64_t quote = fake_log_quote(&s.w, 0);
-    assert_int_equal(submit(&s, &answer, session, quote), 401); /* sessions end with the service */
-    open_session(&s, session, 0);
-    assert_int_equal(submit(&s, &answer, session, quote), 422);
+    assert_int_equal(scene_submit(&s, &answer, session, quote),
+                     401); /* sessions end with the service */
+    scene_session(&s, session, 0);
+    assert_int_equal(scene_submit(&s, &answer, session, quote), 422);
     assert_int_equal(
-        open_session_as(&s, session, 0, 0, json_pack("{s:i, s:i}", "boot", 1, "identity", 2)), 200);
-    assert_int_equal(log_entry(&s, session, quote), 4);
-    end(&s, 5);
+        scene_session_as(&s, session, 0, 0, json_pack("{s:i, s:i}", "boot", 1, "identity", 2)),
+        200);
+    assert_int_equal(scene_log(&s, session, quote), 4);
+    scene_end(&s, 5);
 }
 
 static void two_hosts_share_one_log(void **state)
@@ -366,20 +72,21 @@ static void two_hosts_share_one_log(void **state)
     (void)state;
     struct scene s;
     char first[65], second[65];
-    begin(&s);
+    scene_make(&s);
+    scene_start(&s);
     fake_start(&s.w, 1);
-    open_session(&s, first, 0);
-    open_session(&s, second, 1);
+    scene_session(&s, first, 0);
+    scene_session(&s, second, 1);
     for (uint64_t i = 0; i < 4; i++) {
-        log_entry(&s, first, i);
-        log_entry(&s, second, 4 + i);
+        scene_log(&s, first, i);
+        scene_log(&s, second, 4 + i);
     }
     BUF_AUTO answer = BUF_INIT;
     uint64_t stop = fake_log_stop(&s.w, 1, 60);
-    assert_int_equal(submit(&s, &answer, first, stop), 422); /* for somebody else's host */
+    assert_int_equal(scene_submit(&s, &answer, first, stop), 422); /* for somebody else's host */
     assert_non_null(strstr(buf_str(&answer), "another attestation key"));
-    log_entry(&s, second, stop);
-    end(&s, 9);
+    scene_log(&s, second, stop);
+    scene_end(&s, 9);
 }
 
 static void a_tpm_without_the_keys_is_not_admitted_and_has_one_try(void **state)
@@ -388,22 +95,23 @@ static void a_tpm_without_the_keys_is_not_admitted_and_has_one_try(void **state)
     struct scene s;
     char session[65];
     BUF_AUTO answer = BUF_INIT;
-    begin(&s);
-    assert_int_equal(open_session_as(&s, session, 0, 1, NULL), 422);
+    scene_make(&s);
+    scene_start(&s);
+    assert_int_equal(scene_session_as(&s, session, 0, 1, NULL), 422);
     char zeros[65];
     memset(zeros, '0', 64);
     zeros[64] = '\0';
-    assert_int_equal(post(&s, &answer, "/submit/answer",
-                          json_pack("{s:s, s:s}", "session", session, "answer", zeros)),
+    assert_int_equal(scene_post(&s, &answer, "/submit/answer",
+                                json_pack("{s:s, s:s}", "session", session, "answer", zeros)),
                      401);
-    assert_int_equal(submit(&s, &answer, session, 0), 401);
-    assert_int_equal(submit(&s, &answer, zeros, 0), 401);
-    open_session(&s, session, 0);
-    assert_int_equal(post(&s, &answer, "/submit/answer",
-                          json_pack("{s:s, s:s}", "session", session, "answer", zeros)),
+    assert_int_equal(scene_submit(&s, &answer, session, 0), 401);
+    assert_int_equal(scene_submit(&s, &answer, zeros, 0), 401);
+    scene_session(&s, session, 0);
+    assert_int_equal(scene_post(&s, &answer, "/submit/answer",
+                                json_pack("{s:s, s:s}", "session", session, "answer", zeros)),
                      401); /* it has its answer */
-    log_entry(&s, session, 0);
-    end(&s, 1);
+    scene_log(&s, session, 0);
+    scene_end(&s, 1);
 }
 
 static void blobs_are_those_that_the_statement_names(void **state)
@@ -412,20 +120,21 @@ static void blobs_are_those_that_the_statement_names(void **state)
     struct scene s;
     char session[65];
     BUF_AUTO answer = BUF_INIT;
-    begin(&s);
-    open_session(&s, session, 0);
-    log_entry(&s, session, 0);
-    log_entry(&s, session, 1);
-    assert_int_equal(submit_with(&s, &answer, session, 2, json_array()), 422);
+    scene_make(&s);
+    scene_start(&s);
+    scene_session(&s, session, 0);
+    scene_log(&s, session, 0);
+    scene_log(&s, session, 1);
+    assert_int_equal(scene_submit_with(&s, &answer, session, 2, json_array()), 422);
     assert_non_null(strstr(buf_str(&answer), "is missing"));
-    json_t *many = blobs_of(&s, entry(&s, 2));
+    json_t *many = scene_blobs(&s, scene_entry(&s, 2));
     json_array_append_new(many, json_string("AAAA"));
     buf_clear(&answer);
-    assert_int_equal(submit_with(&s, &answer, session, 2, many), 422);
+    assert_int_equal(scene_submit_with(&s, &answer, session, 2, many), 422);
     assert_non_null(strstr(buf_str(&answer), "named by nothing"));
-    assert_int_equal(submit_with(&s, &answer, session, 2, json_pack("[s]", "A")), 400);
-    assert_int_equal(submit_with(&s, &answer, session, 2, json_pack("[i]", 1)), 400);
-    end(&s, 2);
+    assert_int_equal(scene_submit_with(&s, &answer, session, 2, json_pack("[s]", "A")), 400);
+    assert_int_equal(scene_submit_with(&s, &answer, session, 2, json_pack("[i]", 1)), 400);
+    scene_end(&s, 2);
 }
 
 static void what_is_no_request_is_refused_and_changes_nothing(void **state)
@@ -434,24 +143,26 @@ static void what_is_no_request_is_refused_and_changes_nothing(void **state)
     struct scene s;
     char session[65];
     BUF_AUTO a = BUF_INIT;
-    begin(&s);
-    open_session(&s, session, 0);
-    assert_int_equal(post(&s, &a, "/submit", json_array()), 400);
-    assert_int_equal(post(&s, &a, "/submit", json_object()), 400);
-    assert_int_equal(post(&s, &a, "/submit", json_pack("{s:s}", "session", session)), 400);
-    assert_int_equal(post(&s, &a, "/submit",
-                          json_pack("{s:s, s:s, s:[], s:i}", "session", session, "statement", "x",
-                                    "blobs", "more", 1)),
+    scene_make(&s);
+    scene_start(&s);
+    scene_session(&s, session, 0);
+    assert_int_equal(scene_post(&s, &a, "/submit", json_array()), 400);
+    assert_int_equal(scene_post(&s, &a, "/submit", json_object()), 400);
+    assert_int_equal(scene_post(&s, &a, "/submit", json_pack("{s:s}", "session", session)), 400);
+    assert_int_equal(scene_post(&s, &a, "/submit",
+                                json_pack("{s:s, s:s, s:[], s:i}", "session", session, "statement",
+                                          "x", "blobs", "more", 1)),
                      400);
-    assert_int_equal(post(&s, &a, "/submit",
-                          json_pack("{s:s, s:s, s:[]}", "session", session, "statement",
-                                    "blindllama-wibble/v1\n", "blobs")),
+    assert_int_equal(scene_post(&s, &a, "/submit",
+                                json_pack("{s:s, s:s, s:[]}", "session", session, "statement",
+                                          "blindllama-wibble/v1\n", "blobs")),
                      400);
-    assert_int_equal(post(&s, &a, "/submit/challenge",
-                          json_pack("{s:s, s:[], s:s}", "host", "x", "blobs", "spki", session)),
-                     400);
-    assert_int_equal(post(&s, &a, "/nowhere", json_object()), 404);
-    end(&s, 0);
+    assert_int_equal(
+        scene_post(&s, &a, "/submit/challenge",
+                   json_pack("{s:s, s:[], s:s}", "host", "x", "blobs", "spki", session)),
+        400);
+    assert_int_equal(scene_post(&s, &a, "/nowhere", json_object()), 404);
+    scene_end(&s, 0);
 }
 
 static void a_host_that_sends_too_much_has_to_wait(void **state)
@@ -460,14 +171,15 @@ static void a_host_that_sends_too_much_has_to_wait(void **state)
     struct scene s;
     char session[65];
     BUF_AUTO a = BUF_INIT;
-    begin(&s);
-    open_session(&s, session, 0);
+    scene_make(&s);
+    scene_start(&s);
+    scene_session(&s, session, 0);
     int status = 200, n = 0;
     for (; status == 200 && n < SESSION_STATEMENTS_BURST + 60; n++)
-        status = submit(&s, &a, session, 0);
+        status = scene_submit(&s, &a, session, 0);
     assert_int_equal(status, 429);
     assert_true(n > SESSION_STATEMENTS_BURST);
-    end(&s, 1);
+    scene_end(&s, 1);
 }
 
 int main(void)

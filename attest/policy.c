@@ -18,7 +18,7 @@ static const char first_line[] = "blindllama-policy/v1";
 /* What is seen only once is remembered by its line number; 0 is not yet. */
 struct parse {
     struct policy p;
-    size_t log_line, quorum_line, release_line, activators_line, interval_line, age_line;
+    size_t log_line, release_line, activators_line, interval_line, age_line;
 };
 
 void policy_cleanup(struct policy *p)
@@ -28,6 +28,7 @@ void policy_cleanup(struct policy *p)
     free(p->models);
     free(p->codes);
     free(p->activators);
+    tlog_policy_cleanup(&p->witnesses);
     for (size_t i = 0; i < N_BOOT_PCRS; i++) {
         free(p->boot[i].values);
         free(p->boot[i].events);
@@ -84,12 +85,6 @@ static struct err only_none(struct bytes value, const char *what)
         return err_ok();
     return err_set(ERR_UNSUPPORTED, "'%s' other than 'none' is not built yet; write '%s none'",
                    what, what);
-}
-
-static struct err on_quorum(struct parse *s, struct bytes value, size_t line)
-{
-    TRY(once(&s->quorum_line, line, "quorum"));
-    return only_none(value, "quorum");
 }
 
 static struct err on_release(struct parse *s, struct bytes value, size_t line)
@@ -224,7 +219,6 @@ static const struct {
     struct err (*handle)(struct parse *s, struct bytes value, size_t line);
 } keywords[] = {
     {"log", on_log},
-    {"quorum", on_quorum},
     {"release", on_release},
     {"tpm-root", on_root},
     {"test-tpm-root", on_test_root},
@@ -240,17 +234,44 @@ static const struct {
     {"max-age", on_max_age},
 };
 
+/* C2SP tlog-policy's lines, which one parser reads for all of us. */
+static bool is_witness_line(struct bytes word)
+{
+    return bytes_equal(word, bytes_of_str("witness")) || bytes_equal(word, bytes_of_str("group")) ||
+           bytes_equal(word, bytes_of_str("quorum"));
+}
+
 static struct err parse_line(struct parse *s, struct bytes line, size_t number)
 {
     if (line.len == 0 || line.data[0] == '#')
         return err_ok();
     struct bytes value;
     struct bytes word = policy_split_word(&value, line);
+    if (is_witness_line(word))
+        return tlog_policy_line(&s->p.witnesses, line);
     for (size_t i = 0; i < sizeof keywords / sizeof *keywords; i++)
         if (bytes_equal(word, bytes_of_str(keywords[i].keyword)))
             return err_context(keywords[i].handle(s, value, number), "%s", keywords[i].keyword);
     char shown[84];
     return err_set(ERR_MALFORMED, "'%s' is not a keyword of policies", printable(shown, word));
+}
+
+/* A key that also signs the log or activations is no third party's. */
+static struct err check_witnesses(const struct policy *p)
+{
+    for (size_t i = 0; i < p->witnesses.n_witnesses; i++) {
+        const struct tlog_policy_witness *w = &p->witnesses.witnesses[i];
+        bool shared = memcmp(w->key.public_key, p->log.public_key, ED25519_PUBLIC_LEN) == 0;
+        for (size_t j = 0; j < p->n_activators; j++)
+            shared |=
+                memcmp(w->key.public_key, p->activators[j].public_key, ED25519_PUBLIC_LEN) == 0;
+        if (shared)
+            return err_set(ERR_MALFORMED,
+                           "the key of witness '%s' is also the log's or an activator's: each "
+                           "needs one of its own",
+                           w->name);
+    }
+    return err_ok();
 }
 
 static struct err check_activators(struct parse *s)
@@ -267,7 +288,7 @@ static struct err check_activators(struct parse *s)
                            "line %zu: the log's key is also activator '%s'; an operator's own word "
                            "counts for nothing",
                            s->log_line, p->activators[i].name);
-    return err_ok();
+    return check_witnesses(p);
 }
 
 /* What must be there; called once every line is read. */
@@ -278,7 +299,7 @@ static struct err check_complete(struct parse *s)
         const char *keyword;
     } needed[] = {
         {s->log_line != 0, "log"},
-        {s->quorum_line != 0, "quorum"},
+        {s->p.witnesses.quorum_stated, "quorum"},
         {s->release_line != 0, "release"},
         {s->p.n_roots + s->p.n_ak_roots > 0, "tpm-root, ak-root or a test root"},
         {s->p.n_models > 0, "model"},
@@ -335,6 +356,7 @@ struct err policy_parse(struct policy *out, struct bytes text)
 {
     TRY(check_characters(text));
     __attribute__((cleanup(parse_cleanup))) struct parse s = {0};
+    s.p.witnesses = TLOG_POLICY_INIT;
     if (text.len == 0)
         return err_set(ERR_MALFORMED, "line 1: the policy is empty, not '%s'", first_line);
     TRY(parse_lines(&s, text));

@@ -6,7 +6,7 @@
 #define ATTEST_POLICY_H
 
 #include "attest/ak_cert.h"
-#include "transparency/note.h"
+#include "transparency/tlog_policy.h"
 
 enum { POLICY_MAX = 1024 * 1024, POLICY_LINES_MAX = 4096, N_BOOT_PCRS = 13 };
 
@@ -35,14 +35,15 @@ struct policy {
     size_t n_ak_roots;
     struct note_key *activators;
     size_t n_activators;
-    unsigned k_activators; /* 0 when there are none */
+    unsigned k_activators;        /* 0 when there are none */
+    struct tlog_policy witnesses; /* no logs; `quorum none`, or who must have cosigned */
     struct policy_hash *models, *codes;
     size_t n_models, n_codes;
     struct policy_pcr boot[N_BOOT_PCRS];
     uint64_t max_interval_s, max_age_s;
 };
 
-/* ERR_MALFORMED "line 7: ..."; ERR_UNSUPPORTED for `quorum` and `release` other than none. */
+/* ERR_MALFORMED "line 7: ..."; ERR_UNSUPPORTED for `release` other than none. */
 struct err policy_parse(struct policy *out, struct bytes text) MUST_USE;
 /* Reads and parses the file; messages name it. */
 struct err policy_load(struct policy *out, const char *path) MUST_USE;

@@ -230,7 +230,7 @@ struct err replay_entry(struct replay *r, struct replay_line *line, uint64_t ind
     return err_ok();
 }
 
-static struct err check_checkpoint(const struct replay *r, struct bytes note)
+static struct err check_checkpoint(struct replay *r, struct bytes note)
 {
     struct checkpoint c;
     TRY(err_context(checkpoint_verify(&c, note, r->policy->log.name, &r->policy->log),
@@ -240,7 +240,8 @@ static struct err check_checkpoint(const struct replay *r, struct bytes note)
                        (unsigned long long)c.size, (unsigned long long)r->edge.size);
     if (!merkle_equal(&c.root, &r->roots[r->edge.size]))
         return err_set(ERR_UNTRUE, "newest checkpoint: its root is not that of the entries");
-    return err_ok();
+    return err_context(tlog_policy_check_quorum(&r->witnessed, &r->policy->witnesses, note),
+                       "newest checkpoint");
 }
 
 static const struct finding *first_error(const struct replay *r)
@@ -252,8 +253,7 @@ static const struct finding *first_error(const struct replay *r)
 }
 
 /* The first thing that keeps the log from being true; "" if nothing does. */
-static struct err find_reason(char out[REPLAY_TEXT_MAX], const struct replay *r,
-                              struct bytes checkpoint)
+static struct err find_reason(char out[REPLAY_TEXT_MAX], struct replay *r, struct bytes checkpoint)
 {
     out[0] = '\0';
     struct err e = check_checkpoint(r, checkpoint);

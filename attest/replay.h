@@ -85,7 +85,8 @@ struct replay_summary {
     char not_proven[VERDICT_NOT_PROVEN_MAX][256];
     size_t n_not_proven;
 };
-/* `checkpoint` is the log's newest signed note: signer, size and root must be what was replayed.
+/* `checkpoint` is the log's newest signed note with its cosignatures: signer, size and root must be
+ * what was replayed, and the policy's quorum met.
  * The outcome is "not a proof" where the policy ignores a PCR. After the last entry. */
 struct err replay_finish(struct replay *r, struct replay_summary *out,
                          struct bytes checkpoint) MUST_USE;

@@ -82,6 +82,7 @@ static void say_proven(struct replay_summary *out, const struct replay *r)
     report_add(&proven, "At every quote the models were of the policy's (%s).", names);
     list_names(names, p->codes, p->n_codes, r->codes);
     report_add(&proven, "At every quote the code was of the policy's (%s).", names);
+    report_add_witnessed(&proven, &p->witnesses, &r->witnessed);
 }
 
 static void say_not_proven(struct replay_summary *out, const struct replay *r)
@@ -91,6 +92,7 @@ static void say_not_proven(struct replay_summary *out, const struct replay *r)
     if (out->outcome == OUTCOME_FALSE)
         report_add(&list, "Anything: %.230s", out->reason);
     report_add_limits(&list);
+    report_add_split_view(&list, &r->policy->witnesses);
     report_add(&list,
                "When anything happened by a wall clock: only the TPMs' clocks order quotes.");
     report_add(&list, "What a host did after the last quote that is here.");

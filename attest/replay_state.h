@@ -80,6 +80,7 @@ struct replay {
     bool gpu, test;
     uint16_t zero, ignored, explained; /* boot PCRs of true quotes */
     uint64_t n_true, n_quotes, n_boots;
+    struct tlog_witnessed witnessed; /* the newest checkpoint */
     char reason[REPLAY_TEXT_MAX];
 };
 

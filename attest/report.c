@@ -105,7 +105,6 @@ void report_add_limits(const struct report_list *list)
     static const char *const limits[] = {
         "What a discrete TPM cannot see: an interposer on its bus, its reset line pulled.",
         "What memory holds after it was measured: a TPM records what was started, no more.",
-        "That others see the same log: without witnesses (quorum none) it is its operator's word.",
         "That the code was built from published source: releases are not checked; code is pinned "
         "by "
         "the policy's code lines.",
@@ -113,4 +112,27 @@ void report_add_limits(const struct report_list *list)
     };
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
         report_add(list, "%s", limits[i]);
+}
+
+void report_add_witnessed(const struct report_list *list, const struct tlog_policy *p,
+                          const struct tlog_witnessed *w)
+{
+    if (p->quorum == TLOG_POLICY_NONE)
+        return;
+    BUF_AUTO who = BUF_INIT;
+    tlog_policy_describe(&who, p, w);
+    report_add(list,
+               "The log's checkpoint is cosigned by %.150s, each of which has seen it only grow.",
+               buf_str(&who));
+}
+
+void report_add_split_view(const struct report_list *list, const struct tlog_policy *p)
+{
+    report_add(
+        list, "%s",
+        p->quorum == TLOG_POLICY_NONE
+            ? "That others see the same log: without witnesses (quorum none) it is its "
+              "operator's word."
+            : "That the witnesses are no friends of the operator: a quorum that colludes can "
+              "cosign two logs.");
 }

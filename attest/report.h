@@ -5,6 +5,7 @@
 #define ATTEST_REPORT_H
 
 #include "common/buf.h"
+#include "transparency/tlog_policy.h"
 
 enum { REPORT_COLUMNS = 110 };
 
@@ -36,5 +37,10 @@ void report_add(const struct report_list *list, const char *format, ...) PRINTF_
 void report_add_events(const struct report_list *list, const char *pcrs);
 /* What no verdict proves, whatever the evidence. */
 void report_add_limits(const struct report_list *list);
+/* Who has cosigned, for the list of what is proven; nothing under `quorum none`. */
+void report_add_witnessed(const struct report_list *list, const struct tlog_policy *p,
+                          const struct tlog_witnessed *w);
+/* What cosignatures do not prove, or what their lack does not. */
+void report_add_split_view(const struct report_list *list, const struct tlog_policy *p);
 
 #endif

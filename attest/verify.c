@@ -222,9 +222,14 @@ static struct err rule_10_log(struct check *c)
     struct bundle *b = &c->b;
     TRY(bundle_check_log(b));
     char origin[84], age[32];
-    fact(c, "%zu statements in %s at size %llu; the logged quote is %s old",
+    BUF_AUTO witnesses = BUF_INIT;
+    if (b->policy->witnesses.quorum != TLOG_POLICY_NONE)
+        buf_append_str(&witnesses, ", cosigned by ");
+    if (b->policy->witnesses.quorum != TLOG_POLICY_NONE)
+        tlog_policy_describe(&witnesses, &b->policy->witnesses, &b->witnessed);
+    fact(c, "%zu statements in %s at size %llu%.200s; the logged quote is %s old",
          b->evidence->n_statements, printable(origin, bytes_of_str(b->checkpoint.origin)),
-         (unsigned long long)b->checkpoint.size,
+         (unsigned long long)b->checkpoint.size, buf_str(&witnesses),
          report_duration(age, b->live_attest.clock_ms - b->logged_attest.clock_ms));
     return err_ok();
 }

@@ -25,6 +25,7 @@ struct bundle {
     struct rule_lanes lanes;                    /* 7 */
     struct rule_boot_pcrs pcrs;                 /* 8 */
     struct checkpoint checkpoint;               /* 10 */
+    struct tlog_witnessed witnessed;            /* 10 */
 };
 
 #define BUNDLE_INIT ((struct bundle){0})

@@ -105,6 +105,8 @@ struct err bundle_check_log(struct bundle *b)
     TRY(err_context(checkpoint_verify(&b->checkpoint, buf_bytes(&b->evidence->checkpoint),
                                       b->policy->log.name, &b->policy->log),
                     "checkpoint"));
+    TRY(tlog_policy_check_quorum(&b->witnessed, &b->policy->witnesses,
+                                 buf_bytes(&b->evidence->checkpoint)));
     TRY(check_inclusion(b));
     TRY(check_heads(b));
     return check_age(b);

@@ -78,6 +78,7 @@ static void say_history(struct verdict *v, const struct bundle *b)
                (unsigned long long)b->checkpoint.size,
                report_duration(age, b->live_attest.clock_ms - b->logged_attest.clock_ms),
                (unsigned long long)b->evidence->statements[b->logged].index);
+    report_add_witnessed(&proven, &b->policy->witnesses, &b->witnessed);
 }
 
 static void say_ignored(struct verdict *v, const struct bundle *b)
@@ -182,6 +183,8 @@ void bundle_report(struct verdict *v, const struct bundle *b)
         conclude_false(v);
     const struct report_list not_proven = not_proven_list(v);
     report_add_limits(&not_proven);
+    if (b->policy != NULL) /* rule 1 refuses to go on without one */
+        report_add_split_view(&not_proven, &b->policy->witnesses);
     say_gaps(v, b);
 }
 

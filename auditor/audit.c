@@ -39,7 +39,8 @@ static struct err replay_all(struct audit *a, struct store *s, audit_entry *entr
 {
     BUF_AUTO note = BUF_INIT;
     struct checkpoint newest;
-    TRY(store_checkpoint(s, &note, &newest));
+    TRY(store_checkpoint(s, NULL, &newest));
+    TRY(store_cosigned(s, newest.size, &note));
     a->size = newest.size;
     for (uint64_t i = 0; i < newest.size; i++) {
         BUF_AUTO bytes = BUF_INIT;

@@ -78,6 +78,9 @@ struct err tlog_policy_witnessed(struct tlog_witnessed *out, const struct tlog_p
  * ERR_MALFORMED, ERR_LIMIT. `witnessed` may be NULL. */
 struct err tlog_policy_check(struct checkpoint *out, struct tlog_witnessed *witnessed,
                              const struct tlog_policy *p, struct bytes signed_note) MUST_USE;
+/* The cosignatures' part of that alone, for whoever checks the log otherwise. */
+struct err tlog_policy_check_quorum(struct tlog_witnessed *out, const struct tlog_policy *p,
+                                    struct bytes signed_note) MUST_USE;
 /* "2 of 3 witnesses (a, b)" or "no witness", printable, for messages. */
 void tlog_policy_describe(struct buf *out, const struct tlog_policy *p,
                           const struct tlog_witnessed *w);

@@ -107,6 +107,20 @@ struct err tlog_policy_check(struct checkpoint *out, struct tlog_witnessed *witn
     return err_ok();
 }
 
+struct err tlog_policy_check_quorum(struct tlog_witnessed *out, const struct tlog_policy *p,
+                                    struct bytes signed_note)
+{
+    __attribute__((cleanup(note_free))) struct note *note = malloc(sizeof *note);
+    if (note == NULL)
+        return err_set(ERR_MEMORY, "out of memory for a note");
+    struct tlog_witnessed w;
+    TRY(note_parse(note, signed_note));
+    TRY(tlog_policy_witnessed(&w, p, note));
+    TRY(check_quorum(p, &w));
+    *out = w;
+    return err_ok();
+}
+
 void tlog_policy_describe(struct buf *out, const struct tlog_policy *p,
                           const struct tlog_witnessed *w)
 {

@@ -52,7 +52,7 @@ static struct err parse(struct statement **out, struct bytes text)
 struct err admission_new(struct admission **out, const struct policy *p, struct bytes text,
                          admission_blobs *blobs, void *context)
 {
-    struct statement *s;
+    struct statement *s = NULL;
     TRY(parse(&s, text));
     struct admission *a = calloc(1, sizeof *a);
     struct err e = a == NULL ? err_set(ERR_MEMORY, "out of memory for a host") : err_ok();
@@ -200,7 +200,7 @@ static struct err check(const struct candidate *c)
 struct err admission_check(struct admission *a, struct bytes text, admission_blobs *blobs,
                            void *context)
 {
-    struct statement *s;
+    struct statement *s = NULL;
     TRY(parse(&s, text));
     const struct candidate c = {a, s, blobs, context};
     struct err e = check(&c);

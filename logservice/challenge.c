@@ -62,7 +62,7 @@ static struct err challenge(json_t **out, struct http_exchange *x,
     static const char *const keys[] = {"host", "blobs", "spki", "boot", "identity", NULL};
     REQUEST_JSON_AUTO *request = NULL;
     uint8_t spki[SHA256_LEN];
-    struct request_blobs *blobs;
+    struct request_blobs *blobs = NULL;
     TRY(parse_body(&request, x, keys));
     TRY(request_hex(spki, sizeof spki, request, "spki"));
     TRY(request_blobs_take(&blobs, request, c->log));

@@ -23,7 +23,7 @@ static const char doc[] =
     "is only read.\n\n"
     "The TLS key is made at each start and nobody need trust it: what the log says is signed. For "
     "readers with browsers, serve an export of the log.\n\n"
-    "Prints 'listening URL'. SIGTERM stops it after the answers that are due. Exit codes: 0 "
+    "Prints 'listening on URL'. SIGTERM stops it after the answers that are due. Exit codes: 0 "
     "stopped, 1 a witness knows a larger log or another history, 2 failed.\n\n"
     "Example:\n"
     "  blindllama-log serve --db log.db --key log.key --policy host.policy "

@@ -21,8 +21,8 @@ struct service_config {
 /* Opens the log and asks each witness for the newest checkpoint: ERR_UNTRUE if one knows a larger
  * log or another history. Witnesses that do not answer are named on standard error. */
 struct err service_open(struct service **out, const struct service_config *config) MUST_USE;
-/* Prints "listening <url>" to standard output; returns after SIGTERM or SIGINT, or with the failure
- * that ended it. */
+/* Prints "listening on <url>" to standard output; returns after SIGTERM or SIGINT, or with the
+ * failure that ended it. */
 struct err service_run(struct service *s) MUST_USE;
 void service_free(struct service *s);
 

@@ -42,7 +42,7 @@ static struct err admit(struct service *s, struct session *session, struct bytes
     TRY(session_count(session, service_now_ms()));
     if (appender_knows(s->appender, statement))
         return err_ok();
-    struct request_blobs *b;
+    struct request_blobs *b = NULL;
     TRY(request_blobs_take(&b, request, s->log));
     struct err e = admission_check(session->admission, statement, request_blobs_get, b);
     if (!is_err(e))

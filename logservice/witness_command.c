@@ -29,7 +29,7 @@ static const char doc[] =
     "With --activator and --policy, it also challenges TPMs and signs activation statements for "
     "them; of the policy, the log and the TPM roots count. That key is another one than the "
     "witness's.\n\n"
-    "Prints the witness's public key, for policies, then 'listening URL'.\n\n"
+    "Prints the witness's public key, for policies, then 'listening on URL'.\n\n"
     "Example:\n"
     "  blindllama-log witness --init --name witness.example.org --logs logs.policy";
 

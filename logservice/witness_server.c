@@ -197,7 +197,7 @@ static struct err serve(struct server *s)
     BUF_AUTO url = BUF_INIT;
     http_url(&url, fd);
     TRY(http_server_accept(s->http, fd));
-    printf("listening %s\n", buf_str(&url));
+    printf("listening on %s\n", buf_str(&url));
     fflush(stdout);
     event_base_dispatch(s->base);
     return s->failed ? err_set(ERR_IO, "%s", s->failure) : err_ok();

@@ -15,7 +15,8 @@ struct witness_server_config {
     const char *listen;
 };
 
-/* Prints "listening <url>"; returns after SIGTERM or SIGINT, or with the failure that ended it. */
+/* Prints "listening on <url>"; returns after SIGTERM or SIGINT, or with the failure that ended it.
+ */
 struct err witness_server_run(const struct witness_server_config *config) MUST_USE;
 
 #endif

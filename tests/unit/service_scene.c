@@ -54,7 +54,7 @@ void scene_start(struct scene *s)
     FILE *f = fdopen(ends[0], "r");
     char line[128], url[128];
     assert_non_null(fgets(line, sizeof line, f));
-    assert_int_equal(sscanf(line, "listening %127s", url), 1);
+    assert_int_equal(sscanf(line, "listening on %127s", url), 1);
     fclose(f);
     const struct connection_limits limits = {10, 60, 60};
     must(url_parse(&s->url, url));

@@ -53,7 +53,7 @@ static void start_witness(struct scene *s, struct peer *w)
     close(ends[1]);
     FILE *f = fdopen(ends[0], "r");
     assert_non_null(fgets(line, sizeof line, f));
-    assert_int_equal(sscanf(line, "listening %127s", w->url), 1);
+    assert_int_equal(sscanf(line, "listening on %127s", w->url), 1);
     fclose(f);
     snprintf(w->listen, sizeof w->listen, "%.60s", w->url + strlen("https://")); /* kept */
 }

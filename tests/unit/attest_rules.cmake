@@ -38,6 +38,7 @@ add_dependencies(audit_tools_test blindllama-audit)
 target_compile_definitions(audit_tools_test PRIVATE
   BL_AUDIT_PROGRAM="$<TARGET_FILE:blindllama-audit>")
 
+fuzz_target(admission LIBS fake_host)
 fuzz_target(policy LIBS attest)
 fuzz_target(evidence LIBS attest)
 fuzz_target(replay LIBS fake_host)

@@ -276,7 +276,7 @@ void appender_take(struct appender *a, struct http_exchange *x, struct bytes sta
                           .x = x,
                           .blobs = takes,
                           .leaf = merkle_leaf(statement),
-                          .until_ms = now_ms() + APPENDER_QUORUM_S * 1000};
+                          .until_ms = now_ms() + (uint64_t)a->c.quorum_wait_s * 1000};
     buf_append_bytes(&p->statement, statement);
     if (find_queued(a, &p->leaf) != NULL)
         flush(a); /* then it is among the recent */

@@ -15,7 +15,6 @@ enum {
     APPENDER_GATHER_MS = 10,   /* others may join a batch for so long */
     APPENDER_BATCH_MAX = 1024, /* statements under one COMMIT */
     APPENDER_PENDING_MAX = 4096,
-    APPENDER_QUORUM_S = 30, /* an answer waits so long for witnesses */
     APPENDER_RECENT = 4096, /* newest entries that are known again */
 };
 
@@ -24,6 +23,7 @@ struct appender_config {
     struct event_base *base;
     struct store *log;
     const struct published *published;
+    unsigned quorum_wait_s;       /* an answer waits so long for witnesses */
     void (*grown)(void *context); /* a new checkpoint is on the disk */
     void (*failed)(void *context);
     void *context;

@@ -88,6 +88,9 @@ static struct err start_serving(struct service *s)
     const struct appender_config appender = {.base = s->base,
                                              .log = s->log,
                                              .published = &s->published,
+                                             .quorum_wait_s = s->config.quorum_wait_s != 0
+                                                                  ? s->config.quorum_wait_s
+                                                                  : SERVICE_QUORUM_WAIT_S,
                                              .grown = on_grown,
                                              .failed = on_failed,
                                              .context = s};

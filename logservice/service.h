@@ -10,12 +10,15 @@
 
 struct service;
 
+enum { SERVICE_QUORUM_WAIT_S = 30 };
+
 struct service_config {
     const char *db;
     const struct note_signer *signer;
     const struct policy *admission;      /* NULL: the log takes no statements */
     const struct tlog_policy *witnesses; /* `quorum none` for a log without */
     const char *listen;
+    unsigned quorum_wait_s; /* an answer waits so long for witnesses; 0: SERVICE_QUORUM_WAIT_S */
 };
 
 /* Opens the log and asks each witness for the newest checkpoint: ERR_UNTRUE if one knows a larger

@@ -30,7 +30,8 @@ static void run_service(const struct scene *s, int out)
                                           .signer = &s->w.log,
                                           .admission = &s->policy,
                                           .witnesses = &s->witnesses,
-                                          .listen = ":0"};
+                                          .listen = ":0",
+                                          .quorum_wait_s = s->quorum_wait_s};
     struct service *service = NULL;
     dup2(out, STDOUT_FILENO);
     FILE *quiet = freopen("/dev/null", "w", stderr);
@@ -122,7 +123,7 @@ static void add_blob(json_t *list, struct scene *s, const uint8_t sha256_wanted[
 
 json_t *scene_blobs(struct scene *s, struct bytes text)
 {
-    static struct statement st;
+    static __thread struct statement st;
     json_t *list = json_array();
     must(statement_parse(&st, text));
     if (st.kind == STATEMENT_HOST) {

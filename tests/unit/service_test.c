@@ -3,9 +3,11 @@
  */
 #include "service_scene.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "logservice/session.h"
+#include "transparency/store.h"
 
 static void a_host_gets_a_proof_for_each_statement(void **state)
 {
@@ -87,6 +89,83 @@ static void two_hosts_share_one_log(void **state)
     assert_non_null(strstr(buf_str(&answer), "another attestation key"));
     scene_log(&s, second, stop);
     scene_end(&s, 9);
+}
+
+struct sender {
+    struct scene s; /* the same but for its connection */
+    char session[65];
+    uint64_t index;
+    pthread_barrier_t *together;
+    int status;
+};
+
+static void *send_one(void *context)
+{
+    struct sender *sender = context;
+    BUF_AUTO answer = BUF_INIT;
+    pthread_barrier_wait(sender->together);
+    sender->status = scene_submit(&sender->s, &answer, sender->session, sender->index);
+    return NULL;
+}
+
+static void send_together(struct sender list[2])
+{
+    pthread_t threads[2];
+    pthread_barrier_t together;
+    pthread_barrier_init(&together, NULL, 2);
+    for (int i = 0; i < 2; i++) {
+        list[i].together = &together;
+        assert_int_equal(pthread_create(&threads[i], NULL, send_one, &list[i]), 0);
+    }
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    pthread_barrier_destroy(&together);
+}
+
+static uint64_t count_checkpoints(const struct scene *s, uint64_t size)
+{
+    struct store *log;
+    uint64_t n = 0;
+    must(store_open_readonly(&log, s->db));
+    for (uint64_t i = 1; i <= size; i++) {
+        BUF_AUTO note = BUF_INIT;
+        n += !is_err(store_checkpoint_at(log, i, &note));
+    }
+    store_close(log);
+    return n;
+}
+
+static void statements_that_come_together_are_appended_under_one_commit(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 12 };
+    struct scene s;
+    static struct sender list[2];
+    scene_make(&s);
+    fake_start(&s.w, 1);
+    scene_start(&s);
+    for (unsigned i = 0; i < 2; i++) {
+        scene_session(&s, list[i].session, i);
+        for (uint64_t j = 0; j < 4; j++)
+            scene_log(&s, list[i].session, 4 * i + j);
+    }
+    const struct connection_limits limits = {10, 60, 60};
+    struct connection *other;
+    must(connection_open(&other, &s.url, &limits));
+    for (int round = 0; round < ROUNDS; round++) {
+        for (unsigned i = 0; i < 2; i++)
+            list[i].index = fake_log_quote(&s.w, i);
+        for (unsigned i = 0; i < 2; i++)
+            list[i].s = s;
+        list[1].s.c = other;
+        send_together(list);
+        assert_int_equal(list[0].status, 200);
+        assert_int_equal(list[1].status, 200);
+    }
+    connection_close(other);
+    uint64_t size = 8 + 2 * ROUNDS;
+    assert_true(count_checkpoints(&s, size) < size);
+    scene_end(&s, size);
 }
 
 static void a_tpm_without_the_keys_is_not_admitted_and_has_one_try(void **state)
@@ -189,6 +268,7 @@ int main(void)
         cmocka_unit_test(the_same_statement_is_logged_once),
         cmocka_unit_test(a_host_that_comes_back_goes_on_from_what_is_logged),
         cmocka_unit_test(two_hosts_share_one_log),
+        cmocka_unit_test(statements_that_come_together_are_appended_under_one_commit),
         cmocka_unit_test(a_tpm_without_the_keys_is_not_admitted_and_has_one_try),
         cmocka_unit_test(blobs_are_those_that_the_statement_names),
         cmocka_unit_test(what_is_no_request_is_refused_and_changes_nothing),

@@ -199,6 +199,34 @@ static void a_kill_between_commit_and_quorum_loses_nothing(void **state)
     scene_end(&s, 2);
 }
 
+static void without_the_quorum_an_answer_says_so_and_the_proof_comes_later(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct peer w;
+    char session[65];
+    BUF_AUTO answer = BUF_INIT;
+    scene_make(&s);
+    make_witness(&s, &w, 0);
+    set_policy(&s, &w, 1);
+    s.quorum_wait_s = 1;
+    scene_start(&s);
+    scene_session(&s, session, 0);
+    stop_witness(&w, SIGKILL);
+    assert_int_equal(scene_submit(&s, &answer, session, 0), 503);
+    assert_non_null(strstr(buf_str(&answer), "no-quorum"));
+    assert_non_null(strstr(buf_str(&answer), "is entry 0 of the log"));
+    start_witness(&s, &w);
+    int status = 503;
+    for (int i = 0; status == 503 && i < 20; i++) { /* it is asked again, after a while */
+        buf_clear(&answer);
+        status = scene_submit(&s, &answer, session, 0);
+    }
+    assert_int_equal(status, 200);
+    stop_witness(&w, SIGTERM);
+    scene_end(&s, 1);
+}
+
 struct publisher {
     const struct scene *s;
     const char *db;
@@ -360,6 +388,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_has_the_quorum_of_two_witnesses),
         cmocka_unit_test(a_kill_between_commit_and_quorum_loses_nothing),
+        cmocka_unit_test(without_the_quorum_an_answer_says_so_and_the_proof_comes_later),
         cmocka_unit_test(of_two_simultaneous_publishers_of_one_log_exactly_one_wins),
         cmocka_unit_test(a_log_that_was_put_back_is_not_served),
         cmocka_unit_test(a_witness_that_was_killed_remembers_what_it_cosigned),

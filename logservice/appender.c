@@ -175,6 +175,8 @@ static struct err append_batch(struct appender *a, bool *more)
         b->of[i]->appended = true;
         b->of[i]->index = first + i;
         remember(a, &b->of[i]->leaf, first + i);
+        request_blobs_free(b->of[i]->blobs); /* they are on the disk */
+        b->of[i]->blobs = NULL;
         a->n_queued--;
     }
     free(b);

@@ -49,7 +49,7 @@ static struct err open_log(struct store **log, struct published *p, const struct
     TRY(store_open_readonly(&opened, o->log.db));
     TLOG_POLICY_AUTO witnesses = TLOG_POLICY_INIT;
     TRY(log_options_policy(&witnesses, &o->log, store_vkey(opened)));
-    TRY(published_update(p, opened, &witnesses));
+    TRY(published_find(p, opened, &witnesses));
     if (!p->there)
         return err_set(ERR_NOT_FOUND, "%s: no checkpoint has the quorum of %s yet", o->log.db,
                        o->log.witnesses);

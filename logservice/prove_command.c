@@ -58,7 +58,7 @@ static struct err prove(struct buf *out, const struct options *o)
     TLOG_POLICY_AUTO witnesses = TLOG_POLICY_INIT;
     TRY(log_options_policy(&witnesses, &o->log, store_vkey(log)));
     PUBLISHED_AUTO p = PUBLISHED_INIT;
-    TRY(published_update(&p, log, &witnesses));
+    TRY(published_find(&p, log, &witnesses));
     return published_prove(out, &p, log, index);
 }
 

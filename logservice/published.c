@@ -5,13 +5,29 @@ void published_cleanup(struct published *p)
     buf_cleanup(&p->note);
 }
 
-struct err published_update(struct published *p, struct store *log,
-                            const struct tlog_policy *witnesses)
+struct err published_find(struct published *p, struct store *log,
+                          const struct tlog_policy *witnesses)
 {
     struct published now = PUBLISHED_INIT;
     struct err e = store_witnessed(log, witnesses, &now.note, &now.checkpoint);
     now.there = !is_err(e);
     if (is_err(e) && e.code != ERR_NOT_FOUND) {
+        published_cleanup(&now);
+        return e;
+    }
+    published_cleanup(p);
+    *p = now;
+    return err_ok();
+}
+
+struct err published_advance(struct published *p, struct store *log,
+                             const struct tlog_policy *witnesses, uint64_t size)
+{
+    if (p->there && size <= p->checkpoint.size)
+        return err_ok();
+    struct published now = PUBLISHED_INIT;
+    struct err e = store_witnessed_at(log, witnesses, size, &now.note, &now.checkpoint, &now.there);
+    if (is_err(e) || !now.there) {
         published_cleanup(&now);
         return e;
     }

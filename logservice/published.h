@@ -17,9 +17,12 @@ struct published {
 void published_cleanup(struct published *p);
 #define PUBLISHED_AUTO __attribute__((cleanup(published_cleanup))) struct published
 
-/* Reads it from the log. On failure `p` is as before. */
-struct err published_update(struct published *p, struct store *log,
-                            const struct tlog_policy *witnesses) MUST_USE;
+/* Looks through the log for it. On failure `p` is as before. */
+struct err published_find(struct published *p, struct store *log,
+                          const struct tlog_policy *witnesses) MUST_USE;
+/* Moves on to the checkpoint of that size if it is a larger one with a quorum. */
+struct err published_advance(struct published *p, struct store *log,
+                             const struct tlog_policy *witnesses, uint64_t size) MUST_USE;
 /* A tlog-proof@v1 of that entry; ERR_NOT_FOUND if what is published does not cover it. */
 struct err published_prove(struct buf *out, const struct published *p, struct store *log,
                            uint64_t index) MUST_USE;

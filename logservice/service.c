@@ -64,7 +64,11 @@ static void on_failed(void *context)
 static void on_grown(void *context)
 {
     struct service *s = context;
-    if (is_err(published_update(&s->published, s->log, s->config.witnesses)))
+    struct checkpoint newest;
+    struct err e = store_checkpoint(s->log, NULL, &newest);
+    if (!is_err(e))
+        e = published_advance(&s->published, s->log, s->config.witnesses, newest.size);
+    if (is_err(e))
         service_fail(s);
     service_wake_witnesses(s);
 }
@@ -77,7 +81,7 @@ static struct err open_log(struct service *s)
         return err_set(ERR_USAGE, "the policy is of the log %s, not of this: %s", p->log_vkey,
                        store_vkey(s->log));
     TRY(service_ask_witnesses(s));
-    return published_update(&s->published, s->log, s->config.witnesses);
+    return published_find(&s->published, s->log, s->config.witnesses);
 }
 
 static struct err start_serving(struct service *s)

@@ -80,7 +80,7 @@ static void keep(struct service *s, struct witness_result *result)
     struct err e = store_add_cosignature(s->log, result->line.size, &result->witness->key,
                                          buf_bytes(&result->line.line));
     if (!is_err(e))
-        e = published_update(&s->published, s->log, s->config.witnesses);
+        e = published_advance(&s->published, s->log, s->config.witnesses, result->line.size);
     if (is_err(e))
         service_fail(s);
     appender_published(s->appender);

@@ -50,6 +50,14 @@ static bool take_token(double *tokens, uint64_t *last_ms, double rate, double mo
     return true;
 }
 
+struct err sessions_count(struct sessions *s, uint64_t now_ms)
+{
+    if (!take_token(&s->challenges, &s->challenges_ms, SESSION_CHALLENGES_SECOND,
+                    SESSION_CHALLENGES_SECOND, now_ms))
+        return err_set(ERR_BUSY, "Too many hosts ask for challenges: try again in a minute.");
+    return err_ok();
+}
+
 static struct session *find_free(struct sessions *s, uint64_t now_ms)
 {
     for (size_t i = 0; i < SESSIONS_MAX; i++) {
@@ -81,10 +89,9 @@ struct err sessions_challenge(struct sessions *s, struct session **out,
                               const uint8_t spki_sha256[SHA256_LEN], uint64_t now_ms)
 {
     struct session *session = find_free(s, now_ms);
-    if (session == NULL || !take_token(&s->challenges, &s->challenges_ms, SESSION_CHALLENGES_SECOND,
-                                       SESSION_CHALLENGES_SECOND, now_ms)) {
+    if (session == NULL) {
         admission_free(takes);
-        return err_set(ERR_BUSY, "Too many hosts ask for challenges: try again in a minute.");
+        return err_set(ERR_BUSY, "Too many hosts have sessions: try again in a minute.");
     }
     *session = (struct session){.used = true,
                                 .ends_ms = now_ms + SESSION_ANSWER_S * 1000,
@@ -112,6 +119,20 @@ static struct session *find(struct sessions *s, const uint8_t id[SESSION_ID_LEN]
     return NULL;
 }
 
+/* One TPM has one session that counts: with many it could keep others out, or have many rates. */
+static void take_over(struct sessions *s, struct session *session)
+{
+    for (size_t i = 0; i < SESSIONS_MAX; i++) {
+        struct session *old = &s->list[i];
+        if (old == session || !old->used || !old->answered ||
+            memcmp(old->target.ek_certificate, session->target.ek_certificate, SHA256_LEN) != 0)
+            continue;
+        session->tokens = old->tokens;
+        session->tokens_ms = old->tokens_ms;
+        sessions_end(old);
+    }
+}
+
 struct err sessions_answer(struct sessions *s, struct session **out,
                            const uint8_t id[SESSION_ID_LEN], const uint8_t answer[SHA256_LEN],
                            uint64_t now_ms)
@@ -124,6 +145,7 @@ struct err sessions_answer(struct sessions *s, struct session **out,
         return err_set(ERR_UNTRUE, "The answer is wrong: the attestation key is not in the TPM of "
                                    "that certificate. The session has ended.");
     }
+    take_over(s, session);
     session->answered = true;
     session->ends_ms = now_ms + (uint64_t)SESSION_LIFE_S * 1000;
     *out = session;

@@ -35,13 +35,17 @@ struct sessions;
 struct err sessions_new(struct sessions **out, const char *origin) MUST_USE;
 void sessions_free(struct sessions *s);
 
+/* Counts a challenge before anything is done for it; ERR_BUSY over the rate of all hosts. `now_ms`
+ * is a steady clock. */
+struct err sessions_count(struct sessions *s, uint64_t now_ms) MUST_USE;
 /* A new session for an admission, which it takes in any case, with the credential to be answered.
- * ERR_BUSY when there are too many. `now_ms` is a steady clock. */
+ * ERR_BUSY when there are too many. */
 struct err sessions_challenge(struct sessions *s, struct session **out,
                               struct credential *credential, struct admission *takes,
                               const uint8_t spki_sha256[SHA256_LEN], uint64_t now_ms) MUST_USE;
 /* Compares the one answer. ERR_NOT_FOUND for a session that is none or has its answer; ERR_UNTRUE
- * ends the session. */
+ * ends the session. A right one ends every other session of that TPM that had its answer, whose
+ * rate it goes on with. */
 struct err sessions_answer(struct sessions *s, struct session **out,
                            const uint8_t id[SESSION_ID_LEN], const uint8_t answer[SHA256_LEN],
                            uint64_t now_ms) MUST_USE;

@@ -82,6 +82,9 @@ struct err store_cosigned(struct store *s, uint64_t size, struct buf *note) MUST
  * newest. ERR_NOT_FOUND while none does. The policy's logs are not looked at. */
 struct err store_witnessed(struct store *s, const struct tlog_policy *p, struct buf *note,
                            struct checkpoint *out) MUST_USE;
+/* The same for the checkpoint of one size: ok with *met false while it has no quorum. */
+struct err store_witnessed_at(struct store *s, const struct tlog_policy *p, uint64_t size,
+                              struct buf *note, struct checkpoint *out, bool *met) MUST_USE;
 
 struct err store_entry_read(struct store *s, uint64_t index,
                             struct buf *out) MUST_USE; /* appends */

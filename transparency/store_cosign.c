@@ -107,9 +107,8 @@ struct err store_cosigned(struct store *s, uint64_t size, struct buf *note)
     return err_ok();
 }
 
-/* Whether the checkpoint of that size meets the quorum; appended to `note` if so. */
-static struct err try_size(struct store *s, const struct tlog_policy *p, uint64_t size,
-                           struct buf *note, struct checkpoint *out, bool *met)
+struct err store_witnessed_at(struct store *s, const struct tlog_policy *p, uint64_t size,
+                              struct buf *note, struct checkpoint *out, bool *met)
 {
     BUF_AUTO text = BUF_INIT;
     NOTE_AUTO *parsed = malloc(sizeof *parsed);
@@ -137,7 +136,7 @@ struct err store_witnessed(struct store *s, const struct tlog_policy *p, struct 
     struct checkpoint newest;
     bool met = false;
     TRY(store_checkpoint(s, NULL, &newest));
-    TRY(try_size(s, p, newest.size, note, out, &met));
+    TRY(store_witnessed_at(s, p, newest.size, note, out, &met));
     if (met)
         return err_ok();
     STORE_STATEMENT *st = NULL;
@@ -150,7 +149,7 @@ struct err store_witnessed(struct store *s, const struct tlog_policy *p, struct 
         if (!row)
             break;
         TRY(store_column_u64(&size, st, 0, "a cosignature's size"));
-        TRY(try_size(s, p, size, note, out, &met));
+        TRY(store_witnessed_at(s, p, size, note, out, &met));
     }
     if (!met)
         return err_set(ERR_NOT_FOUND, "%s: no checkpoint has the quorum of witnesses yet", s->path);

@@ -258,6 +258,10 @@ static void a_host_that_sends_too_much_has_to_wait(void **state)
         status = scene_submit(&s, &a, session, 0);
     assert_int_equal(status, 429);
     assert_true(n > SESSION_STATEMENTS_BURST);
+    char again[65]; /* a new session has no new rate, and ends the old one */
+    scene_session(&s, again, 0);
+    assert_int_equal(scene_submit(&s, &a, again, 0), 429);
+    assert_int_equal(scene_submit(&s, &a, session, 0), 401);
     scene_end(&s, 1);
 }
 

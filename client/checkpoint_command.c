@@ -13,11 +13,12 @@ struct options {
 };
 
 static const char doc[] = "Fetches the newest checkpoint of the log at URL and checks that the log "
-                          "of the policy signed it."
+                          "of the policy signed it, and that the policy's witnesses cosigned it."
                           "\vPrints the log's origin, size and root. The host itself is not "
                           "verified: what the log signed "
                           "can come from anywhere.\n\n"
-                          "Exit codes: 0 signed by the policy's log, 1 not, 2 could not check.\n\n"
+                          "Exit codes: 0 signed by the policy's log and cosigned by its quorum, 1 "
+                          "not, 2 could not check.\n\n"
                           "Example:\n"
                           "  blindllama checkpoint https://127.0.0.1:8443 --policy host.policy";
 
@@ -65,7 +66,10 @@ struct err checkpoint_command(int *exit_code, int argc, char **argv)
     TRY(fetch(&answer, connection));
     struct checkpoint c;
     struct bytes note = buf_bytes(&answer.body);
+    struct tlog_witnessed witnessed;
     struct err e = checkpoint_verify(&c, note, policy.log.name, &policy.log);
+    if (!is_err(e))
+        e = tlog_policy_check_quorum(&witnessed, &policy.witnesses, note);
     if (e.code == ERR_MALFORMED) /* whatever it is, the log did not sign it */
         e.code = ERR_UNTRUE;
     TRY(e);

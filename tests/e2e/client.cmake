@@ -1,8 +1,8 @@
 # The client: its parsers, and the program against scripted hosts and a real one.
 unit_test(terminal LIBS client)
 unit_test(sse LIBS client)
-unit_test(url LIBS client)
-unit_test(connection_tls LIBS client)
+unit_test(url LIBS http)
+unit_test(connection_tls LIBS http)
 unit_test(chat LIBS client Threads::Threads)
 fuzz_target(sse LIBS client)
 

@@ -384,6 +384,18 @@ class RealHost(unittest.TestCase):
         index = int(out.splitlines()[1].removeprefix("logged at index "))
         self.assertTrue(before <= index < size())
 
+    def test_a_policy_that_asks_for_witnesses_is_not_met_without(self):
+        witnessed = self.folder / "witnessed-policy"
+        key = "example.org/witness+cacf2e50+BGbguFjkYqYJ5m/nE3DIFtiEb/ED1UmaIqf+w3/bxCSn"
+        witnessed.write_text(self.policy.read_text().replace(
+            "quorum none\n", f"witness w {key}\nquorum w\n"))
+        for words in (("checkpoint",), ("verify",)):
+            code, out, err = run(*words, self.url, "--policy", witnessed)
+            self.assertEqual(code, 1, err)
+            self.assertIn("lacks the quorum 'w'", out + err)
+        code, out, _ = run("chat", self.url, "--policy", witnessed, "-", stdin=PROMPT)
+        self.assertEqual((code, out), (1, ""), "no prompt leaves")
+
     def test_another_model_gets_no_prompt(self):
         other = self.folder / "other-policy"
         text = self.policy.read_text()

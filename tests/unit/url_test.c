@@ -6,6 +6,8 @@
 
 #include <cmocka.h>
 
+#include <string.h>
+
 #include "http/url.h"
 
 static void takes_hosts_and_ports(void **state)
@@ -57,11 +59,37 @@ static void refuses_everything_else(void **state)
     }
 }
 
+static void a_prefix_is_a_path_without_its_last_slash(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"https://example.org", ""},
+        {"https://example.org/", ""},
+        {"https://example.org/witness/one", "/witness/one"},
+        {"https://example.org:8445/w//", "/w"},
+    };
+    char prefix[URL_PREFIX_MAX + 1], longer[400];
+    struct url url;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_false(is_err(url_parse_prefix(&url, prefix, cases[i][0])));
+        assert_string_equal(prefix, cases[i][1]);
+        assert_string_equal(url.host, "example.org");
+    }
+    static const char *const bad[] = {"http://example.org/w", "https://example.org/w?q", "/w", ""};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(url_parse_prefix(&url, prefix, bad[i]).code, ERR_USAGE);
+    memset(longer, 'a', sizeof longer - 1);
+    longer[sizeof longer - 1] = '\0';
+    memcpy(longer, "https://e.org/", 14);
+    assert_int_equal(url_parse_prefix(&url, prefix, longer).code, ERR_USAGE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(takes_hosts_and_ports),
         cmocka_unit_test(refuses_everything_else),
+        cmocka_unit_test(a_prefix_is_a_path_without_its_last_slash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

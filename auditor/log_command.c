@@ -83,7 +83,9 @@ static struct err check_checkpoint(struct buf *out, const struct options *o, str
                                    const struct policy *p)
 {
     struct checkpoint c;
+    struct tlog_witnessed witnessed;
     TRY(checkpoint_verify(&c, note, p->log.name, &p->log));
+    TRY(tlog_policy_check_quorum(&witnessed, &p->witnesses, note));
     append_fact(out, o->file.json, &c, NULL);
     return err_ok();
 }
@@ -93,19 +95,23 @@ static struct err check_proof(struct buf *out, const struct options *o, struct b
 {
     struct tlog_proof proof;
     struct checkpoint c;
+    struct tlog_witnessed witnessed;
     TRY(tlog_proof_parse(&proof, text));
     TRY(tlog_proof_verify(&c, &proof, entry, p->log.name, &p->log));
+    TRY(tlog_policy_check_quorum(&witnessed, &p->witnesses, proof.checkpoint));
     append_fact(out, o->file.json, &c, &proof.index);
     return err_ok();
 }
 
 struct err checkpoint_command(int *exit_code, int argc, char **argv)
 {
-    static const char doc[] =
-        "Checks a log's head (C2SP tlog-checkpoint in a signed note) against the log's key.\v"
-        "A head alone says nothing of its entries, nor that others see the same one: cosignatures "
-        "are not looked at.\n\n"
-        "Exit codes: 0 true, 1 false, 2 could not check.";
+    static const char doc[] = "Checks a log's head (C2SP tlog-checkpoint in a signed note) against "
+                              "the log's key, and its "
+                              "cosignatures against the policy's quorum.\v"
+                              "A head alone says nothing of its entries; under `quorum none` not "
+                              "even that others see the "
+                              "same one.\n\n"
+                              "Exit codes: 0 true, 1 false, 2 could not check.";
     static const struct argp argp = {checkpoint_options, parse_option, "FILE", doc,
                                      children,           NULL,         NULL};
     struct options o = {0};
@@ -121,8 +127,9 @@ struct err checkpoint_command(int *exit_code, int argc, char **argv)
 struct err proof_command(int *exit_code, int argc, char **argv)
 {
     static const char doc[] =
-        "Checks a C2SP tlog-proof: the log's signature, and that the entry is under that head.\v"
-        "Cosignatures are not looked at. What the entry says is not judged.\n\n"
+        "Checks a C2SP tlog-proof: the log's signature, the policy's quorum of witnesses, and "
+        "that the entry is under that head.\v"
+        "What the entry says is not judged.\n\n"
         "Exit codes: 0 true, 1 false, 2 could not check.";
     static const struct argp argp = {proof_options, parse_option, "FILE.tlog-proof", doc, children,
                                      NULL,          NULL};

@@ -258,6 +258,43 @@ static void checkpoint_and_proof_refuse_what_is_not_the_logs(void **state)
     fake_world_cleanup(&w);
 }
 
+static void checkpoint_and_proof_ask_the_policys_witnesses(void **state)
+{
+    (void)state;
+    struct fake_world w;
+    struct note_signer witness;
+    uint8_t seed[ED25519_SEED_LEN] = {45};
+    BUF_AUTO policy = BUF_INIT, text = BUF_INIT, note = BUF_INIT, proof = BUF_INIT;
+    fake_world_init(&w, NULL);
+    fake_start(&w, 0);
+    write_log_files(&w);
+    assert_false(is_err(note_signer_init(&witness, "w.example", NOTE_COSIGNATURE, seed)));
+    fake_policy_text(&w, &text);
+    const char *all = buf_str(&text), *at = strstr(all, "quorum none\n");
+    assert_non_null(at);
+    buf_append(&policy, all, (size_t)(at - all));
+    buf_append_str(&policy, "witness w ");
+    note_vkey_format(&policy, &witness.key);
+    buf_printf(&policy, "\nquorum w\n%s", at + strlen("quorum none\n"));
+    audit_file(&folder, "policy", buf_bytes(&policy));
+    expect("checkpoint head --policy policy", 1, "lacks the quorum 'w'");
+    expect("proof e.tlog-proof --leaf entry --policy policy", 1, "lacks the quorum 'w'");
+    struct tlog_proof p = {.index = 2};
+    fake_checkpoint(&w, &note, w.n_entries);
+    const uint8_t *blank = memmem(note.data, note.len, "\n\n", 2);
+    BUF_AUTO signed_text = BUF_INIT;
+    buf_append(&signed_text, note.data, (size_t)(blank - note.data) + 1);
+    assert_false(is_err(note_cosign(&note, buf_bytes(&signed_text), &witness, 1700000000)));
+    fake_inclusion(&w, &p.proof, p.index, w.n_entries);
+    p.checkpoint = buf_bytes(&note);
+    tlog_proof_format(&proof, &p);
+    audit_file(&folder, "head", buf_bytes(&note));
+    audit_file(&folder, "e.tlog-proof", buf_bytes(&proof));
+    expect("checkpoint head --policy policy", 0, "true: the head of ");
+    expect("proof e.tlog-proof --leaf entry --policy policy", 0, "true: entry 2 is under");
+    fake_world_cleanup(&w);
+}
+
 static void every_command_explains_itself(void **state)
 {
     (void)state;
@@ -323,6 +360,7 @@ int main(void)
         cmocka_unit_test(quote_that_cannot_be_checked_exits_2),
         cmocka_unit_test(checkpoint_and_proof_accept_the_policys_log),
         cmocka_unit_test(checkpoint_and_proof_refuse_what_is_not_the_logs),
+        cmocka_unit_test(checkpoint_and_proof_ask_the_policys_witnesses),
         cmocka_unit_test(every_command_explains_itself),
         cmocka_unit_test(eventlog_prints_what_others_state),
     };

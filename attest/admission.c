@@ -74,6 +74,10 @@ struct err admission_new(struct admission **out, const struct policy *p, struct 
 
 struct err admission_target(struct activation_target *target, const struct admission *a)
 {
+    if (a->host.certified) /* there is no endorsement key to make a credential for */
+        return err_set(ERR_UNSUPPORTED,
+                       "an attestation key with a certificate of its own cannot be challenged, and "
+                       "hosts that cannot be challenged are not admitted yet");
     if (EVP_PKEY_up_ref(a->host.ek.key) != 1)
         return err_set(ERR_MEMORY, "out of memory for a key");
     target->ak_name = a->host.ak_name;

@@ -22,7 +22,8 @@ struct err admission_new(struct admission **out, const struct policy *p, struct 
                          admission_blobs *blobs, void *context) MUST_USE;
 void admission_free(struct admission *a);
 
-/* Whom a live activation is for; `target->ek` is the caller's to EVP_PKEY_free, its SPKI the
+/* ERR_UNSUPPORTED for an AK with a certificate of its own, which has no EK.
+ * Whom a live activation is for; `target->ek` is the caller's to EVP_PKEY_free, its SPKI the
  * caller's to fill. */
 struct err admission_target(struct activation_target *target, const struct admission *a) MUST_USE;
 

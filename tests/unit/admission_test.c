@@ -118,6 +118,19 @@ static void says_whom_to_challenge(void **state)
     end(&s);
 }
 
+static void a_key_with_a_certificate_of_its_own_cannot_be_challenged(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct activation_target target = {0};
+    begin(&s, NULL);
+    fake_certify(&s.w, 0, "EC");
+    start(&s);
+    must(admission_new(&s.a, &s.policy, entry(&s, s.w.hosts[0].host_index), blobs, &s.w));
+    assert_int_equal(admission_target(&target, s.a).code, ERR_UNSUPPORTED);
+    end(&s);
+}
+
 static void refuses_statements_of_another_host(void **state)
 {
     (void)state;
@@ -253,6 +266,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(admits_a_history_in_its_order),
         cmocka_unit_test(says_whom_to_challenge),
+        cmocka_unit_test(a_key_with_a_certificate_of_its_own_cannot_be_challenged),
         cmocka_unit_test(refuses_statements_of_another_host),
         cmocka_unit_test(refuses_what_comes_out_of_its_order),
         cmocka_unit_test(refuses_a_boot_by_the_counter_of_an_earlier_one),

@@ -45,6 +45,7 @@ void engine_free(struct engine *e)
     free_compute(e);
     chat_template_free(e->template);
     chat_template_free(e->tool_template);
+    free(e->sampled_ids);
     tokenizer_free(e->tokenizer);
     weights_cleanup(&e->weights, &e->config);
     shards_cleanup(&e->shards);

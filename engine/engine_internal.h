@@ -29,7 +29,10 @@ struct engine {
     struct tokenizer *tokenizer;
     struct chat_template *template, *tool_template; /* NULL: the model has none */
     json_t *special_tokens; /* an object of names and texts for templates: "bos_token" and so on */
-    size_t n_sampled_vocab; /* ids that can be sampled: those that the tokenizer has */
+    /* Ids that can be sampled, those that the tokenizer has: all below the first number but those
+     * whose bit in the mask (struct sample_request) is 0; NULL where there are no gaps. */
+    size_t n_sampled_vocab;
+    uint32_t *sampled_ids;
 
     struct pool *pool;
     struct model model;

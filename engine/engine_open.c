@@ -29,6 +29,25 @@ static struct err in_file(const struct engine *e, struct err err, const char *na
     return is_err(err) ? err_context(err, "%s/%s", e->files.dir, name) : err;
 }
 
+/* A mask where the tokenizer's ids have gaps, as those of added tokens may. */
+static struct err find_gaps(struct engine *e)
+{
+    size_t n_present = 0;
+    uint32_t *mask = calloc((e->n_sampled_vocab + 31) / 32, sizeof *mask);
+    if (mask == NULL)
+        return err_set(ERR_MEMORY, "no memory for a mask of %zu tokens", e->n_sampled_vocab);
+    for (uint32_t id = 0; id < e->n_sampled_vocab; id++)
+        if (tokenizer_has(e->tokenizer, id)) {
+            mask[id / 32] |= (uint32_t)1 << id % 32;
+            n_present++;
+        }
+    if (n_present < e->n_sampled_vocab)
+        e->sampled_ids = mask;
+    else
+        free(mask);
+    return err_ok();
+}
+
 /* Everything but the weights. */
 static struct err load_settings(struct engine *e)
 {
@@ -48,6 +67,7 @@ static struct err load_settings(struct engine *e)
                        "%u; they are not of one model",
                        e->files.dir, n_tokens, e->config.vocab_size);
     e->n_sampled_vocab = n_tokens;
+    TRY(find_gaps(e));
     return engine_load_chat(e);
 }
 

@@ -127,7 +127,8 @@ static struct err sample_next(struct engine *e, struct request *r, const float *
                                .position = r->n_tokens,
                                .counts = &r->counts,
                                .banned = r->end_ids,
-                               .n_banned = request_must_go_on(r) ? r->n_end_ids : 0};
+                               .n_banned = request_must_go_on(r) ? r->n_end_ids : 0,
+                               .allowed = e->sampled_ids};
     TRY(sample_token(e->sampler, &s, result));
     TRY(request_append(r, result->token.id));
     event->has_token = true;

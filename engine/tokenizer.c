@@ -65,6 +65,11 @@ unsigned tokenizer_n_tokens(const struct tokenizer *t)
     return t->n_tokens;
 }
 
+bool tokenizer_has(const struct tokenizer *t, uint32_t id)
+{
+    return id < t->n_tokens && t->tokens[id].present;
+}
+
 struct err tokenizer_id(const struct tokenizer *t, const char *content, uint32_t *id)
 {
     uint32_t found = tokenizer_find(t, bytes_of_str(content));

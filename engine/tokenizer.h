@@ -47,6 +47,7 @@ void tokenizer_free(struct tokenizer *t);
 
 /* One over the highest id. */
 unsigned tokenizer_n_tokens(const struct tokenizer *t);
+bool tokenizer_has(const struct tokenizer *t, uint32_t id);
 
 /* Appends u32 ids (native order) to `out`. With `specials`, added special tokens in the text are
  * recognised (for rendered templates); without, they are plain text (for users' words). Added

@@ -5,7 +5,7 @@
 
 struct err tokenizer_token_bytes(const struct tokenizer *t, uint32_t id, struct buf *out)
 {
-    if (id >= t->n_tokens || !t->tokens[id].present)
+    if (!tokenizer_has(t, id))
         return err_set(ERR_USAGE, "token %u is not in the vocabulary of %u", id, t->n_tokens);
     const struct token *token = &t->tokens[id];
     buf_append(out, t->decoded.data + token->offset, token->len);

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -269,6 +270,38 @@ static void damaged_weights_fail_the_request_and_not_the_engine(void **state)
     engine_free(e);
 }
 
+/* Byte 'k' is no token any more. */
+static void leave_a_gap_in_the_vocabulary(const struct tiny_model *m)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/tokenizer.json", m->dir);
+    json_t *root = json_load_file(path, 0, NULL);
+    json_t *vocab = json_object_get(json_object_get(root, "model"), "vocab");
+    assert_int_equal(json_object_del(vocab, "k"), 0);
+    tiny_write_json(m, "tokenizer.json", root);
+    json_decref(root);
+}
+
+static void an_id_without_a_token_is_never_chosen(void **state)
+{
+    leave_a_gap_in_the_vocabulary(*state);
+    struct engine *e = open_with(*state, options(1, 2, 64));
+    const uint32_t prompt[] = {'z'};
+    const struct engine_bias wanted = {'k', 100};
+    struct answer a = {0}, plain = {0};
+    struct engine_params p = plain_params(3);
+    submit(e, prompt, 1, &p, &plain);
+    p.logit_bias = &wanted;
+    p.n_logit_bias = 1;
+    submit(e, prompt, 1, &p, &a);
+    run_all(e);
+    assert_int_equal(a.finish, ENGINE_LENGTH);
+    assert_same_answer(&a, &plain);
+    buf_cleanup(&a.text);
+    buf_cleanup(&plain.text);
+    engine_free(e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +314,7 @@ int main(void)
         ENGINE_CASE(freeing_calls_no_sink),
         ENGINE_CASE(many_threads_submit_to_a_running_engine),
         ENGINE_CASE(damaged_weights_fail_the_request_and_not_the_engine),
+        ENGINE_CASE(an_id_without_a_token_is_never_chosen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

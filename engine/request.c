@@ -74,6 +74,12 @@ static struct err check_prompt(const struct request_source *s, unsigned vocab_si
     return err_ok();
 }
 
+static void free_group(struct request_group *g)
+{
+    explicit_bzero(g, sizeof *g);
+    free(g);
+}
+
 static struct err make_group(struct request_group **out, const struct engine_params *p)
 {
     struct request_group *g = calloc(1, sizeof *g);
@@ -213,7 +219,7 @@ struct err request_new(struct request_queue *out, const struct request_source *s
     TRY(make_group(&group, s->params));
     struct err e = make_choices(&made, s, group, vocab_size, max_context);
     if (is_err(e) && made.n == 0)
-        free(group);
+        free_group(group);
     if (is_err(e)) {
         while (made.n > 0)
             request_free(queue_pop(&made));
@@ -247,10 +253,8 @@ bool request_must_go_on(const struct request *r)
 
 static void leave_group(struct request_group *g)
 {
-    if (g == NULL || --g->n_members > 0)
-        return;
-    explicit_bzero(g, sizeof *g);
-    free(g);
+    if (g != NULL && --g->n_members == 0)
+        free_group(g);
 }
 
 void request_free(struct request *r)

@@ -340,4 +340,5 @@ void chat_request_cleanup(struct chat_request *r)
 {
     json_decref(r->root);
     r->root = NULL;
+    explicit_bzero(r->params.cache_salt, sizeof r->params.cache_salt);
 }

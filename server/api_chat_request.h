@@ -33,6 +33,6 @@ struct err chat_request_parse(struct chat_request *out, const char **param, stru
 /* Whether the tokens that it names are in the vocabulary. ERR_USAGE: *param as above. */
 struct err chat_request_check_tokens(const struct chat_request *r, const char **param,
                                      unsigned vocab_size) MUST_USE;
-void chat_request_cleanup(struct chat_request *r);
+void chat_request_cleanup(struct chat_request *r); /* zeroes the salt */
 
 #endif

@@ -11,6 +11,7 @@
 #include "server/api_chat_request.h"
 
 #define MESSAGES "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
+#define SALT ",\"cache_salt\":\"0123456789abcdef\""
 
 static const struct engine_params defaults = {
     .temperature = 0.6f, .top_p = 0.9f, .top_k = 40, .repetition_penalty = 1.0f};
@@ -117,6 +118,20 @@ static void a_cache_salt_is_hashed_whole_and_absent_by_default(void **state)
     chat_request_cleanup(&none);
     assert_refused("{" MESSAGES ",\"cache_salt\":\"too short\"}", "cache_salt");
     assert_refused("{" MESSAGES ",\"cache_salt\":[]}", "cache_salt");
+}
+
+static void no_salt_is_left_of_a_request(void **state)
+{
+    (void)state;
+    static const uint8_t zero[SHA256_LEN];
+    struct chat_request r;
+    const char *param;
+    assert_false(is_err(parse(&r, &param, "{" MESSAGES SALT "}")));
+    assert_memory_not_equal(r.params.cache_salt, zero, SHA256_LEN);
+    chat_request_cleanup(&r);
+    assert_memory_equal(r.params.cache_salt, zero, SHA256_LEN);
+    assert_int_equal(parse(&r, &param, "{" MESSAGES SALT ",\"tools\":[1]}").code, ERR_UNSUPPORTED);
+    assert_memory_equal(r.params.cache_salt, zero, SHA256_LEN);
 }
 
 static void takes_null_as_absent(void **state)
@@ -353,6 +368,7 @@ int main(void)
         cmocka_unit_test(takes_every_field),
         cmocka_unit_test(takes_a_tier_as_a_priority),
         cmocka_unit_test(a_cache_salt_is_hashed_whole_and_absent_by_default),
+        cmocka_unit_test(no_salt_is_left_of_a_request),
         cmocka_unit_test(takes_null_as_absent),
         cmocka_unit_test(takes_one_stop_text),
         cmocka_unit_test(refuses_what_is_not_json),

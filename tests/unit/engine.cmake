@@ -15,6 +15,7 @@ unit_test(sample LIBS engine m)
 unit_test(sample_rules LIBS engine)
 unit_test(sample_definition LIBS engine m)
 unit_test(request LIBS engine)
+target_link_options(request_test PRIVATE -Wl,--wrap=free) # to see what is freed
 unit_test(output LIBS engine)
 unit_test(kv LIBS engine)
 add_library(sched_fixture STATIC unit/sched_fixture.c)

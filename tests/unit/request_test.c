@@ -1,4 +1,5 @@
 /* A request: what it keeps of its parameters, what it refuses, and when it may end. */
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -145,6 +146,42 @@ static void refuses_ends_that_make_no_sense(void **state)
     assert_refused(&p, "min_tokens is 11, more than max_tokens, which is 10");
 }
 
+static size_t n_left; /* freed pieces of memory that held the salt */
+static const uint8_t *sought;
+
+void __real_free(void *p);
+void __wrap_free(void *p);
+
+/* The linker puts it in the place of free, in the engine too. */
+void __wrap_free(void *p)
+{
+    if (p != NULL && sought != NULL)
+        n_left += memmem(p, malloc_usable_size(p), sought, SHA256_LEN) != NULL;
+    __real_free(p);
+}
+
+static void leaves_no_salt_in_memory(void **state)
+{
+    (void)state;
+    const struct engine_bias twice[] = {{5, 1}, {5, 1}};
+    struct engine_params p = plain;
+    p.has_cache_salt = true;
+    memset(p.cache_salt, 0xa5, sizeof p.cache_salt);
+    struct buf bait = BUF_INIT;
+    buf_append(&bait, p.cache_salt, SHA256_LEN);
+    sought = p.cache_salt;
+    n_left = 0;
+    buf_cleanup(&bait);
+    assert_int_equal(n_left, 1); /* the search finds what is there */
+    request_free(made(&p));
+    assert_int_equal(n_left, 1);
+    p.logit_bias = twice;
+    p.n_logit_bias = 2;
+    assert_refused(&p, "logit_bias has token 5 twice");
+    assert_int_equal(n_left, 1);
+    sought = NULL;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +191,7 @@ int main(void)
         cmocka_unit_test(counts_tokens_only_for_penalties),
         cmocka_unit_test(refuses_biases_that_make_no_sense),
         cmocka_unit_test(refuses_ends_that_make_no_sense),
+        cmocka_unit_test(leaves_no_salt_in_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

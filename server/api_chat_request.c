@@ -56,7 +56,7 @@ static struct err take_positive(const json_t *root, const char **param, const ch
                                 float *out, double max)
 {
     TRY(take_float(root, param, name, out, 0, max));
-    if (!(*out > 0))
+    if (field(root, param, name) != NULL && !(*out > 0))
         return err_set(ERR_USAGE, "'%s' must be greater than 0.", name);
     return err_ok();
 }

@@ -134,6 +134,19 @@ static void no_salt_is_left_of_a_request(void **state)
     assert_memory_equal(r.params.cache_salt, zero, SHA256_LEN);
 }
 
+/* generation_config.json may say what a request may not. */
+static void a_default_is_not_refused_as_if_it_were_asked_for(void **state)
+{
+    (void)state;
+    const struct engine_params likeliest = {.top_p = 0, .repetition_penalty = 1.0f};
+    struct chat_request r;
+    const char *param;
+    if (is_err(chat_request_parse(&r, &param, bytes_of_str("{" MESSAGES "}"), &likeliest)))
+        fail_msg("%s", err_message());
+    assert_true(r.params.top_p == 0);
+    chat_request_cleanup(&r);
+}
+
 static void takes_null_as_absent(void **state)
 {
     (void)state;
@@ -369,6 +382,7 @@ int main(void)
         cmocka_unit_test(takes_a_tier_as_a_priority),
         cmocka_unit_test(a_cache_salt_is_hashed_whole_and_absent_by_default),
         cmocka_unit_test(no_salt_is_left_of_a_request),
+        cmocka_unit_test(a_default_is_not_refused_as_if_it_were_asked_for),
         cmocka_unit_test(takes_null_as_absent),
         cmocka_unit_test(takes_one_stop_text),
         cmocka_unit_test(refuses_what_is_not_json),

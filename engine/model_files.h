@@ -33,7 +33,7 @@ struct err model_files_size(const struct model_files *f, const char *name, uint6
  * shrinks or grows while it is read). */
 struct err model_files_read(struct model_files *f, const char *name, uint64_t max,
                             struct bytes *out) MUST_USE;
-/* The same for n files at once, with at most `n_threads` threads: all are appended in the order of
+/* The same for n files at once, with threads as in read_hashed.h: all are appended in the order of
  * `names`, or none. The error is that of the first one that failed. */
 struct err model_files_read_all(struct model_files *f, const char *const *names, size_t n,
                                 uint64_t max, unsigned n_threads) MUST_USE;

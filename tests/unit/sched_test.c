@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/sched_fixture.h"
+#include "tests/unit/tiny_model.h"
 
 static void prompts_come_in_chunks_in_order(void **state)
 {
@@ -233,6 +234,67 @@ static void an_older_batch_request_goes_before_a_younger_interactive_one_does(vo
     teardown(&f);
 }
 
+/* Whoever waits for rows, pages, a place or a sibling, cancelled or not: something is planned in
+ * every step, and all end. */
+struct crowd {
+    struct fixture f;
+    struct request *all[64];
+    size_t n;
+};
+
+static void remove_from(struct crowd *c, size_t i)
+{
+    finish(&c->f, c->all[i]);
+    c->all[i] = c->all[--c->n];
+}
+
+static void add_some(struct crowd *c, uint64_t *random)
+{
+    struct engine_params params = plain;
+    params.n_choices = 1 + (unsigned)(tiny_random(random) % 4);
+    params.max_tokens = 1 + (unsigned)(tiny_random(random) % 150);
+    params.priority = tiny_random(random) % 2 == 0 ? ENGINE_BATCH : ENGINE_INTERACTIVE;
+    params.has_cache_salt = tiny_random(random) % 3 == 0;
+    add_all(&c->f, &params, 1 + tiny_random(random) % 200, &c->all[c->n]);
+    c->n += params.n_choices;
+}
+
+static void step_crowd(struct crowd *c, size_t budget)
+{
+    size_t n_rows = 0;
+    step(&c->f, budget);
+    for (size_t i = 0; i < c->f.sched.n_items; i++)
+        n_rows += c->f.sched.items[i].n_rows;
+    assert_in_range(n_rows, c->n > 0, budget);
+    assert_int_equal(c->f.sched.n_running + sched_n_waiting(&c->f.sched), c->n);
+    for (size_t i = c->n; i-- > 0;)
+        if (c->all[i]->n_tokens == c->all[i]->n_max)
+            remove_from(c, i);
+}
+
+static void whatever_comes_something_is_planned_and_all_end(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        struct crowd c = {.n = 0};
+        uint64_t random = seed;
+        size_t n_steps = 0, budget = 1 + tiny_random(&random) % 130;
+        setup(&c.f, 6 + tiny_random(&random) % 10, 1 + tiny_random(&random) % 8);
+        for (; n_steps < 300; n_steps++) {
+            if (tiny_random(&random) % 8 == 0 && c.n < 60)
+                add_some(&c, &random);
+            if (tiny_random(&random) % 16 == 0 && c.n > 0)
+                remove_from(&c, tiny_random(&random) % c.n);
+            step_crowd(&c, budget);
+        }
+        for (; c.n > 0; n_steps++) {
+            assert_true(n_steps < 100000);
+            step_crowd(&c, budget);
+        }
+        teardown(&c.f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -248,6 +310,7 @@ int main(void)
         cmocka_unit_test(interactive_requests_are_admitted_before_older_batch_work),
         cmocka_unit_test(batch_work_gives_up_its_place_and_its_pages),
         cmocka_unit_test(an_older_batch_request_goes_before_a_younger_interactive_one_does),
+        cmocka_unit_test(whatever_comes_something_is_planned_and_all_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -52,12 +52,11 @@ static struct err take_float(const json_t *root, const char **param, const char 
 }
 
 /* An open lower end: 0 itself is refused, but so small a number that it becomes 0 is as bad. */
-static struct err take_positive(const json_t *root, const char **param, const char *name,
-                                float *out, double max)
+static struct err take_top_p(const json_t *root, const char **param, float *out)
 {
-    TRY(take_float(root, param, name, out, 0, max));
-    if (field(root, param, name) != NULL && !(*out > 0))
-        return err_set(ERR_USAGE, "'%s' must be greater than 0.", name);
+    TRY(take_float(root, param, "top_p", out, 0, 1));
+    if (field(root, param, "top_p") != NULL && !(*out > 0))
+        return err_set(ERR_USAGE, "'top_p' must be greater than 0.");
     return err_ok();
 }
 
@@ -66,7 +65,7 @@ static struct err take_sampling(struct chat_request *r, const char **param)
     struct engine_params *p = &r->params;
     const json_t *root = r->root;
     TRY(take_float(root, param, "temperature", &p->temperature, 0, 2));
-    TRY(take_positive(root, param, "top_p", &p->top_p, 1));
+    TRY(take_top_p(root, param, &p->top_p));
     TRY(take_float(root, param, "min_p", &p->min_p, 0, 1));
     const json_t *top_k = field(root, param, "top_k");
     if (json_is_integer(top_k) && json_integer_value(top_k) == -1)
@@ -75,7 +74,7 @@ static struct err take_sampling(struct chat_request *r, const char **param)
         TRY(take_unsigned(root, param, "top_k", &p->top_k, 0, 1000000));
     TRY(take_float(root, param, "presence_penalty", &p->presence_penalty, -2, 2));
     TRY(take_float(root, param, "frequency_penalty", &p->frequency_penalty, -2, 2));
-    TRY(take_positive(root, param, "repetition_penalty", &p->repetition_penalty, 10));
+    TRY(take_float(root, param, "repetition_penalty", &p->repetition_penalty, 0.01, 10));
     const json_t *seed = field(root, param, "seed");
     if (seed != NULL && !json_is_integer(seed))
         return err_set(ERR_USAGE, "'seed' must be a whole number.");

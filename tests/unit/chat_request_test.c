@@ -257,6 +257,7 @@ static void names_the_field_at_fault(void **state)
         {"presence_penalty", "2.5"},
         {"frequency_penalty", "\"1\""},
         {"repetition_penalty", "0"},
+        {"repetition_penalty", "0.009"}, /* the engine takes no less than 0.01 */
         {"logprobs", "5"},
         {"top_logprobs", "1"},
         {"top_logprobs", "21"},

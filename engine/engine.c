@@ -72,13 +72,17 @@ void engine_params_default(const struct engine *e, struct engine_params *out)
                                   .repetition_penalty = e->generation.repetition_penalty};
 }
 
-/* All or none. */
-static bool queue_incoming(struct engine *e, uint64_t *id, struct request_queue *requests)
+/* All or none. Waiting batch work keeps no interactive request out. */
+static bool queue_incoming(struct engine *e, uint64_t *id, enum engine_priority priority,
+                           struct request_queue *requests)
 {
     pthread_mutex_lock(&e->lock);
-    bool room = e->incoming.n + e->stats.n_waiting + requests->n <= ENGINE_WAITING_MAX;
-    if (room)
+    size_t n_before = e->n_incoming[priority] + e->n_waiting[priority];
+    bool room = n_before + requests->n <= ENGINE_WAITING_MAX;
+    if (room) {
         *id = ++e->last_id; /* before the stepping thread can finish it */
+        e->n_incoming[priority] += requests->n;
+    }
     while (room && requests->first != NULL) {
         struct request *r = queue_pop(requests);
         r->id = *id;
@@ -108,7 +112,7 @@ struct err engine_submit(struct engine *e, uint64_t *id, const uint32_t *prompt,
     struct err err = request_new(&requests, &source, e->config.vocab_size, e->options.max_context);
     explicit_bzero(allowed.cache_salt, sizeof allowed.cache_salt);
     TRY(err);
-    if (queue_incoming(e, id, &requests))
+    if (queue_incoming(e, id, params->priority, &requests))
         return err_ok();
     while (requests.first != NULL)
         request_free(queue_pop(&requests));

@@ -23,7 +23,7 @@ enum {
     ENGINE_STOP_LEN_MAX = 256,
     ENGINE_STOP_IDS_MAX = 64,  /* stop tokens of one request */
     ENGINE_BIAS_MAX = 1024,    /* tokens with a bias in one request */
-    ENGINE_WAITING_MAX = 1024, /* choices of requests that may wait */
+    ENGINE_WAITING_MAX = 1024, /* choices of one class that may wait */
     ENGINE_CHOICES_MAX = 64,   /* of one request */
 };
 
@@ -165,8 +165,9 @@ typedef void engine_sink(void *context, const struct engine_event *event);
 
 /* Queues a request: at least one prompt token, all of its choices or none. ERR_LIMIT when prompt
  * and max_tokens exceed the context (with the numbers), which is never more than the KV cache
- * holds, so whatever is queued will run; ERR_BUSY when more than 1,024 choices would wait. The sink
- * is called until an event with `finish` set has come for each choice, and not after. */
+ * holds, so whatever is queued will run; ERR_BUSY when more than 1,024 choices of its class would
+ * wait. The sink is called until an event with `finish` set has come for each choice, and not
+ * after. */
 struct err engine_submit(struct engine *e, uint64_t *id, const uint32_t *prompt, size_t n_prompt,
                          const struct engine_params *params, engine_sink *sink,
                          void *context) MUST_USE;

@@ -50,6 +50,8 @@ struct engine {
     pthread_mutex_t lock;
     pthread_cond_t wake; /* something came in, or stopping */
     struct request_queue incoming;
+    /* Choices of each class that wait in `incoming`, and in the scheduler. */
+    size_t n_incoming[ENGINE_PRIORITIES], n_waiting[ENGINE_PRIORITIES];
     struct buf cancelled; /* uint64_t ids */
     uint64_t last_id, last_number;
     struct engine_stats stats; /* a copy of `progress`, renewed at the end of each step */

@@ -58,11 +58,20 @@ static void cancel(struct engine *e, uint64_t id)
         end_request(e, r, ENGINE_CANCELLED, NULL);
 }
 
+/* Under the lock. */
+static void count_waiting(struct engine *e)
+{
+    for (size_t i = 0; i < ENGINE_PRIORITIES; i++)
+        e->n_waiting[i] = e->sched.waiting[i].n;
+}
+
 static bool take_incoming(struct engine *e)
 {
     pthread_mutex_lock(&e->lock);
     sched_add(&e->sched, &e->incoming);
-    e->stats.n_waiting = (unsigned)sched_n_waiting(&e->sched); /* still bounds what may come in */
+    memset(e->n_incoming, 0, sizeof e->n_incoming);
+    count_waiting(e); /* they still bound what may come in */
+    e->stats.n_waiting = (unsigned)sched_n_waiting(&e->sched);
     BUF_AUTO cancelled = e->cancelled;
     e->cancelled = BUF_INIT;
     pthread_mutex_unlock(&e->lock);
@@ -208,6 +217,7 @@ static void publish_stats(struct engine *e)
     s->n_expired = e->kv.n_expired;
     pthread_mutex_lock(&e->lock);
     e->stats = *s;
+    count_waiting(e);
     pthread_mutex_unlock(&e->lock);
 }
 

@@ -63,6 +63,29 @@ static void refuses_more_waiting_requests_than_allowed(void **state)
     engine_free(e);
 }
 
+static void waiting_batch_work_keeps_no_interactive_request_out(void **state)
+{
+    struct engine *e = open_with(*state, options(1, 1, 64));
+    const uint32_t prompt[] = {1};
+    struct engine_params p = plain_params(1);
+    struct answer a = {0};
+    p.priority = ENGINE_BATCH;
+    for (unsigned i = 0; i < ENGINE_WAITING_MAX; i++)
+        submit(e, prompt, 1, &p, &a);
+    assert_int_equal(engine_submit(e, &a.id, prompt, 1, &p, collect, &a).code, ERR_BUSY);
+    for (unsigned i = 0; i < 3; i++) { /* come in, wait, and wait beside one that runs */
+        p.priority = ENGINE_INTERACTIVE;
+        submit(e, prompt, 1, &p, &a);
+        step(e);
+        p.priority = ENGINE_BATCH;
+        assert_int_equal(engine_submit(e, &a.id, prompt, 1, &p, collect, &a).code, ERR_BUSY);
+    }
+    run_all(e);
+    assert_int_equal(a.n_ends, ENGINE_WAITING_MAX + 3);
+    buf_cleanup(&a.text);
+    engine_free(e);
+}
+
 static void takes_all_choices_of_a_request_or_none(void **state)
 {
     struct engine *e = open_with(*state, options(1, 1, 64));
@@ -307,6 +330,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ENGINE_CASE(refuses_requests_that_make_no_sense),
         ENGINE_CASE(refuses_more_waiting_requests_than_allowed),
+        ENGINE_CASE(waiting_batch_work_keeps_no_interactive_request_out),
         ENGINE_CASE(takes_all_choices_of_a_request_or_none),
         ENGINE_CASE(refuses_what_would_never_fit_in_the_cache),
         ENGINE_CASE(cancelling_ends_all_choices),

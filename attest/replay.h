@@ -49,7 +49,7 @@ struct err replay_entry(struct replay *r, struct replay_line *line, uint64_t ind
  * TPM-CLEARED   error    the boot counter is another one; boots in between cannot be excluded
  *               warning  the counts began anew, the boot counter went on
  * AK-TWO-EKS    error    one attestation key with two endorsement certificates
- * EK-TWO-AKS    warning  one endorsement certificate with two attestation keys
+ * EK-TWO-AKS    warning  one endorsement (or certified) key with two attestation keys
  * GAP           warning  no quote for more than twice the interval, by the TPM's clock, since the
  *                        quote before or, for the first of a boot, since the boot statement
  *               note     announced by a stop statement, and no longer than it said

@@ -18,7 +18,7 @@ static struct replay_ek *find_ek(struct replay *r, const uint8_t sha256[SHA256_L
     return NULL;
 }
 
-/* Remembers whose certificate this is; a second key of the same TPM is worth a look. */
+/* Remembers whose TPM this is; a second key of the same TPM is worth a look. */
 static struct err note_ek(struct replay_entry_now *now)
 {
     struct replay *r = now->r;
@@ -27,7 +27,7 @@ static struct err note_ek(struct replay_entry_now *now)
     char name[32];
     if (ek != NULL && !tpm_name_equal(&ek->ak_name, &facts->ak_name))
         replay_find(r, FINDING_WARNING, "EK-TWO-AKS", now->index,
-                    "the endorsement certificate of key %s now has a second attestation key",
+                    "the endorsement key of key %s now has a second attestation key",
                     report_short(name, ek->ak_name.bytes + 2, 8));
     if (ek != NULL)
         return err_ok();
@@ -62,7 +62,7 @@ struct err replay_take_host(struct replay_entry_now *now)
     TRY(replay_host_make(r, &h, &now->s->ak_name));
     bool first = !h->facts.known;
     if (!first && !h->facts.certified && !now->s->host.ak_certified &&
-        memcmp(h->facts.tpm, now->s->host.ek_certificate.sha256, SHA256_LEN) != 0)
+        memcmp(h->facts.ek.sha256, now->s->host.ek_certificate.sha256, SHA256_LEN) != 0)
         replay_find(r, FINDING_ERROR, "AK-TWO-EKS", now->index,
                     "an attestation key is in one TPM; here it is given a second certificate");
     TRY(rule_host_add(&h->facts, now->s, r->policy, replay_blob_source, r));

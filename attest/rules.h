@@ -25,9 +25,9 @@ struct rule_host {
     bool certified;     /* by a certificate of its own; nothing else need bind it to a TPM */
     struct ek_cert ek;  /* unless certified */
     struct ak_cert own; /* if certified */
-    /* Whose history this is: the hash of the endorsement certificate, or of the key itself. A
-     * certificate of an attestation key is renewed, and says nothing of the attributes in its name:
-     * with others a key would seem another. */
+    /* Whose history this is: the hash of the public key (SPKI) that was certified, the endorsement
+     * key or this one. A certificate is renewed, and whoever has it can write an ECDSA signature or
+     * its DER differently; a key's name holds attributes that its certificate says nothing of. */
     uint8_t tpm[SHA256_LEN];
     bool known; /* a host statement was taken */
     bool test;  /* a chain ended at a test root */

@@ -110,6 +110,17 @@ static struct err read_chain(struct chain *c, const struct blob_ref *leaf,
     return err_ok();
 }
 
+static struct err hash_key(uint8_t out[SHA256_LEN], const EVP_PKEY *key)
+{
+    uint8_t *spki = NULL;
+    int len = i2d_PUBKEY(key, &spki);
+    if (len <= 0)
+        return err_set(ERR_MEMORY, "a key cannot be encoded");
+    sha256(out, bytes_of(spki, (size_t)len));
+    OPENSSL_free(spki);
+    return err_ok();
+}
+
 static struct err add_ek(struct rule_host *h, const struct statement_host *s,
                          const struct policy *p, rule_blob_source *blobs, void *context)
 {
@@ -120,19 +131,7 @@ static struct err add_ek(struct rule_host *h, const struct statement_host *s,
     if (root == NULL)
         return unknown_root("endorsement", h->root);
     h->test = root->test;
-    memcpy(h->tpm, h->ek.sha256, SHA256_LEN);
-    return err_ok();
-}
-
-static struct err hash_key(uint8_t out[SHA256_LEN], const EVP_PKEY *key)
-{
-    uint8_t *spki = NULL;
-    int len = i2d_PUBKEY(key, &spki);
-    if (len <= 0)
-        return err_set(ERR_MEMORY, "the attestation key cannot be encoded");
-    sha256(out, bytes_of(spki, (size_t)len));
-    OPENSSL_free(spki);
-    return err_ok();
+    return hash_key(h->tpm, h->ek.key);
 }
 
 /* The root comes first: it says which profile the certificate must have. */
@@ -234,7 +233,7 @@ static struct err merge(struct rule_host *h, struct rule_host *now, const struct
     if (h->certified != now->certified)
         return err_set(ERR_UNTRUE, "one attestation key both with an endorsement certificate and "
                                    "with a certificate of its own");
-    if (memcmp(h->tpm, now->tpm, SHA256_LEN) != 0)
+    if (memcmp(h->ek.sha256, now->ek.sha256, SHA256_LEN) != 0)
         return err_set(ERR_UNTRUE, "one attestation key with two endorsement certificates");
     for (size_t i = 0; i < p->n_activators; i++)
         if (h->vouched[i] && !now->vouched[i]) {

@@ -119,6 +119,9 @@ void fake_certify(struct fake_world *w, unsigned host, const char *type);
 /* The same key certified once more. */
 void fake_renew(struct fake_world *w, unsigned host);
 
+/* The same certificate with its signature in other bytes, as whoever has it can write it. */
+void fake_write_differently(struct buf *certificate);
+
 /* Each appends one entry and gives its index. */
 uint64_t fake_log_host(struct fake_world *w, unsigned host, bool activated);
 uint64_t fake_log_boot(struct fake_world *w, unsigned host);

@@ -88,6 +88,39 @@ static void make_ek(struct buf *out, EVP_PKEY *ek, EVP_PKEY *root, long serial)
     finish_certificate(out, cert, root);
 }
 
+/* (r, n - s) is as good an ECDSA signature as (r, s). */
+static void mirror_signature(ASN1_BIT_STRING *signature)
+{
+    const uint8_t *at = signature->data;
+    ECDSA_SIG *sig = d2i_ECDSA_SIG(NULL, &at, signature->length);
+    EC_GROUP *group = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
+    BIGNUM *r = BN_dup(ECDSA_SIG_get0_r(sig)), *s = BN_new();
+    fake_expect(BN_sub(s, EC_GROUP_get0_order(group), ECDSA_SIG_get0_s(sig)) == 1);
+    fake_expect(ECDSA_SIG_set0(sig, r, s) == 1);
+    uint8_t *der = NULL;
+    int len = i2d_ECDSA_SIG(sig, &der);
+    fake_expect(ASN1_STRING_set(signature, der, len) == 1);
+    OPENSSL_free(der);
+    EC_GROUP_free(group);
+    ECDSA_SIG_free(sig);
+}
+
+void fake_write_differently(struct buf *certificate)
+{
+    const uint8_t *at = certificate->data;
+    X509 *cert = d2i_X509(NULL, &at, (long)certificate->len);
+    const ASN1_BIT_STRING *signature;
+    X509_get0_signature(&signature, NULL, cert);
+    mirror_signature((ASN1_BIT_STRING *)(uintptr_t)signature);
+    uint8_t *der = NULL;
+    int len = i2d_X509(cert, &der);
+    fake_expect(len > 0);
+    buf_clear(certificate);
+    buf_append(certificate, der, (size_t)len);
+    OPENSSL_free(der);
+    X509_free(cert);
+}
+
 void fake_append_2b(struct buf *out, struct bytes v)
 {
     buf_append_u16be(out, (uint16_t)v.len);

@@ -129,6 +129,19 @@ static void two_keys_of_one_tpm(struct fake_world *w)
     fake_start(w, 1);
 }
 
+/* The same, under that certificate in other bytes, with boots in between that are in no log. */
+static void one_certificate_in_other_bytes(struct fake_world *w)
+{
+    buf_clear(&w->hosts[1].ek_certificate);
+    buf_append_bytes(&w->hosts[1].ek_certificate, buf_bytes(&w->hosts[0].ek_certificate));
+    fake_write_differently(&w->hosts[1].ek_certificate);
+    fake_start(w, 0);
+    w->hosts[1].counter = w->hosts[0].counter + 2;
+    w->hosts[1].reset_count = w->hosts[0].reset_count + 2;
+    w->hosts[1].clock_ms = w->hosts[0].clock_ms;
+    fake_start(w, 1);
+}
+
 static void no_quote_at_all(struct fake_world *w)
 {
     prepare(w, 0);
@@ -157,6 +170,8 @@ static const struct trick tricks[] = {
      FINDS("UNCOVERED", FINDING_WARNING, OUTCOME_TRUE)},
     {"two keys of one TPM", two_keys_of_one_tpm,
      FINDS("EK-TWO-AKS", FINDING_WARNING, OUTCOME_TRUE)},
+    {"boots hidden behind a certificate in other bytes", one_certificate_in_other_bytes,
+     FINDS("COUNTER-GAP", FINDING_ERROR, OUTCOME_FALSE)},
     {"a boot PCR that changes as allowed", boot_pcr_at_run_time, HOOK(FAKE_POLICY, FAKE_HOST, 1),
      .spoil = allow_both, FINDS("PCR-CHANGED", FINDING_WARNING, OUTCOME_TRUE)},
     {"no quote at all", no_quote_at_all, FINDS("UNCOVERED", FINDING_WARNING, OUTCOME_FALSE)},

@@ -47,17 +47,29 @@ static struct err take_size(struct ask *a)
     return err_ok();
 }
 
+/* The checkpoint with the answer's lines behind it. An answer with an empty line would make the
+ * log's signature a part of the text, which is then no checkpoint that was asked for. */
+static struct err parse_answer(struct note *out, struct buf *whole, const struct ask *a)
+{
+    TRY(note_parse(out, buf_bytes(&a->note)));
+    size_t text_len = out->text.len;
+    buf_append_bytes(whole, buf_bytes(&a->note));
+    buf_append_bytes(whole, buf_bytes(&a->answer));
+    TRY(note_parse(out, buf_bytes(whole)));
+    if (out->text.len != text_len)
+        return err_set(ERR_MALFORMED, "the answer holds an empty line");
+    return err_ok();
+}
+
 /* The first line of the answer that is the witness's and verifies over the checkpoint. */
 static struct err take_line(struct buf *out, const struct ask *a)
 {
     BUF_AUTO whole = BUF_INIT;
-    buf_append_bytes(&whole, buf_bytes(&a->note));
-    buf_append_bytes(&whole, buf_bytes(&a->answer));
     struct note *note = malloc(sizeof *note);
     if (note == NULL)
         return err_set(ERR_MEMORY, "out of memory for a note");
     uint64_t time_s = 0;
-    struct err e = note_parse(note, buf_bytes(&whole));
+    struct err e = parse_answer(note, &whole, a);
     if (!is_err(e))
         e = note_verify_cosignature(note, &a->c->witness->key, &time_s);
     if (!is_err(e))

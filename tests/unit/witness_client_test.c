@@ -193,6 +193,24 @@ static void a_line_over_another_checkpoint_is_no_cosignature(void **state)
     close_scene(&s);
 }
 
+/* An empty line in the answer would make the checkpoint's signature a part of the text. */
+static void a_line_over_a_longer_text_is_no_cosignature(void **state)
+{
+    (void)state;
+    static char body[1024];
+    static struct step steps[] = {{.status = 200, .body = body}};
+    struct scene s;
+    open_scene(&s, steps, 1);
+    BUF_AUTO whole = BUF_INIT;
+    BUF_AUTO line = BUF_INIT;
+    assert_ok(store_checkpoint(s.log, &whole, NULL));
+    buf_append_str(&line, "\n");
+    assert_ok(note_cosign(&line, buf_bytes(&whole), &cosigner, 5));
+    snprintf(body, sizeof body, "%s", buf_str(&line));
+    assert_refused(ask(&s), ERR_MALFORMED, "it says 200, but");
+    close_scene(&s);
+}
+
 static void other_answers_are_failures_to_try_again_after(void **state)
 {
     (void)state;
@@ -216,6 +234,7 @@ int main(void)
         TEST(a_200_without_a_line_that_verifies_is_a_failure),
         TEST(lines_of_other_keys_are_passed_over),
         TEST(a_line_over_another_checkpoint_is_no_cosignature),
+        TEST(a_line_over_a_longer_text_is_no_cosignature),
         TEST(other_answers_are_failures_to_try_again_after),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

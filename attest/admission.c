@@ -86,6 +86,11 @@ struct err admission_target(struct activation_target *target, const struct admis
     return err_ok();
 }
 
+const uint8_t *admission_tpm(const struct admission *a)
+{
+    return a->host.tpm;
+}
+
 static struct err check_host(const struct candidate *c)
 {
     return err_context(rule_host_add(&c->a->host, c->s, c->a->policy, c->blobs, c->context),

@@ -27,6 +27,10 @@ void admission_free(struct admission *a);
  * caller's to fill. */
 struct err admission_target(struct activation_target *target, const struct admission *a) MUST_USE;
 
+/* Whose history this is, by a hash of the certified key: two admissions with the same are of one
+ * TPM, whatever certificate each came with. (SHA256_LEN) */
+const uint8_t *admission_tpm(const struct admission *a);
+
 /* The next statement. ok: it holds, and the next is judged after it. Else nothing has changed:
  * ERR_MALFORMED when it does not parse, other refusals with the rule's reason, ERR_MEMORY and
  * ERR_IO when it could not be judged. */

@@ -125,7 +125,8 @@ static void take_over(struct sessions *s, struct session *session)
     for (size_t i = 0; i < SESSIONS_MAX; i++) {
         struct session *old = &s->list[i];
         if (old == session || !old->used || !old->answered ||
-            memcmp(old->target.ek_certificate, session->target.ek_certificate, SHA256_LEN) != 0)
+            memcmp(admission_tpm(old->admission), admission_tpm(session->admission), SHA256_LEN) !=
+                0)
             continue;
         session->tokens = old->tokens;
         session->tokens_ms = old->tokens_ms;

@@ -1,0 +1,89 @@
+/* What a log service keeps of hosts between requests: one session a TPM. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "fake_host.h"
+#include "logservice/session.h"
+
+struct scene {
+    struct fake_world w;
+    struct policy policy;
+    struct sessions *sessions;
+};
+
+static void must(struct err e)
+{
+    if (is_err(e))
+        fail_msg("%s", err_message());
+}
+
+/* Two hosts, of which the second has the first one's certificate in other bytes. */
+static void begin(struct scene *s)
+{
+    memset(s, 0, sizeof *s);
+    fake_world_init(&s->w, NULL);
+    struct buf *certificate = &s->w.hosts[1].ek_certificate;
+    buf_clear(certificate);
+    buf_append_bytes(certificate, buf_bytes(&s->w.hosts[0].ek_certificate));
+    fake_write_differently(certificate);
+    fake_start(&s->w, 0);
+    fake_start(&s->w, 1);
+    BUF_AUTO text = BUF_INIT;
+    fake_policy_text(&s->w, &text);
+    must(policy_parse(&s->policy, buf_bytes(&text)));
+    must(sessions_new(&s->sessions, "example.org/fake-log"));
+}
+
+static void end(struct scene *s)
+{
+    sessions_free(s->sessions);
+    policy_cleanup(&s->policy);
+    fake_world_cleanup(&s->w);
+}
+
+static struct err blobs(void *world, const struct blob_ref *ref, struct buf *out)
+{
+    return fake_blob(world, ref->sha256, out);
+}
+
+/* A session of that host with its right answer, which the session itself tells. */
+static struct session *answered(struct scene *s, unsigned host)
+{
+    struct admission *a;
+    struct session *session, *found;
+    struct credential credential = CREDENTIAL_INIT;
+    const struct fake_host *h = &s->w.hosts[host];
+    must(admission_new(&a, &s->policy, buf_bytes(&s->w.entries[h->host_index]), blobs, &s->w));
+    must(sessions_challenge(s->sessions, &session, &credential, a, h->spki_sha256, 1000));
+    credential_cleanup(&credential);
+    must(sessions_answer(s->sessions, &found, session->id, session->wanted, 1000));
+    return found;
+}
+
+static void one_tpm_has_one_session_whatever_form_its_certificate_has(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin(&s);
+    struct session *first = answered(&s, 0), *found;
+    uint8_t id[SESSION_ID_LEN];
+    memcpy(id, first->id, sizeof id);
+    must(session_count(first, 1000));
+    struct session *second = answered(&s, 1);
+    assert_int_equal(sessions_find(s.sessions, &found, id, 1000).code, ERR_NOT_FOUND);
+    assert_true(second->tokens < SESSION_STATEMENTS_BURST); /* it goes on with the first one's */
+    end(&s);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_tpm_has_one_session_whatever_form_its_certificate_has),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -149,7 +149,7 @@ static struct err check_head(const struct candidate *c)
 {
     const struct quote_context *context = &c->s->quote.context;
     BUF_AUTO note = BUF_INIT;
-    struct blob_ref ref = {.size = 0}; /* a context names the note by its hash alone */
+    struct blob_ref ref = {.size = BLOB_SIZE_UNKNOWN};
     memcpy(ref.sha256, context->head_note, SHA256_LEN);
     TRY(c->blobs(c->context, &ref, &note));
     struct checkpoint head;

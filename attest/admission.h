@@ -12,8 +12,8 @@
 
 struct admission;
 
-/* Gives the bytes of a reference, appended to `out`, whose size and hash the source has checked;
- * ERR_NOT_FOUND. */
+/* Gives the bytes of a reference, appended to `out`, whose size (but for BLOB_SIZE_UNKNOWN) and
+ * hash the source has checked; ERR_NOT_FOUND. */
 typedef struct err admission_blobs(void *context, const struct blob_ref *ref, struct buf *out);
 
 /* One host, by its `host` statement: rule 2 but for what binds the AK to the EK. The policy is

@@ -26,6 +26,10 @@ enum statement_kind {
     STATEMENT_STOP,
 };
 
+/* The size in a reference by hash alone, as a quote's context names its head; no statement can
+ * state it. */
+#define BLOB_SIZE_UNKNOWN UINT64_MAX
+
 struct blob_ref {
     uint64_t size;
     uint8_t sha256[SHA256_LEN];

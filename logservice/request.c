@@ -118,10 +118,9 @@ struct err request_blobs_take(struct request_blobs **out, const json_t *request,
     return err_ok();
 }
 
-/* A context names a note by its hash alone: its reference has size 0. */
 static struct err give(struct buf *out, const struct blob_ref *ref, struct bytes blob)
 {
-    if (ref->size != 0)
+    if (ref->size != BLOB_SIZE_UNKNOWN)
         TRY(blob_ref_check(ref, blob));
     buf_append_bytes(out, blob);
     return err_ok();

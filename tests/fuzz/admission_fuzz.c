@@ -15,7 +15,7 @@ static struct err blobs(void *context, const struct blob_ref *ref, struct buf *o
 {
     BUF_AUTO bytes = BUF_INIT;
     TRY(fake_blob(context, ref->sha256, &bytes));
-    if (ref->size != 0)
+    if (ref->size != BLOB_SIZE_UNKNOWN)
         TRY(blob_ref_check(ref, buf_bytes(&bytes)));
     buf_append_bytes(out, buf_bytes(&bytes));
     return err_ok();

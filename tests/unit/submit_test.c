@@ -1,4 +1,5 @@
-/* What a log service keeps of hosts between requests: one session a TPM. */
+/* What a log service keeps of hosts between requests: one session a TPM, and the blobs of a request
+ * under the names and sizes that a statement gives them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 #include <cmocka.h>
 
 #include "fake_host.h"
+#include "logservice/request.h"
 #include "logservice/session.h"
 
 struct scene {
@@ -80,10 +82,27 @@ static void one_tpm_has_one_session_whatever_form_its_certificate_has(void **sta
     end(&s);
 }
 
+static void a_blob_has_the_size_that_names_it_also_if_that_is_zero(void **state)
+{
+    (void)state;
+    json_t *request = json_pack("{s:[s]}", "blobs", "AAAA");
+    struct request_blobs *b;
+    struct blob_ref ref;
+    BUF_AUTO out = BUF_INIT;
+    must(request_blobs_take(&b, request, NULL));
+    blob_ref_of(&ref, bytes_of("\0\0\0", 3));
+    must(request_blobs_get(b, &ref, &out));
+    for (ref.size = 0; ref.size < 5; ref.size += ref.size == 2 ? 2 : 1)
+        assert_int_equal(request_blobs_get(b, &ref, &out).code, ERR_UNTRUE);
+    request_blobs_free(b);
+    json_decref(request);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_tpm_has_one_session_whatever_form_its_certificate_has),
+        cmocka_unit_test(a_blob_has_the_size_that_names_it_also_if_that_is_zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,7 +25,7 @@ static const char doc[] =
     "\vLOGS is a witness policy (C2SP tlog-policy); its `log` lines count. The state must survive: "
     "a "
     "witness that forgets cosigns a second history. It is therefore made only with --init, "
-    "once.\n\n"
+    "once, together with the key.\n\n"
     "With --activator and --policy, it also challenges TPMs and signs activation statements for "
     "them; of the policy, the log and the TPM roots count. That key is another one than the "
     "witness's.\n\n"
@@ -39,7 +39,7 @@ static const struct argp_option argp_options[] = {
     {"name", 'n', "NAME", 0, "The key's name", 0},
     {"logs", 'g', "LOGS", 0, "Which logs it knows", 0},
     {"listen", 'l', "ADDRESS", 0, "Where to listen (default: 127.0.0.1:8445)", 0},
-    {"init", KEY_INIT, NULL, 0, "Make state and key if there are none", 0},
+    {"init", KEY_INIT, NULL, 0, "Make state and key if neither is there", 0},
     {"activator", KEY_ACTIVATOR, "FILE", 0, "The activator's key (`blindllama key` makes one)", 0},
     {"policy", KEY_POLICY, "FILE", 0, "The activator's policy (docs/FORMATS.md, 7)", 0},
     {0},
@@ -110,14 +110,27 @@ static struct err take_logs(struct witness_log *logs, size_t *n, const char *pat
     return err_ok();
 }
 
+/* The state comes before the key, so that a key without a state is a witness that has lost its own:
+ * with a new one it would cosign a second history under the same name. */
+static struct err make_state(const struct options *o)
+{
+    if (!o->init || access(o->db, F_OK) == 0)
+        return err_ok();
+    if (access(o->key, F_OK) == 0)
+        return err_set(
+            ERR_USAGE,
+            "the key %s is there and the witness's state %s is not: what it has cosigned "
+            "is lost. Put the state back, or begin as another witness with a new key",
+            o->key, o->db);
+    return witness_db_create(o->db);
+}
+
 static struct err open_db(struct witness_db **out, const struct options *o,
                           const struct note_signer *cosigner)
 {
     static struct witness_log logs[TLOG_POLICY_LOGS_MAX];
     size_t n_logs = 0;
     TRY(take_logs(logs, &n_logs, o->logs));
-    if (o->init && access(o->db, F_OK) != 0)
-        TRY(witness_db_create(o->db));
     return witness_db_open(out, o->db, cosigner, logs, n_logs);
 }
 
@@ -147,6 +160,7 @@ static struct err run(const struct options *o, const struct policy *policy)
 {
     SIGNER_AUTO cosigner = {0};
     SIGNER_AUTO activator = {0};
+    TRY(make_state(o));
     TRY(note_cosigner_load(&cosigner, o->key, o->name, o->init));
     if (o->activator != NULL)
         TRY(load_activator(&activator, o->activator));

@@ -183,6 +183,14 @@ class Usage(unittest.TestCase):
             self.assertEqual(w.stop(), 0)
         with Program(self.path, *words) as w:
             self.assertEqual(w.stop(), 0)
+        lost = self.path / "w.lost"
+        (self.path / "w.db").rename(lost)
+        for more in ([], ["--init"]):  # its key has cosigned what a new state would not know
+            code, _, err = run(*words, *more)
+            self.assertEqual(code, 2)
+            self.assertFalse((self.path / "w.db").exists())
+        self.assertIn("Put the state back", err)
+        lost.rename(self.path / "w.db")
         self.assertEqual(run("witness", "--name", "x")[0], 2)
         logs.write_text("quorum none\n")
         self.assertIn("names no log", run(*words)[2])

@@ -118,6 +118,14 @@ struct err request_blobs_take(struct request_blobs **out, const json_t *request,
     return err_ok();
 }
 
+size_t request_blobs_len(const struct request_blobs *b)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < b->n; i++)
+        len += b->blobs[i].len;
+    return len;
+}
+
 static struct err give(struct buf *out, const struct blob_ref *ref, struct bytes blob)
 {
     if (ref->size != BLOB_SIZE_UNKNOWN)

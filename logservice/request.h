@@ -37,6 +37,8 @@ void request_blobs_free(struct request_blobs *b);
 /* "blobs" of the request. ERR_MALFORMED, ERR_LIMIT. */
 struct err request_blobs_take(struct request_blobs **out, const json_t *request,
                               struct store *log) MUST_USE;
+/* Bytes of those of the request. */
+size_t request_blobs_len(const struct request_blobs *b);
 /* An admission_blobs. */
 struct err request_blobs_get(void *blobs, const struct blob_ref *ref, struct buf *out);
 /* ERR_UNTRUE if a blob was brought that nothing names. */

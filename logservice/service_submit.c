@@ -44,7 +44,10 @@ static struct err admit(struct service *s, struct session *session, struct bytes
         return err_ok();
     struct request_blobs *b = NULL;
     TRY(request_blobs_take(&b, request, s->log));
-    struct err e = admission_check(session->admission, statement, request_blobs_get, b);
+    struct err e =
+        session_count_bytes(session, statement.len + request_blobs_len(b), service_now_ms());
+    if (!is_err(e))
+        e = admission_check(session->admission, statement, request_blobs_get, b);
     if (!is_err(e))
         e = request_blobs_check(b);
     if (is_err(e)) {

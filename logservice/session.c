@@ -6,8 +6,7 @@
 struct sessions {
     const char *origin;
     struct session list[SESSIONS_MAX];
-    double challenges; /* that may be asked for now */
-    uint64_t challenges_ms;
+    struct session_bucket challenges;
 };
 
 struct err sessions_new(struct sessions **out, const char *origin)
@@ -16,7 +15,7 @@ struct err sessions_new(struct sessions **out, const char *origin)
     if (s == NULL)
         return err_set(ERR_MEMORY, "out of memory for sessions");
     s->origin = origin;
-    s->challenges = SESSION_CHALLENGES_SECOND;
+    s->challenges.tokens = SESSION_CHALLENGES_SECOND;
     *out = s;
     return err_ok();
 }
@@ -37,23 +36,24 @@ void sessions_free(struct sessions *s)
     free(s);
 }
 
-/* A bucket that fills with `rate` a second up to `most`: takes one, if there is one. */
-static bool take_token(double *tokens, uint64_t *last_ms, double rate, double most, uint64_t now_ms)
+/* Takes n tokens of a bucket that fills with `rate` a second up to `most`, if they are there. */
+static bool take_tokens(struct session_bucket *b, double n, double rate, double most,
+                        uint64_t now_ms)
 {
-    *tokens += (double)(now_ms - *last_ms) / 1000 * rate;
-    *last_ms = now_ms;
-    if (*tokens > most)
-        *tokens = most;
-    if (*tokens < 1)
+    b->tokens += (double)(now_ms - b->last_ms) / 1000 * rate;
+    b->last_ms = now_ms;
+    if (b->tokens > most)
+        b->tokens = most;
+    if (b->tokens < n)
         return false;
-    *tokens -= 1;
+    b->tokens -= n;
     return true;
 }
 
 struct err sessions_count(struct sessions *s, uint64_t now_ms)
 {
-    if (!take_token(&s->challenges, &s->challenges_ms, SESSION_CHALLENGES_SECOND,
-                    SESSION_CHALLENGES_SECOND, now_ms))
+    if (!take_tokens(&s->challenges, 1, SESSION_CHALLENGES_SECOND, SESSION_CHALLENGES_SECOND,
+                     now_ms))
         return err_set(ERR_BUSY, "Too many hosts ask for challenges: try again in a minute.");
     return err_ok();
 }
@@ -96,8 +96,8 @@ struct err sessions_challenge(struct sessions *s, struct session **out,
     *session = (struct session){.used = true,
                                 .ends_ms = now_ms + SESSION_ANSWER_S * 1000,
                                 .admission = takes,
-                                .tokens = SESSION_STATEMENTS_BURST,
-                                .tokens_ms = now_ms};
+                                .statements = {SESSION_STATEMENTS_BURST, now_ms},
+                                .bytes = {SESSION_BYTES_BURST, now_ms}};
     struct err e = fill(session, credential, s->origin, spki_sha256);
     if (is_err(e)) {
         sessions_end(session);
@@ -128,8 +128,8 @@ static void take_over(struct sessions *s, struct session *session)
             memcmp(admission_tpm(old->admission), admission_tpm(session->admission), SHA256_LEN) !=
                 0)
             continue;
-        session->tokens = old->tokens;
-        session->tokens_ms = old->tokens_ms;
+        session->statements = old->statements;
+        session->bytes = old->bytes;
         sessions_end(old);
     }
 }
@@ -165,9 +165,18 @@ struct err sessions_find(struct sessions *s, struct session **out, const uint8_t
 
 struct err session_count(struct session *session, uint64_t now_ms)
 {
-    if (!take_token(&session->tokens, &session->tokens_ms, SESSION_STATEMENTS_MINUTE / 60.0,
-                    SESSION_STATEMENTS_BURST, now_ms))
+    if (!take_tokens(&session->statements, 1, SESSION_STATEMENTS_MINUTE / 60.0,
+                     SESSION_STATEMENTS_BURST, now_ms))
         return err_set(ERR_BUSY, "This host has sent more than %d statements a minute: wait.",
                        SESSION_STATEMENTS_MINUTE);
+    return err_ok();
+}
+
+struct err session_count_bytes(struct session *session, size_t n, uint64_t now_ms)
+{
+    if (!take_tokens(&session->bytes, (double)n, SESSION_BYTES_MINUTE / 60.0, SESSION_BYTES_BURST,
+                     now_ms))
+        return err_set(ERR_BUSY, "This host has sent more than %d bytes a minute: wait.",
+                       SESSION_BYTES_MINUTE);
     return err_ok();
 }

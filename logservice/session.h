@@ -16,6 +16,8 @@ enum {
     SESSION_LIFE_S = 24 * 3600, /* after it */
     SESSION_STATEMENTS_MINUTE = 120,
     SESSION_STATEMENTS_BURST = 30,
+    SESSION_BYTES_MINUTE = 1024 * 1024, /* of statements and blobs */
+    SESSION_BYTES_BURST = 16 * 1024 * 1024,
     SESSION_CHALLENGES_SECOND = 20, /* of all hosts together */
 };
 
@@ -26,8 +28,10 @@ struct session {
     struct admission *admission;
     struct activation_target target; /* its EK is gone once the credential is made */
     uint8_t wanted[SHA256_LEN];
-    double tokens; /* statements that may come now */
-    uint64_t tokens_ms;
+    struct session_bucket {
+        double tokens; /* that may come now */
+        uint64_t last_ms;
+    } statements, bytes;
 };
 
 struct sessions;
@@ -54,6 +58,8 @@ struct err sessions_find(struct sessions *s, struct session **out, const uint8_t
                          uint64_t now_ms) MUST_USE;
 /* Counts a statement; ERR_BUSY over the host's rate. */
 struct err session_count(struct session *session, uint64_t now_ms) MUST_USE;
+/* Counts what would be kept of it for good, blobs included; ERR_BUSY over the host's rate. */
+struct err session_count_bytes(struct session *session, size_t n, uint64_t now_ms) MUST_USE;
 void sessions_end(struct session *session);
 
 #endif

@@ -1,5 +1,5 @@
-/* What a log service keeps of hosts between requests: one session a TPM, and the blobs of a request
- * under the names and sizes that a statement gives them. */
+/* What a log service keeps of hosts between requests: one session a TPM, at its rates, and the
+ * blobs of a request under the names and sizes that a statement gives them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -76,9 +76,26 @@ static void one_tpm_has_one_session_whatever_form_its_certificate_has(void **sta
     uint8_t id[SESSION_ID_LEN];
     memcpy(id, first->id, sizeof id);
     must(session_count(first, 1000));
+    must(session_count_bytes(first, 1000, 1000));
     struct session *second = answered(&s, 1);
     assert_int_equal(sessions_find(s.sessions, &found, id, 1000).code, ERR_NOT_FOUND);
-    assert_true(second->tokens < SESSION_STATEMENTS_BURST); /* it goes on with the first one's */
+    /* it goes on with the first one's rates */
+    assert_true(second->statements.tokens < SESSION_STATEMENTS_BURST);
+    assert_true(second->bytes.tokens < SESSION_BYTES_BURST);
+    end(&s);
+}
+
+static void a_host_fills_the_disk_at_a_rate_of_its_own(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin(&s);
+    struct session *session = answered(&s, 0);
+    must(session_count_bytes(session, SESSION_BYTES_BURST - 1, 1000));
+    assert_int_equal(session_count_bytes(session, 2, 1000).code, ERR_BUSY);
+    must(session_count_bytes(session, 1, 1000));
+    assert_int_equal(session_count_bytes(session, SESSION_BYTES_MINUTE + 1, 61000).code, ERR_BUSY);
+    must(session_count_bytes(session, SESSION_BYTES_MINUTE, 61000));
     end(&s);
 }
 
@@ -102,6 +119,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_tpm_has_one_session_whatever_form_its_certificate_has),
+        cmocka_unit_test(a_host_fills_the_disk_at_a_rate_of_its_own),
         cmocka_unit_test(a_blob_has_the_size_that_names_it_also_if_that_is_zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,12 +25,7 @@ static struct err check_size(struct bytes json)
     if (json.len > EVIDENCE_MAX)
         return err_set(ERR_LIMIT, "the evidence has %zu bytes; at most %d are allowed", json.len,
                        EVIDENCE_MAX);
-    size_t n = 0;
-    for (size_t i = 0; i < json.len; i++) {
-        uint8_t c = json.data[i];
-        n += c == ',' || c == '[' || c == '{';
-    }
-    if (n > STRUCTURE_MAX)
+    if (json_values_bound(json) > STRUCTURE_MAX)
         return err_set(ERR_LIMIT, "the evidence has more than %d values", STRUCTURE_MAX);
     return err_ok();
 }

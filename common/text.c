@@ -99,6 +99,16 @@ struct err base64_decode_exact(uint8_t *out, size_t len, struct bytes text)
     return err_ok();
 }
 
+size_t json_values_bound(struct bytes json)
+{
+    size_t n = 1;
+    for (size_t i = 0; i < json.len; i++) {
+        uint8_t c = json.data[i];
+        n += c == ',' || c == '[' || c == '{';
+    }
+    return n;
+}
+
 struct err decimal_decode(uint64_t *out, struct bytes text, uint64_t max)
 {
     if (text.len == 0 || (text.len > 1 && text.data[0] == '0'))

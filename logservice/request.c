@@ -21,6 +21,8 @@ static bool is_one_of(const char *key, const char *const *keys)
 struct err request_parse(json_t **out, struct bytes body, const char *const *keys)
 {
     json_error_t error;
+    if (json_values_bound(body) > REQUEST_VALUES_MAX)
+        return err_set(ERR_MALFORMED, "The body has more than %d values.", REQUEST_VALUES_MAX);
     REQUEST_JSON_AUTO *root =
         json_loadb((const char *)body.data, body.len, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(root))

@@ -11,7 +11,10 @@
 #include "http/http.h"
 #include "transparency/store.h"
 
-enum { REQUEST_BLOBS_MAX = 64 };
+enum {
+    REQUEST_BLOBS_MAX = 64,
+    REQUEST_VALUES_MAX = 4096, /* in JSON; commas in texts count, too */
+};
 
 void request_json_free(json_t **value);
 #define REQUEST_JSON_AUTO __attribute__((cleanup(request_json_free))) json_t

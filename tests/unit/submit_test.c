@@ -115,12 +115,31 @@ static void a_blob_has_the_size_that_names_it_also_if_that_is_zero(void **state)
     json_decref(request);
 }
 
+/* What jansson would take a hundred times its bytes of memory for, from anybody. */
+static void a_body_of_many_small_values_is_not_parsed(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"blobs", NULL};
+    json_t *request = NULL;
+    for (size_t n = 4; n <= 400000; n *= 100000) {
+        BUF_AUTO body = BUF_INIT;
+        buf_append_str(&body, "{\"blobs\":[");
+        for (size_t i = 0; i < n; i++)
+            buf_append_str(&body, "[],");
+        buf_append_str(&body, "[]]}");
+        struct err e = request_parse(&request, buf_bytes(&body), keys);
+        assert_int_equal(e.code, n == 4 ? ERR_NONE : ERR_MALFORMED);
+        json_decref(n == 4 ? request : NULL);
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_tpm_has_one_session_whatever_form_its_certificate_has),
         cmocka_unit_test(a_host_fills_the_disk_at_a_rate_of_its_own),
         cmocka_unit_test(a_blob_has_the_size_that_names_it_also_if_that_is_zero),
+        cmocka_unit_test(a_body_of_many_small_values_is_not_parsed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,13 +30,17 @@ static void on_drained(evutil_socket_t fd, short events, void *context)
 {
     (void)fd, (void)events;
     struct service *s = context;
-    if (!http_server_is_busy(s->http))
+    unsigned drain_s = s->config.drain_s != 0 ? s->config.drain_s : SERVICE_DRAIN_S;
+    bool over = service_now_ms() - s->stop_ms >= (uint64_t)drain_s * 1000;
+    if (over || !http_server_is_busy(s->http))
         event_base_loopbreak(s->base);
 }
 
 static void begin_stop(struct service *s)
 {
     const struct timeval soon = {0, 50 * 1000};
+    if (s->stop_ms == 0)
+        s->stop_ms = service_now_ms();
     http_server_drain(s->http);
     event_add(s->drain, &soon);
 }

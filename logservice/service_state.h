@@ -28,6 +28,7 @@ struct service {
     struct service_results *results;
     struct witness_link *links[TLOG_POLICY_WITNESSES_MAX];
     struct event *term, *interrupt, *drain;
+    uint64_t stop_ms; /* when it began to stop; 0: it goes on */
     bool failed;
     char failure[512];
 };

@@ -12,6 +12,8 @@
 #include "http/tls.h"
 #include "logservice/challenge.h"
 
+enum { DRAIN_S = 60 }; /* so long, once it stops, for answers that are due */
+
 struct server {
     const struct witness_server_config *config;
     struct event_base *base;
@@ -19,13 +21,23 @@ struct server {
     struct tls_identity tls;
     struct sessions *sessions; /* NULL: no activator */
     struct event *term, *interrupt, *drain;
+    uint64_t stop_ms; /* when it began to stop; 0: it goes on */
     bool failed;
     char failure[512];
 };
 
+static uint64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
 static void begin_stop(struct server *s)
 {
     const struct timeval soon = {0, 50 * 1000};
+    if (s->stop_ms == 0)
+        s->stop_ms = now_ms();
     http_server_drain(s->http);
     event_add(s->drain, &soon);
 }
@@ -40,7 +52,7 @@ static void on_drained(evutil_socket_t fd, short events, void *context)
 {
     (void)fd, (void)events;
     struct server *s = context;
-    if (!http_server_is_busy(s->http))
+    if (now_ms() - s->stop_ms >= (uint64_t)DRAIN_S * 1000 || !http_server_is_busy(s->http))
         event_base_loopbreak(s->base);
 }
 
@@ -89,13 +101,6 @@ static void monitor(struct http_exchange *x, void *context)
         http_reply_error(x, 500, NULL, NULL, "%s", err_message());
     else
         http_reply(x, 200, "text/plain; charset=utf-8", buf_bytes(&note));
-}
-
-static uint64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
 static bool activates(const struct server *s, struct http_exchange *x)

@@ -31,7 +31,8 @@ static void run_service(const struct scene *s, int out)
                                           .admission = &s->policy,
                                           .witnesses = &s->witnesses,
                                           .listen = ":0",
-                                          .quorum_wait_s = s->quorum_wait_s};
+                                          .quorum_wait_s = s->quorum_wait_s,
+                                          .drain_s = s->drain_s};
     struct service *service = NULL;
     dup2(out, STDOUT_FILENO);
     FILE *quiet = freopen("/dev/null", "w", stderr);

@@ -23,6 +23,7 @@ struct scene {
     char folder[64], db[96];
     struct tlog_policy witnesses; /* of the service; `quorum none` at first */
     unsigned quorum_wait_s;       /* of the service; 0: its own */
+    unsigned drain_s;             /* of the service; 0: its own */
     pid_t service;
     struct url url;
     struct connection *c;

@@ -4,7 +4,11 @@
 #include "service_scene.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "logservice/session.h"
 #include "transparency/store.h"
@@ -267,6 +271,56 @@ static void a_host_that_sends_too_much_has_to_wait(void **state)
     scene_end(&s, 1);
 }
 
+/* A witness that nobody runs: no answer has its quorum. */
+static void ask_for_a_quorum_that_never_comes(struct scene *s)
+{
+    struct note_signer nobody;
+    uint8_t seed[ED25519_SEED_LEN] = {77};
+    BUF_AUTO text = BUF_INIT;
+    must(note_signer_init(&nobody, "witness.example/nobody", NOTE_COSIGNATURE, seed));
+    buf_append_str(&text, "witness w ");
+    note_vkey_format(&text, &nobody.key);
+    buf_append_str(&text, " https://127.0.0.1:1\nquorum w\n");
+    tlog_policy_cleanup(&s->witnesses);
+    must(tlog_policy_parse(&s->witnesses, buf_bytes(&text)));
+}
+
+static void wait_for_entries(const struct scene *s, uint64_t n)
+{
+    struct store *log;
+    struct checkpoint c = {.size = 0};
+    must(store_open_readonly(&log, s->db));
+    for (; c.size < n; usleep(1000))
+        must(store_checkpoint(log, NULL, &c));
+    store_close(log);
+}
+
+static void no_client_keeps_a_service_from_stopping(void **state)
+{
+    (void)state;
+    struct scene s;
+    char session[65];
+    scene_make(&s);
+    ask_for_a_quorum_that_never_comes(&s);
+    s.drain_s = 1;
+    scene_start(&s);
+    scene_session(&s, session, 0);
+    pid_t client = fork();
+    if (client == 0) { /* waits for a quorum, half a minute at least */
+        BUF_AUTO answer = BUF_INIT;
+        const struct connection_limits limits = {10, 60, 60};
+        must(connection_open(&s.c, &s.url, &limits));
+        scene_submit(&s, &answer, session, 0);
+        _exit(0);
+    }
+    wait_for_entries(&s, 1);
+    time_t start = time(NULL);
+    scene_end(&s, 1);
+    assert_true(time(NULL) - start < 15);
+    kill(client, SIGKILL);
+    waitpid(client, NULL, 0);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -279,6 +333,7 @@ int main(void)
         cmocka_unit_test(blobs_are_those_that_the_statement_names),
         cmocka_unit_test(what_is_no_request_is_refused_and_changes_nothing),
         cmocka_unit_test(a_host_that_sends_too_much_has_to_wait),
+        cmocka_unit_test(no_client_keeps_a_service_from_stopping),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

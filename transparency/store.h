@@ -76,7 +76,7 @@ struct err store_checkpoint_at(struct store *s, uint64_t size, struct buf *note)
  * ERR_UNTRUE, ERR_MALFORMED, ERR_NOT_FOUND for a size without checkpoint. */
 struct err store_add_cosignature(struct store *s, uint64_t size, const struct note_key *witness,
                                  struct bytes line) MUST_USE;
-/* store_checkpoint_at with the lines of all witnesses behind it. */
+/* store_checkpoint_at with the lines of all witnesses behind it. ERR_LIMIT over NOTE_MAX. */
 struct err store_cosigned(struct store *s, uint64_t size, struct buf *note) MUST_USE;
 /* The newest checkpoint that meets the policy's quorum, with all its lines; with `quorum none` the
  * newest. ERR_NOT_FOUND while none does. The policy's logs are not looked at. */

@@ -101,6 +101,9 @@ struct err store_cosigned(struct store *s, uint64_t size, struct buf *note)
         if (!row)
             break;
         TRY(store_column_blob(&line, st, 0, LINE_MAX_BYTES, "a cosignature"));
+        if (text.len + line.len > NOTE_MAX)
+            return err_set(ERR_LIMIT, "%s: checkpoint %llu has more cosignatures than a note holds",
+                           s->path, (unsigned long long)size);
         buf_append_bytes(&text, line);
     }
     buf_append_bytes(note, buf_bytes(&text));

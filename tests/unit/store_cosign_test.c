@@ -183,6 +183,22 @@ static void an_auditor_sees_a_spoilt_cosignature(void **state)
     }
 }
 
+/* Anybody's keys make lines that verify: a hostile file holds as many as it likes. */
+static void more_cosignatures_than_a_note_holds_are_refused(void **state)
+{
+    (void)state;
+    struct store *s = fixture_open();
+    BUF_AUTO note = BUF_INIT;
+    append(s, "one");
+    store_close(s);
+    raw("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1100) "
+        "INSERT INTO cosignature SELECT 1, randomblob(32), randomblob(1024) FROM n");
+    assert_ok(store_open_readonly(&s, log_path));
+    assert_refused(store_cosigned(s, 1, &note), ERR_LIMIT, "cosignatures");
+    assert_int_equal(note.len, 0);
+    store_close(s);
+}
+
 static void the_schema_keeps_cosignatures_as_they_are(void **state)
 {
     (void)state;
@@ -245,6 +261,7 @@ int main(void)
         TEST(what_does_not_verify_is_not_kept),
         TEST(the_newest_checkpoint_with_a_quorum_is_found),
         TEST(an_auditor_sees_a_spoilt_cosignature),
+        TEST(more_cosignatures_than_a_note_holds_are_refused),
         TEST(the_schema_keeps_cosignatures_as_they_are),
         TEST(a_log_of_format_1_is_read_as_it_is_and_written_as_format_2),
     };

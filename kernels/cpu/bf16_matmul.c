@@ -14,7 +14,16 @@ enum {
      * KiB, in vectors. A part needs more room for weights, which come in shorter runs. */
     WHOLE_VECTORS = 512,
     PART_VECTORS = 320,
-    AHEAD = 2048, /* bytes */
+    /* With so few rows the processor runs far enough ahead by itself. */
+    ROWS_UNFETCHED = 2,
+    /* What more rows read once goes in blocks of as many tiles: a longer one's outputs, which may
+     * lie whole pages apart, would drive each other out of the cache. */
+    ONCE_TILES = 128,
+    /* How far ahead whole rows are fetched, in bytes: as far as the first-level cache keeps them,
+     * which is less when a long group of rows goes through it. */
+    AHEAD = 3072,
+    AHEAD_LONG = 2048,
+    LONG_VECTORS = 384,
 };
 
 /* One tile and one part of K. */
@@ -57,8 +66,7 @@ INLINE void tile(const struct tile *t, size_t tile_m, size_t tile_n)
         UNROLL
         for (size_t j = 0; j < tile_n; j++) {
             b[j] = _mm512_loadu_si512(w + j * w_stride);
-            /* With one or two rows the processor runs far enough ahead by itself. */
-            if (tile_m > 2)
+            if (tile_m > ROWS_UNFETCHED)
                 _mm_prefetch((const void *)((uintptr_t)w + j * w_stride + ahead), _MM_HINT_T0);
         }
         step(acc, b, x, tile_m, tile_n);
@@ -121,6 +129,21 @@ INLINE size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
+/* Bytes from a tile to what is read after it. Whole rows are read as one long stream a column; a
+ * part of them goes on in the row below, and from the last row in the next part, or with the next
+ * block. */
+static size_t ahead_of(const struct block *b, size_t first, size_t n, size_t tiles_left)
+{
+    size_t row_len = b->n_cols * 2, n_steps = (b->n_cols + PAIRS - 1) / PAIRS;
+    if (n == n_steps)
+        return n * b->n_rows > LONG_VECTORS ? AHEAD_LONG : AHEAD;
+    if (tiles_left > 1)
+        return row_len;
+    size_t back = (b->n_out / TILE_N - 1) * row_len; /* to the first row */
+    return first + n < n_steps ? n * PAIRS * 2 - back
+                               : b->n_out * row_len - first * PAIRS * 2 - back;
+}
+
 /* Steps first to first + n - 1 along K. A tile's columns are far apart: three long streams, each of
  * whole weight rows, are what memory gives fastest. */
 static void block_part(const struct block *b, size_t first, size_t n)
@@ -133,13 +156,13 @@ static void block_part(const struct block *b, size_t first, size_t n)
                      .w_stride = apart * row_len,
                      .n_steps = least(n, n_whole - first),
                      .n_last = is_last ? b->n_cols % PAIRS : 0,
-                     .ahead = first == 0 && is_last ? AHEAD : row_len,
                      .is_first = first == 0,
                      .is_last = is_last};
     const uint8_t *w = b->w + first * PAIRS * 2;
     for (size_t i = 0; i < apart; i++) {
         t.y = b->y + i;
         t.w = w + i * row_len;
+        t.ahead = ahead_of(b, first, n, apart - i);
         t.lanes = b->lanes + i % BLOCK_TILES * GROUP_ROWS * TILE_N * LANES;
         tile_of_columns[b->n_rows](&t);
     }
@@ -177,8 +200,9 @@ void cpu_bf16_columns(const struct matmul_args *args, const struct matmul_output
 {
     _Alignas(64) float lanes[BLOCK_TILES * TILE_N * GROUP_ROWS * LANES];
     size_t n_steps = (args->n_cols + PAIRS - 1) / PAIRS, n_block = BLOCK_TILES * TILE_N;
+    /* Nothing is read twice, no lanes are kept: */
     if (args->n_rows <= GROUP_ROWS && n_parts_of(n_steps, args->n_rows) == 1)
-        n_block = last - first; /* nothing is read twice, no lanes are kept */
+        n_block = args->n_rows > ROWS_UNFETCHED ? ONCE_TILES * TILE_N : last - first;
     for (size_t n = first; n < last; n += n_block) {
         struct block b = {.y = out->y + n,
                           .y_stride = out->w->n_rows,

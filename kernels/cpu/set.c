@@ -92,17 +92,25 @@ static float sum_squares(const float *x, size_t n)
     return vec_join(sum);
 }
 
+/* out[i] = (x[i] * scale) * weight[i]; out may be x. */
+static void scale_row(float *out, const float *x, const float *weight, size_t n, float scale)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        vec_store(out + i, vec_mul(vec_mul(vec_load(x + i), vec_set(scale)), vec_load(weight + i)));
+    for (; i < n; i++)
+        out[i] = (x[i] * scale) * weight[i];
+}
+
 static void rmsnorm_rows(void *context, size_t begin, size_t end, unsigned thread)
 {
     (void)thread;
     const struct rmsnorm_job *j = context;
     for (size_t r = begin; r < end; r++) {
         const float *x = j->x + r * j->n_cols;
-        float *out = j->out + r * j->n_cols;
         float mean = sum_squares(x, j->n_cols) / (float)j->n_cols;
         float scale = 1.0f / sqrtf(mean + j->eps);
-        for (size_t i = 0; i < j->n_cols; i++)
-            out[i] = (x[i] * scale) * j->weight[i];
+        scale_row(j->out + r * j->n_cols, x, j->weight, j->n_cols, scale);
     }
 }
 
@@ -144,6 +152,30 @@ void cpu_silu_mul(struct pool *pool, float *gate, const float *up, size_t n)
     pool_run(pool, n, GRAIN_ELEMENTS, silu_mul_part, &j);
 }
 
+struct add_job {
+    float *x;
+    const float *y;
+};
+
+static void add_part(void *context, size_t begin, size_t end, unsigned thread)
+{
+    (void)thread;
+    const struct add_job *j = context;
+    float *x = j->x;
+    const float *y = j->y;
+    size_t i = begin;
+    for (; i + LANES <= end; i += LANES)
+        vec_store(x + i, vec_add(vec_load(x + i), vec_load(y + i)));
+    for (; i < end; i++)
+        x[i] = x[i] + y[i];
+}
+
+void cpu_add(struct pool *pool, float *x, const float *y, size_t n)
+{
+    struct add_job j = {.x = x, .y = y};
+    pool_run(pool, n, GRAIN_ELEMENTS, add_part, &j);
+}
+
 /* ref-1's own: they round nothing twice, so vectors would be all that is to win, and they are a
  * hundredth of a step. */
 void cpu_embed(struct pool *pool, float *out, const struct weight *w, const uint32_t *tokens,
@@ -162,11 +194,6 @@ void cpu_kv_write(struct pool *pool, const struct kv_cache *cache, size_t layer,
                   const float *v, const struct kv_row *rows, size_t n_rows)
 {
     backend_ref.kv_write(pool, cache, layer, k, v, rows, n_rows);
-}
-
-void cpu_add(struct pool *pool, float *x, const float *y, size_t n)
-{
-    backend_ref.add(pool, x, y, n);
 }
 
 void cpu_add_bias(struct pool *pool, float *x, const float *bias, size_t n_rows, size_t n_cols)

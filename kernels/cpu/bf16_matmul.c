@@ -22,8 +22,8 @@ enum {
     /* How far ahead whole rows are fetched, in bytes: as far as the first-level cache keeps them,
      * which is less when a long group of rows goes through it. */
     AHEAD = 3072,
-    AHEAD_LONG = 2048,
-    LONG_VECTORS = 384,
+    AHEAD_LONG = 2304,
+    LONG_VECTORS = 256,
 };
 
 /* One tile and one part of K. */

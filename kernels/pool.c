@@ -9,8 +9,9 @@
 
 enum {
     MAX_THREADS = 1024,
-    /* So that a thread that is held up leaves the rest of its share to the others. */
-    PARTS_A_THREAD = 3,
+    /* So that a thread that is held up leaves the rest of its share to the others; no more, since
+     * every part begins anew to read from memory, which takes a moment to become fast. */
+    PARTS_A_THREAD = 2,
     /* A step is a chain of operations a few microseconds apart: a thread looks this often for the
      * next one before it sleeps; some 50 to 100 microseconds, longer than waking one takes. */
     SPINS = 4000,

@@ -94,7 +94,7 @@ static float by_the_book(const struct matmul_case *c, size_t m, size_t n)
 }
 
 /* Every number of rows of a tile and more; K shorter than a vector, not a multiple of one, and cut
- * into parts; columns that fill no tile. */
+ * into parts; columns that fill no tile, and more of them than a block. */
 static void matmul_has_the_written_order(void **state)
 {
     (void)state;
@@ -102,7 +102,7 @@ static void matmul_has_the_written_order(void **state)
         {1, 67, 100},  {2, 67, 100},  {3, 67, 100},  {4, 67, 100},  {5, 67, 100},  {6, 67, 100},
         {7, 50, 63},   {8, 67, 100},  {9, 67, 100},  {13, 37, 31},  {101, 70, 8},  {12, 9, 1601},
         {9, 5, 768},   {1, 3, 9000},  {2, 100, 64},  {8, 26, 2049}, {5, 25, 4100}, {20, 52, 2080},
-        {200, 50, 33}, {8, 50, 2048}, {17, 100, 32}, {3, 49, 1}};
+        {200, 50, 33}, {8, 50, 2048}, {17, 100, 32}, {3, 49, 1},    {5, 1700, 40}};
     struct pool *pool = pool_of(2);
     for (size_t s = 0; s < sizeof more / sizeof more[0]; s++)
         for (int type = WEIGHT_F32; type <= WEIGHT_BF16; type++) {

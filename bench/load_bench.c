@@ -1,12 +1,15 @@
 /*
  * Loading weights, which hashes every byte that will be used: against the lower of what SHA-256 can
- * do on as many cores as there are files (or cores), and what reading the files alone can do. One
- * file, and four; with the files in the page cache, and from the disk.
+ * do on as many cores as there are files (or cores), and what reading the files into memory of
+ * their own can do (new memory has its price, above all in a virtual machine). One file, and four;
+ * with the files in the page cache, and from the disk.
  */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bench/bench.h"
@@ -40,15 +43,23 @@ static int open_at(const struct folder *f, size_t i)
     return fd;
 }
 
+/* Into new memory of the kind that weights have, a file after the other. */
 static void read_files(void *context, size_t begin, size_t end, unsigned thread)
 {
+    (void)thread;
     const struct probe *p = context;
-    uint8_t *buffer = p->data + (size_t)thread * BUFFER;
     for (size_t i = begin; i < end; i++) {
         FD_AUTO fd = open_at(p->folder, i);
+        struct stat st;
+        must(fstat(fd, &st) == 0 ? err_ok() : err_errno("cannot look at a file"));
+        size_t len = (size_t)st.st_size;
+        uint8_t *data = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        must(data != MAP_FAILED ? err_ok() : err_errno("no memory for a file"));
+        madvise(data, len, MADV_HUGEPAGE);
         posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-        while (read(fd, buffer, BUFFER) > 0)
-            continue;
+        for (size_t at = 0; at < len; at += BUFFER)
+            must(fd_read_exact(fd, data + at, len - at < BUFFER ? len - at : BUFFER));
+        munmap(data, len);
     }
 }
 
@@ -111,17 +122,23 @@ struct rates {
     char hash[17];
 };
 
-static void measure_round(struct rates *r, const struct probe *p, struct pool *pool, bool cold)
+/* Reading and loading take turns at being first. */
+static void measure_round(struct rates *r, const struct probe *p, struct pool *pool, bool cold,
+                          bool read_first)
 {
-    if (cold)
-        forget(p->folder);
-    double sha = hash_rate(p, pool), read = read_rate(p, pool);
+    double sha = hash_rate(p, pool), read = 0, load = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        if (cold)
+            forget(p->folder);
+        if ((i == 0) == read_first)
+            read = read_rate(p, pool);
+        else
+            load = load_rate(p->folder, r->hash);
+    }
     series_add(&r->sha, sha);
     series_add(&r->read, read);
     series_add(&r->bound, sha < read ? sha : read);
-    if (cold)
-        forget(p->folder);
-    series_add(&r->load, load_rate(p->folder, r->hash));
+    series_add(&r->load, load);
 }
 
 static void report(struct results *r, const char *where, const struct rates *rates)
@@ -145,10 +162,10 @@ static void measure(struct results *r, const struct bench_options *o, const stru
     struct probe p = {f, calloc(n, BUFFER), o->tiny ? BUFFER : HASHED};
     if (p.data == NULL)
         must(err_set(ERR_MEMORY, "no memory for buffers"));
-    (void)read_rate(&p, pool); /* now the files are in the page cache */
     for (unsigned round = 0; round < o->n_rounds; round++) {
-        measure_round(&cold, &p, pool, true);
-        measure_round(&warm, &p, pool, false);
+        measure_round(&cold, &p, pool, true, round % 2 == 0);
+        (void)read_rate(&p, pool); /* now the files are in the page cache */
+        measure_round(&warm, &p, pool, false, round % 2 == 0);
     }
     results_group(r, "loading %.2f GB in %zu file%s, %u core%s hash", (double)f->len / 1e9,
                   f->n_files, f->n_files > 1 ? "s" : "", n, n > 1 ? "s" : "");

@@ -27,13 +27,14 @@ static struct err parse_index(uint64_t *out, struct reader *r)
     return err_context(decimal_decode(out, rest, MERKLE_SIZE_MAX - 1), "the proof's index");
 }
 
-static struct err parse_hashes(struct merkle_proof *out, struct reader *r)
+struct err tlog_proof_hashes_parse(struct merkle_proof *out, struct reader *r)
 {
     out->n_hashes = 0;
     for (;;) {
         struct bytes line = read_line(r);
         if (r->failed)
-            return err_set(ERR_MALFORMED, "the proof has no empty line before its checkpoint");
+            return err_set(ERR_MALFORMED,
+                           "there is no empty line between the proof and its checkpoint");
         if (line.len == 0)
             return err_ok();
         if (out->n_hashes == MERKLE_PROOF_MAX)
@@ -53,7 +54,7 @@ struct err tlog_proof_parse(struct tlog_proof *out, struct bytes text)
     if (!bytes_equal(read_line(&r), bytes_of_str(first_line)))
         return err_set(ERR_MALFORMED, "not a proof: its first line must be %s", first_line);
     TRY(parse_index(&p.index, &r));
-    TRY(parse_hashes(&p.proof, &r));
+    TRY(tlog_proof_hashes_parse(&p.proof, &r));
     p.checkpoint = read_bytes(&r, reader_left(&r));
     if (p.checkpoint.len == 0)
         return err_set(ERR_MALFORMED, "the proof has no checkpoint");

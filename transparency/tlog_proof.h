@@ -23,4 +23,8 @@ void tlog_proof_format(struct buf *out, const struct tlog_proof *p);
 struct err tlog_proof_verify(struct checkpoint *out, const struct tlog_proof *p, struct bytes entry,
                              const char *origin, const struct note_key *key) MUST_USE;
 
+/* Lines of base64 hashes up to an empty line, as proofs and a witness's requests have them.
+ * ERR_MALFORMED. */
+struct err tlog_proof_hashes_parse(struct merkle_proof *out, struct reader *r) MUST_USE;
+
 #endif

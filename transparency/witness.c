@@ -4,23 +4,7 @@
 #include <string.h>
 
 #include "common/text.h"
-
-static struct err parse_hashes(struct merkle_proof *out, struct reader *r)
-{
-    out->n_hashes = 0;
-    for (;;) {
-        struct bytes line = read_line(r);
-        if (r->failed)
-            return err_set(ERR_MALFORMED, "there is no empty line before the checkpoint");
-        if (line.len == 0)
-            return err_ok();
-        if (out->n_hashes == MERKLE_PROOF_MAX)
-            return err_set(ERR_MALFORMED, "the proof has more than %d hashes", MERKLE_PROOF_MAX);
-        TRY(err_context(base64_decode_exact(out->hashes[out->n_hashes].bytes, SHA256_LEN, line),
-                        "hash %zu of the proof", out->n_hashes + 1));
-        out->n_hashes++;
-    }
-}
+#include "transparency/tlog_proof.h"
 
 struct err witness_request_parse(struct witness_request *out, struct bytes body)
 {
@@ -35,7 +19,7 @@ struct err witness_request_parse(struct witness_request *out, struct bytes body)
     TRY(err_context(
         decimal_decode(&q.old_size, read_bytes(&first, reader_left(&first)), MERKLE_SIZE_MAX),
         "the old size"));
-    TRY(parse_hashes(&q.proof, &r));
+    TRY(tlog_proof_hashes_parse(&q.proof, &r));
     q.note = read_bytes(&r, reader_left(&r));
     if (q.note.len == 0)
         return err_set(ERR_MALFORMED, "there is no checkpoint");

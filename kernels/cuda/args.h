@@ -13,7 +13,7 @@
 enum { CUDA_BLOCK = 256 }; /* threads of a block of every kernel below: part of the numerics */
 
 /* embed_rows: x[r] = table[tokens[r]], widened. Grid: n_rows blocks. */
-struct embed_args {
+struct cuda_embed_args {
     float *x;               /* (n_rows, n_cols) */
     const uint16_t *table;  /* bf16 (vocabulary, n_cols) */
     const uint32_t *tokens; /* (n_rows) */
@@ -22,7 +22,7 @@ struct embed_args {
 
 /* rmsnorm_rows: out[r][i] = bf16((x[r][i] * scale) * weight[i]),
  * scale = 1 / sqrt(sum_i x[r][i]^2 / n_cols + eps). Grid: n_rows blocks. */
-struct rmsnorm_args {
+struct cuda_rmsnorm_args {
     uint16_t *out;       /* bf16 (n_rows, n_cols) */
     const float *x;      /* (n_rows, n_cols) */
     const float *weight; /* (n_cols) */
@@ -33,7 +33,7 @@ struct rmsnorm_args {
 /* rope_write: turns the queries in place and the keys on their way into the cache; values go there
  * as they are. Where q_norm and k_norm are given, each head is normed first, as an rmsnorm row of
  * head_dim without the rounding between. Grid: (n_heads + n_kv_heads, n_rows) blocks. */
-struct rope_write_args {
+struct cuda_rope_write_args {
     uint16_t *qkv; /* bf16 (n_rows, (n_heads + 2 n_kv_heads) * head_dim): q, k and v of each row */
     uint16_t *cache; /* bf16 pages: (page, layer, keys then values, n_kv_heads, 64, head_dim) */
     const float *cos_sin;         /* (positions, 2, head_dim / 2) */
@@ -56,7 +56,7 @@ struct rope_write_args {
  * MATMUL_BLOCK threads; MATMUL_SHARED_LEN(n) bytes of shared memory. */
 enum { MATMUL_OUT = 128, MATMUL_K = 64, MATMUL_BLOCK = 384 };
 
-struct matmul_args {
+struct cuda_matmul_args {
     struct gpu_tensor_map w; /* boxes of MATMUL_OUT rows, MATMUL_K columns, swizzled by 128 bytes */
     struct gpu_tensor_map x; /* boxes of n rows, MATMUL_K columns, likewise */
     uint16_t *y;             /* bf16 (n_rows, n_out), or n_out / 2 */

@@ -55,12 +55,12 @@ struct tile {
     uint32_t out, row; /* the first of each */
 };
 
-template <int n> DEVICE uint32_t count_tiles(const matmul_args &args)
+template <int n> DEVICE uint32_t count_tiles(const cuda_matmul_args &args)
 {
     return (args.n_out + MATMUL_OUT - 1) / MATMUL_OUT * ((args.n_rows + n - 1) / n);
 }
 
-template <int n> DEVICE tile find_tile(const matmul_args &args, uint32_t number)
+template <int n> DEVICE tile find_tile(const cuda_matmul_args &args, uint32_t number)
 {
     const uint32_t across = (args.n_out + MATMUL_OUT - 1) / MATMUL_OUT;
     return tile{number % across * MATMUL_OUT, number / across * n};
@@ -68,7 +68,7 @@ template <int n> DEVICE tile find_tile(const matmul_args &args, uint32_t number)
 
 /* One thread: what is beyond the matrices' ends comes as zeros, and its bytes count all the same.
  */
-template <int n> DEVICE void fill(const matmul_args &args, ring<n> r)
+template <int n> DEVICE void fill(const cuda_matmul_args &args, ring<n> r)
 {
     const uint32_t n_tiles = count_tiles<n>(args);
     tensor_map_prefetch(&args.w);
@@ -87,7 +87,8 @@ template <int n> DEVICE void fill(const matmul_args &args, ring<n> r)
 
 /* The products of one tile. A stage is given back when the group after it is under way: then its
  * own is done. */
-template <int n> DEVICE void multiply(const matmul_args &args, ring<n> &r, accumulators<n> &sum)
+template <int n>
+DEVICE void multiply(const cuda_matmul_args &args, ring<n> &r, accumulators<n> &sum)
 {
     const uint32_t group = threadIdx.x / GROUP - 1;
     uint64_t *before = nullptr;
@@ -121,7 +122,7 @@ DEVICE float silu_mul(float g, float u)
 
 /* The accumulators of outputs `out` and out + 8 for one row. */
 template <epilogue what>
-DEVICE void put(const matmul_args &args, uint32_t row, uint32_t out, float first, float second)
+DEVICE void put(const cuda_matmul_args &args, uint32_t row, uint32_t out, float first, float second)
 {
     if (row >= args.n_rows)
         return;
@@ -144,7 +145,7 @@ DEVICE void put(const matmul_args &args, uint32_t row, uint32_t out, float first
 }
 
 template <int n, epilogue what>
-DEVICE void write_tile(const matmul_args &args, const tile &t, const accumulators<n> &sum)
+DEVICE void write_tile(const cuda_matmul_args &args, const tile &t, const accumulators<n> &sum)
 {
     const uint32_t thread = threadIdx.x % GROUP, group = threadIdx.x / GROUP - 1;
     const uint32_t out = t.out + group * OUT_OF_GROUP + thread / WARP * 16 + thread % WARP / 4;
@@ -156,7 +157,7 @@ DEVICE void write_tile(const matmul_args &args, const tile &t, const accumulator
     }
 }
 
-template <int n, epilogue what> DEVICE void consume(const matmul_args &args, ring<n> r)
+template <int n, epilogue what> DEVICE void consume(const cuda_matmul_args &args, ring<n> r)
 {
     const uint32_t n_tiles = count_tiles<n>(args);
     for (uint32_t number = blockIdx.x; number < n_tiles; number += gridDim.x) {
@@ -166,7 +167,7 @@ template <int n, epilogue what> DEVICE void consume(const matmul_args &args, rin
     }
 }
 
-template <int n, epilogue what> DEVICE void matmul(const matmul_args &args)
+template <int n, epilogue what> DEVICE void matmul(const cuda_matmul_args &args)
 {
     ring<n> r;
     r.bind();
@@ -191,15 +192,15 @@ template <int n, epilogue what> DEVICE void matmul(const matmul_args &args)
 } // namespace
 
 #define MATMUL_KERNELS(n)                                                                          \
-    KERNEL(matmul_store_##n, matmul_args, MATMUL_BLOCK)                                            \
+    KERNEL(matmul_store_##n, cuda_matmul_args, MATMUL_BLOCK)                                       \
     {                                                                                              \
         matmul<n, STORE>(args);                                                                    \
     }                                                                                              \
-    KERNEL(matmul_add_##n, matmul_args, MATMUL_BLOCK)                                              \
+    KERNEL(matmul_add_##n, cuda_matmul_args, MATMUL_BLOCK)                                         \
     {                                                                                              \
         matmul<n, ADD>(args);                                                                      \
     }                                                                                              \
-    KERNEL(matmul_silu_##n, matmul_args, MATMUL_BLOCK)                                             \
+    KERNEL(matmul_silu_##n, cuda_matmul_args, MATMUL_BLOCK)                                        \
     {                                                                                              \
         matmul<n, SILU>(args);                                                                     \
     }

@@ -8,7 +8,7 @@
 
 enum { N_WARPS = CUDA_BLOCK / WARP, PAGE_TOKENS = 64 };
 
-KERNEL(embed_rows, embed_args, CUDA_BLOCK)
+KERNEL(embed_rows, cuda_embed_args, CUDA_BLOCK)
 {
     const size_t row = blockIdx.x;
     const bf16 *from = (const bf16 *)args.table + (size_t)args.tokens[row] * args.n_cols;
@@ -23,7 +23,7 @@ DEVICE float norm_scale(float sum, float n, float eps)
     return __fdiv_rn(1.0f, __fsqrt_rn(__fdiv_rn(sum, n) + eps));
 }
 
-KERNEL(rmsnorm_rows, rmsnorm_args, CUDA_BLOCK)
+KERNEL(rmsnorm_rows, cuda_rmsnorm_args, CUDA_BLOCK)
 {
     float *scratch = shared_at<float>(0, N_WARPS);
     const float *x = args.x + (size_t)blockIdx.x * args.n_cols;
@@ -37,7 +37,7 @@ KERNEL(rmsnorm_rows, rmsnorm_args, CUDA_BLOCK)
 }
 
 /* Where head h's element 0 at a position lies in the cache, keys or values. */
-DEVICE bf16 *cache_row(const rope_write_args &args, uint32_t row, uint32_t head, bool values)
+DEVICE bf16 *cache_row(const cuda_rope_write_args &args, uint32_t row, uint32_t head, bool values)
 {
     const uint32_t position = args.positions[row];
     const uint32_t page =
@@ -49,8 +49,8 @@ DEVICE bf16 *cache_row(const rope_write_args &args, uint32_t row, uint32_t head,
 }
 
 /* One head of q or k: thread i holds the pair (i, i + head_dim / 2). */
-DEVICE void turn_head(const rope_write_args &args, const bf16 *from, bf16 *to, const float *weight,
-                      uint32_t row, float *scratch)
+DEVICE void turn_head(const cuda_rope_write_args &args, const bf16 *from, bf16 *to,
+                      const float *weight, uint32_t row, float *scratch)
 {
     const uint32_t half = args.head_dim / 2, i = threadIdx.x;
     const bool active = i < half;
@@ -69,7 +69,7 @@ DEVICE void turn_head(const rope_write_args &args, const bf16 *from, bf16 *to, c
     to[half + i] = narrow(b * c + a * s);
 }
 
-KERNEL(rope_write, rope_write_args, CUDA_BLOCK)
+KERNEL(rope_write, cuda_rope_write_args, CUDA_BLOCK)
 {
     float *scratch = shared_at<float>(0, N_WARPS);
     const uint32_t row = blockIdx.y, head = blockIdx.x;

@@ -127,7 +127,7 @@ static struct err multiply(void *out, const struct problem *p, int epilogue, uns
 {
     static const char *const names[] = {"store", "add", "silu"};
     struct gpu_room r;
-    struct matmul_args args = {
+    struct cuda_matmul_args args = {
         .n_rows = (uint32_t)p->n_rows, .n_out = (uint32_t)p->n_out, .n_cols = (uint32_t)p->n_cols};
     char name[32];
     snprintf(name, sizeof name, "matmul_%s_%u", names[epilogue], n);

@@ -91,10 +91,10 @@ static void embeds_each_token(void **state)
         struct gpu_room r;
         gpu_room_open(&r, seed);
         struct gpu_address out = gpu_room_put(&r, NULL, n_rows * n_cols * 4);
-        struct embed_args args = {.x = of(out),
-                                  .table = of(gpu_room_put(&r, table, n_vocab * n_cols * 2)),
-                                  .tokens = of(gpu_room_put(&r, tokens, n_rows * 4)),
-                                  .n_cols = (uint32_t)n_cols};
+        struct cuda_embed_args args = {.x = of(out),
+                                       .table = of(gpu_room_put(&r, table, n_vocab * n_cols * 2)),
+                                       .tokens = of(gpu_room_put(&r, tokens, n_rows * 4)),
+                                       .n_cols = (uint32_t)n_cols};
         struct gpu_launch how = {.grid = {(unsigned)n_rows, 1, 1}, .block = {CUDA_BLOCK, 1, 1}};
         gpu_must(gpu_room_try(&r, "embed_rows", &how, &args, sizeof args));
         gpu_room_get(&r, x, out, n_rows * n_cols * 4);
@@ -115,11 +115,11 @@ static void norm_on_gpu(uint16_t *out, const float *x, const float *weight, size
     struct gpu_room r;
     gpu_room_open(&r, seed);
     struct gpu_address to = gpu_room_put(&r, NULL, n_rows * n_cols * 2);
-    struct rmsnorm_args args = {.out = of(to),
-                                .x = of(gpu_room_put(&r, x, n_rows * n_cols * 4)),
-                                .weight = of(gpu_room_put(&r, weight, n_cols * 4)),
-                                .n_cols = (uint32_t)n_cols,
-                                .eps = 1e-5f};
+    struct cuda_rmsnorm_args args = {.out = of(to),
+                                     .x = of(gpu_room_put(&r, x, n_rows * n_cols * 4)),
+                                     .weight = of(gpu_room_put(&r, weight, n_cols * 4)),
+                                     .n_cols = (uint32_t)n_cols,
+                                     .eps = 1e-5f};
     struct gpu_launch how = {
         .grid = {(unsigned)n_rows, 1, 1}, .block = {CUDA_BLOCK, 1, 1}, .shared_len = SHARED_LEN};
     gpu_must(gpu_room_try(&r, "rmsnorm_rows", &how, &args, sizeof args));
@@ -302,7 +302,7 @@ static void check_rope_write(size_t head_dim, bool with_norm, uint64_t seed)
     gpu_room_open(&r, seed);
     struct gpu_address qkv = gpu_room_put(&r, s.qkv, qkv_len(&s) * 2);
     struct gpu_address cache = gpu_room_put(&r, s.cache, cache_len(&s) * 2);
-    struct rope_write_args args = {
+    struct cuda_rope_write_args args = {
         .qkv = of(qkv),
         .cache = of(cache),
         .cos_sin = of(gpu_room_put(&r, s.cos_sin, POSITIONS * head_dim * 4)),

@@ -216,8 +216,8 @@ static void takes_published_tokenizer_settings(void **state)
         "\"split_special_tokens\":false,\"tokenizer_class\":\"Qwen2Tokenizer\","
         "\"unk_token\":null,\"add_prefix_space\":false",
         /* transformers 5 */
-        "\"backend\":\"tokenizers\",\"extra_special_tokens\":[\"<a>\",\"<b>\"],\"is_local\":true,"
-        "\"model_max_length\":1e30,\"tokenizer_class\":\"TokenizersBackend\",\"eos_token\":\"x\"",
+        ("\"backend\":\"tokenizers\",\"extra_special_tokens\":[\"<a>\",\"<b>\"],\"is_local\":true,"
+         "\"model_max_length\":1e30,\"tokenizer_class\":\"TokenizersBackend\",\"eos_token\":\"x\""),
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         BUF_AUTO text = BUF_INIT;

@@ -2,7 +2,9 @@
  * BF16 matrix times rows of bf16. A tile is a group of rows times TILE_N columns, all of its lanes
  * in registers, fed from the matrix as it lies. The group's rows stay in the first-level cache: a
  * longer K is cut, and the lanes are kept in memory in between, so the order stays the same. A
- * block of columns stays in the second-level cache while group after group goes over it.
+ * block of columns stays in the second-level cache while group after group goes over it. Finished
+ * sums are gathered and put in their places some tiles at a time: y's lines, one for each row and
+ * column of a tile, would drive what is still needed out of the first-level cache.
  */
 #include "kernels/cpu/bf16.h"
 #include "kernels/cpu/vec.h"
@@ -14,6 +16,9 @@ enum {
      * KiB, in vectors. A part needs more room for weights, which come in shorter runs. */
     WHOLE_VECTORS = 512,
     PART_VECTORS = 320,
+    /* Where there is one group: smaller parts, each used by more tiles. */
+    ONCE_PART_VECTORS = 256,
+    ONCE_PART_TILES = 24,
     /* With so few rows the processor runs far enough ahead by itself. */
     ROWS_UNFETCHED = 2,
     /* What more rows read once goes in blocks of as many tiles: a longer one's outputs, which may
@@ -22,20 +27,21 @@ enum {
     /* How far ahead whole rows are fetched, in bytes: as far as the first-level cache keeps them,
      * which is less when a long group of rows goes through it. */
     AHEAD = 3072,
-    AHEAD_LONG = 2304,
+    AHEAD_LONG = 2176,
     LONG_VECTORS = 256,
+    TILE_SUMS = GROUP_ROWS * TILE_N,
+    SUM_TILES = 16, /* whose sums are gathered: a line of each row and column of y */
 };
 
 /* One tile and one part of K. */
 struct tile {
-    float *y; /* column j of row i at i * y_stride + j * apart */
-    size_t y_stride, apart;
+    float *sums;       /* (rows, columns), room for TILE_SUMS */
     const uint16_t *x; /* (n_steps, rows, PAIRS) */
     const uint8_t *w;  /* column j at j * w_stride bytes; not aligned */
     size_t w_stride;
     size_t n_steps, n_last; /* whole vectors along K, and numbers after them: fewer than PAIRS */
     size_t ahead;           /* bytes to what the next tiles read */
-    float *lanes;           /* (rows, TILE_N, LANES), between parts; not used when there is one */
+    float *lanes;           /* (rows, columns, LANES), between parts */
     bool is_first, is_last; /* part of K */
 };
 
@@ -50,6 +56,15 @@ INLINE void step(vec *acc, const __m512i *w, const uint16_t *x, size_t tile_m, s
         for (size_t j = 0; j < tile_n; j++)
             acc[i * tile_n + j] = _mm512_dpbf16_ps(acc[i * tile_n + j], a, (__m512bh)w[j]);
     }
+}
+
+/* The sums of n vectors; up to three more floats are written. */
+INLINE void store_sums(float *sums, const vec *acc, size_t n)
+{
+    UNROLL
+    for (size_t o = 0; o < n; o += 4)
+        _mm_storeu_ps(sums + o, vec_join4(acc[o], acc[o + 1 < n ? o + 1 : o],
+                                          acc[o + 2 < n ? o + 2 : o], acc[o + 3 < n ? o + 3 : o]));
 }
 
 INLINE void tile(const struct tile *t, size_t tile_m, size_t tile_n)
@@ -81,7 +96,7 @@ INLINE void tile(const struct tile *t, size_t tile_m, size_t tile_n)
         step(acc, b, x, tile_m, tile_n);
     }
     if (t->is_last) {
-        vec_store_sums(t->y, t->y_stride, t->apart, acc, tile_m * tile_n, tile_n);
+        store_sums(t->sums, acc, tile_m * tile_n);
         return;
     }
     UNROLL
@@ -121,7 +136,8 @@ struct block {
     const uint16_t *x; /* the group */
     const uint8_t *w;
     size_t n_rows, n_cols, n_out;
-    float *lanes; /* of BLOCK_TILES tiles */
+    bool is_cut;  /* K, into parts */
+    float *lanes; /* then: of all tiles */
 };
 
 INLINE size_t least(size_t a, size_t b)
@@ -129,65 +145,115 @@ INLINE size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Bytes from a tile to what is read after it. Whole rows are read as one long stream a column; a
- * part of them goes on in the row below, and from the last row in the next part, or with the next
- * block. */
-static size_t ahead_of(const struct block *b, size_t first, size_t n, size_t tiles_left)
+/* The sums of n tiles of full groups, four tiles and four sums at a time. */
+static void put_groups(float *y, size_t y_stride, size_t apart, const float *sums, size_t n)
+{
+    for (size_t i = 0; i + 4 <= n; i += 4)
+        for (size_t half = 0; half < 2; half++) {
+            const float *from = sums + i * TILE_SUMS + half * (TILE_SUMS / 2);
+            float *to = y + i + half * (GROUP_ROWS / 2) * y_stride;
+            UNROLL
+            for (size_t o = 0; o < TILE_SUMS / 2; o += 4) {
+                __m128 part[4];
+                UNROLL
+                for (size_t k = 0; k < 4; k++)
+                    part[k] = _mm_loadu_ps(from + k * TILE_SUMS + o);
+                _MM_TRANSPOSE4_PS(part[0], part[1], part[2], part[3]);
+                UNROLL
+                for (size_t k = 0; k < 4; k++)
+                    _mm_storeu_ps(to + (o + k) / TILE_N * y_stride + (o + k) % TILE_N * apart,
+                                  part[k]);
+            }
+        }
+}
+
+/* The sums of n tiles: column j of row i of the first one goes to y[i * y_stride + j * apart]. */
+static void put_sums(const struct block *b, float *y, size_t apart, const float *sums, size_t n)
+{
+    size_t i = 0;
+    if (b->n_rows == GROUP_ROWS) {
+        put_groups(y, b->y_stride, apart, sums, n);
+        i = n / 4 * 4;
+    }
+    for (; i < n; i++)
+        for (size_t o = 0; o < b->n_rows * TILE_N; o++)
+            y[o / TILE_N * b->y_stride + o % TILE_N * apart + i] = sums[i * TILE_SUMS + o];
+}
+
+/* Bytes from a tile to what is read `ahead` of it: whole rows are read as one long stream a
+ * column; a part of them goes on in the row below, and from the last row in the next part, or with
+ * the next block. */
+struct ahead {
+    size_t within, last; /* of the last tile */
+};
+
+static struct ahead ahead_of(const struct block *b, size_t first, size_t n)
 {
     size_t row_len = b->n_cols * 2, n_steps = (b->n_cols + PAIRS - 1) / PAIRS;
-    if (n == n_steps)
-        return n * b->n_rows > LONG_VECTORS ? AHEAD_LONG : AHEAD;
-    if (tiles_left > 1)
-        return row_len;
+    if (!b->is_cut) {
+        size_t whole = n * b->n_rows > LONG_VECTORS ? AHEAD_LONG : AHEAD;
+        return (struct ahead){whole, whole};
+    }
     size_t back = (b->n_out / TILE_N - 1) * row_len; /* to the first row */
-    return first + n < n_steps ? n * PAIRS * 2 - back
-                               : b->n_out * row_len - first * PAIRS * 2 - back;
+    size_t next = first + n < n_steps ? n * PAIRS * 2 : b->n_out * row_len - first * PAIRS * 2;
+    return (struct ahead){row_len, next - back};
 }
 
 /* Steps first to first + n - 1 along K. A tile's columns are far apart: three long streams, each of
  * whole weight rows, are what memory gives fastest. */
 static void block_part(const struct block *b, size_t first, size_t n)
 {
+    _Alignas(64) float sums[SUM_TILES * TILE_SUMS];
     size_t row_len = b->n_cols * 2, n_whole = b->n_cols / PAIRS, apart = b->n_out / TILE_N;
     bool is_last = (first + n) * PAIRS >= b->n_cols;
-    struct tile t = {.y_stride = b->y_stride,
-                     .apart = apart,
-                     .x = b->x + first * b->n_rows * PAIRS,
+    struct ahead ahead = ahead_of(b, first, n);
+    struct tile t = {.x = b->x + first * b->n_rows * PAIRS,
+                     .w = b->w + first * PAIRS * 2,
                      .w_stride = apart * row_len,
                      .n_steps = least(n, n_whole - first),
                      .n_last = is_last ? b->n_cols % PAIRS : 0,
+                     .ahead = ahead.within,
+                     .lanes = b->lanes,
                      .is_first = first == 0,
                      .is_last = is_last};
-    const uint8_t *w = b->w + first * PAIRS * 2;
-    for (size_t i = 0; i < apart; i++) {
-        t.y = b->y + i;
-        t.w = w + i * row_len;
-        t.ahead = ahead_of(b, first, n, apart - i);
-        t.lanes = b->lanes + i % BLOCK_TILES * GROUP_ROWS * TILE_N * LANES;
+    for (size_t i = 0, n_sums = 0; i < apart; i++, t.w += row_len) {
+        t.sums = sums + n_sums++ * TILE_SUMS;
+        if (i + 1 == apart)
+            t.ahead = ahead.last;
         tile_of_columns[b->n_rows](&t);
+        t.lanes += b->is_cut ? TILE_SUMS * LANES : 0;
+        if (is_last && (n_sums == SUM_TILES || i + 1 == apart)) {
+            put_sums(b, b->y + i + 1 - n_sums, apart, sums, n_sums);
+            n_sums = 0;
+        }
+        n_sums %= SUM_TILES;
     }
-    for (size_t i = apart * TILE_N; i < b->n_out; i++) {
-        t.y = b->y + i;
-        t.w = w + i * row_len;
-        t.lanes = b->lanes + i % (BLOCK_TILES * TILE_N) * GROUP_ROWS * LANES;
+    t.sums = sums;
+    t.w += (TILE_N - 1) * t.w_stride;
+    for (size_t i = apart * TILE_N; i < b->n_out; i++, t.w += row_len) {
         tile_of_column[b->n_rows](&t);
+        t.lanes += b->is_cut ? GROUP_ROWS * LANES : 0;
+        for (size_t r = 0; r < b->n_rows && is_last; r++)
+            b->y[i + r * b->y_stride] = sums[r];
     }
 }
 
-/* In how many parts K is gone along for n_rows rows of a group. */
-static size_t n_parts_of(size_t n_steps, size_t n_rows)
+/* Steps along K that are gone at a time for n_rows rows of a group: all of them, or equal parts. */
+static size_t part_of(size_t n_steps, size_t n_rows, size_t part_vectors)
 {
-    size_t n = n_steps * n_rows;
-    return n <= WHOLE_VECTORS ? 1 : (n + PART_VECTORS - 1) / PART_VECTORS;
+    size_t n = n_steps * n_rows, n_parts = (n + part_vectors - 1) / part_vectors;
+    return n <= WHOLE_VECTORS ? n_steps : (n_steps + n_parts - 1) / n_parts;
 }
 
 /* All rows of the columns of a block, whose y and x are at the first row. */
 static void all_rows(struct block b, const struct matmul_args *args)
 {
     size_t n_steps = (args->n_cols + PAIRS - 1) / PAIRS;
+    size_t part_vectors = args->n_rows <= GROUP_ROWS ? ONCE_PART_VECTORS : PART_VECTORS;
     for (size_t m = 0; m < args->n_rows; m += GROUP_ROWS) {
         b.n_rows = least(GROUP_ROWS, args->n_rows - m);
-        size_t n_parts = n_parts_of(n_steps, b.n_rows), part = (n_steps + n_parts - 1) / n_parts;
+        size_t part = part_of(n_steps, b.n_rows, part_vectors);
+        b.is_cut = part < n_steps;
         for (size_t k = 0; k < n_steps; k += part)
             block_part(&b, k, least(part, n_steps - k));
         b.x += group_len(args);
@@ -195,15 +261,23 @@ static void all_rows(struct block b, const struct matmul_args *args)
     }
 }
 
+/* Tiles of a block. */
+static size_t block_tiles(size_t n_steps, size_t n_rows)
+{
+    if (n_rows > GROUP_ROWS)
+        return BLOCK_TILES;
+    if (n_steps * n_rows > WHOLE_VECTORS)
+        return ONCE_PART_TILES;
+    return n_rows > ROWS_UNFETCHED ? ONCE_TILES : SIZE_MAX / TILE_N;
+}
+
 void cpu_bf16_columns(const struct matmul_args *args, const struct matmul_output *out, size_t first,
                       size_t last)
 {
-    _Alignas(64) float lanes[BLOCK_TILES * TILE_N * GROUP_ROWS * LANES];
-    size_t n_steps = (args->n_cols + PAIRS - 1) / PAIRS, n_block = BLOCK_TILES * TILE_N;
-    /* Nothing is read twice, no lanes are kept: */
-    if (args->n_rows <= GROUP_ROWS && n_parts_of(n_steps, args->n_rows) == 1)
-        n_block = args->n_rows > ROWS_UNFETCHED ? ONCE_TILES * TILE_N : last - first;
-    for (size_t n = first; n < last; n += n_block) {
+    _Alignas(64) float lanes[ONCE_PART_TILES * TILE_SUMS * LANES];
+    size_t n_steps = (args->n_cols + PAIRS - 1) / PAIRS;
+    size_t n_block = block_tiles(n_steps, args->n_rows) * TILE_N;
+    for (size_t n = first; n < last;) {
         struct block b = {.y = out->y + n,
                           .y_stride = out->w->n_rows,
                           .x = args->scratch,
@@ -212,5 +286,6 @@ void cpu_bf16_columns(const struct matmul_args *args, const struct matmul_output
                           .n_out = least(n_block, last - n),
                           .lanes = lanes};
         all_rows(b, args);
+        n += b.n_out;
     }
 }

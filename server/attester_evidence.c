@@ -51,7 +51,7 @@ static struct err add_statement(struct attester *a, uint64_t index)
     BUF_AUTO text = BUF_INIT;
     struct merkle_proof proof;
     TRY(store_entry_read(a->log, index, &text));
-    TRY(store_prove_inclusion(a->log, &proof, index, a->head.size));
+    TRY(store_prove_inclusion(a->log, &proof, index, a->shown.head.size));
     evidence_add_statement(&a->evidence, index, buf_bytes(&text), &proof);
     return err_ok();
 }
@@ -61,7 +61,7 @@ static struct err add_head(struct attester *a, uint64_t size)
     BUF_AUTO note = BUF_INIT;
     struct merkle_proof proof;
     TRY(store_checkpoint_at(a->log, size, &note));
-    TRY(store_prove_consistency(a->log, &proof, size, a->head.size));
+    TRY(store_prove_consistency(a->log, &proof, size, a->shown.head.size));
     evidence_add_head(&a->evidence, buf_bytes(&note), &proof);
     return err_ok();
 }
@@ -70,10 +70,22 @@ static struct err add_head(struct attester *a, uint64_t size)
 static struct err add_event_log(struct attester *a)
 {
     BUF_AUTO log = BUF_INIT;
-    if (!a->history.boot.has_event_log)
+    const struct statement_boot *boot = &a->shown.history.boot;
+    if (!boot->has_event_log)
         return err_ok();
-    TRY(store_blob_read(a->log, a->history.boot.event_log.sha256, &log));
+    TRY(store_blob_read(a->log, boot->event_log.sha256, &log));
     evidence_add_blob(&a->evidence, buf_bytes(&log));
+    return err_ok();
+}
+
+static struct err add_activations(struct attester *a)
+{
+    const struct statement_host *host = &a->shown.history.host;
+    for (size_t i = 0; i < host->n_activations; i++) {
+        BUF_AUTO note = BUF_INIT;
+        TRY(store_blob_read(a->log, host->activations[i].sha256, &note));
+        evidence_add_blob(&a->evidence, buf_bytes(&note));
+    }
     return err_ok();
 }
 
@@ -85,23 +97,23 @@ static void add_blobs(struct attester *a)
     evidence_add_blob(&a->evidence, attester_certificate(a));
     for (size_t i = 0; i < a->n_chain; i++)
         evidence_add_blob(&a->evidence, buf_bytes(&a->chain[i]));
-    for (size_t i = 0; i < a->n_activations; i++)
-        evidence_add_blob(&a->evidence, buf_bytes(&a->activations[i]));
     evidence_add_blob(&a->evidence, buf_bytes(&runtime));
 }
 
-/* The newest head is also the one that the live quote names. */
+/* The head that is shown is also the one that the live quote names. */
 static struct err build(struct attester *a)
 {
-    const struct history *h = &a->history;
-    evidence_set_checkpoint(&a->evidence, buf_bytes(&a->head_note));
+    TRY(attester_choose_shown(a));
+    const struct history *h = &a->shown.history;
+    evidence_set_checkpoint(&a->evidence, buf_bytes(&a->shown.note));
     TRY(add_statement(a, h->host_index));
     TRY(add_statement(a, h->boot_index));
     TRY(add_statement(a, h->identity_index));
     TRY(add_statement(a, h->quote_index));
     TRY(add_head(a, h->quote_head_size));
-    TRY(add_head(a, a->head.size));
+    TRY(add_head(a, a->shown.head.size));
     TRY(add_event_log(a));
+    TRY(add_activations(a));
     add_blobs(a);
     return err_ok();
 }

@@ -39,14 +39,25 @@ struct history {
     struct statement_boot boot;
     struct statement_identity identity;
     struct merkle_hash quote_leaf; /* the last quote or stop */
+    bool quote_stop;
     uint64_t quote_period;
     uint8_t quote_boot_id[BOOT_ID_LEN];
     uint64_t quote_head_size;
 };
 
+/* What a bundle shows, and the live quote beside it names: the log as of one checkpoint. */
+struct shown {
+    struct history history; /* of the entries under it */
+    struct checkpoint head;
+    struct buf note;      /* with the cosignatures there are */
+    struct buf head_note; /* as the log signed it */
+};
+void shown_cleanup(struct shown *s);
+
 struct attester {
     const struct attester_options *options;
-    int channel;
+    int channel;   /* to the front */
+    int publisher; /* to the publisher, or -1 */
 
     /* the log */
     struct note_signer signer;
@@ -71,10 +82,16 @@ struct attester {
     struct lanes lanes; /* a prefix of each until measured */
 
     struct history history;
+    struct shown shown; /* what `evidence` was put together from */
     bool measured;
     uint64_t next_quote_ms;   /* CLOCK_BOOTTIME */
     struct evidence evidence; /* all but quote and nonce; empty after each commit */
     uint64_t activation_tokens, activation_ms;
+
+    /* the witnesses */
+    uint64_t witnessed_size;      /* of the newest checkpoint with their quorum; 0: none has it */
+    struct publishing publishing; /* as the front was told last */
+    struct buf from_publisher;    /* not yet decoded */
 };
 
 /* attester_state.c: the state folder with key and log, the options. */
@@ -117,7 +134,9 @@ struct err attester_compare_lanes(struct attester *a, const struct measurement *
 struct err attester_write_lanes(struct attester *a, const struct measurement *m) MUST_USE;
 
 /* attester_history.c: what the log knows of this host. */
-struct err attester_read_history(struct attester *a) MUST_USE;
+/* This host's newest statements among the first `size` entries; what `out` has is kept. */
+struct err attester_read_history(const struct attester *a, struct history *out,
+                                 uint64_t size) MUST_USE;
 /* ERR_UNTRUE if the log lacks statements that must have been there before the last identity. */
 struct err attester_check_history(const struct attester *a) MUST_USE;
 /* Takes note of a statement that was logged or found at `index`. */
@@ -135,7 +154,8 @@ struct err attester_ensure_boot(struct attester *a) MUST_USE;
 struct err attester_ensure_identity(struct attester *a) MUST_USE;
 
 /* attester_quote.c */
-/* A quote of the kind over the newest head, as a statement; nonces only for QUOTE_DEMAND. */
+/* A quote of the kind over the newest head, as a statement; nonces only for QUOTE_DEMAND, which is
+ * over the head that is shown. */
 struct err attester_make_quote(struct attester *a, struct statement *out, enum quote_kind kind,
                                uint64_t n_nonces, const struct merkle_hash *nonce_root) MUST_USE;
 /* Periodic; sets the next one's time and tells the front. */
@@ -151,6 +171,23 @@ struct nonce_request {
 struct err attester_answer_nonces(struct attester *a, const struct nonce_request *requests,
                                   size_t n) MUST_USE;
 
+/* attester_shown.c: which checkpoint is shown. The newest that the witnesses' quorum has cosigned,
+ * if it covers a quote of this identity; else the newest, and clients who ask for the quorum see
+ * that it is missing. */
+struct err attester_choose_shown(struct attester *a) MUST_USE;
+
+/* attester_publisher.c: the log towards its witnesses. All of it does nothing without a publisher.
+ */
+/* The newest checkpoint that has the quorum already. After attester_open_log. */
+struct err attester_find_witnessed(struct attester *a) MUST_USE;
+/* The log has grown: tells the publisher and the front. */
+struct err attester_tell_grown(struct attester *a) MUST_USE;
+/* Frames of the publisher: all that can be read without waiting. ERR_IO when it has ended. */
+struct err attester_hear_publisher(struct attester *a) MUST_USE;
+/* Before a stop: gives the witnesses a moment for the last checkpoint, then ends the publisher.
+ * Appends to `lacking` what is still missing. */
+struct err attester_end_publisher(struct attester *a, struct buf *lacking) MUST_USE;
+
 /* attester_activation.c: answers go out as frames; what is returned ends the attester. */
 struct err attester_activate(struct attester *a, uint64_t id, struct bytes payload) MUST_USE;
 struct err attester_take_activation(struct attester *a, uint64_t id, struct bytes note) MUST_USE;
@@ -161,6 +198,7 @@ struct err attester_load_activations(struct attester *a) MUST_USE;
 struct err attester_measure(struct attester *a, const struct measurement *m) MUST_USE;
 
 /* attester_serve.c */
+enum { READ_AHEAD_MAX = 2 * CHANNEL_PAYLOAD_MAX }; /* bytes of a channel, before they are decoded */
 uint64_t boottime_ms(void);
 /* Tells the front of an error that does not end the attester. */
 struct err attester_send_error(struct attester *a, uint64_t id, struct err e) MUST_USE;

@@ -9,21 +9,23 @@
 
 static void fill_context(struct quote_context *c, const struct attester *a, enum quote_kind kind)
 {
-    const struct history *h = &a->history;
+    bool demand = kind == QUOTE_DEMAND;
+    const struct history *h = demand ? &a->shown.history : &a->history;
+    const struct checkpoint *head = demand ? &a->shown.head : &a->head;
     *c = (struct quote_context){
         .kind = kind,
         .ak_name = a->ak_name,
-        .head_size = a->head.size,
-        .head_root = a->head.root,
+        .head_size = head->size,
+        .head_root = head->root,
         .has_previous = h->has_quote,
         .previous_index = h->quote_index,
         .previous_leaf = h->quote_leaf,
         .time_s = (uint64_t)time(NULL),
     };
     memcpy(c->boot_id, a->lanes.boot_id, BOOT_ID_LEN);
-    memcpy(c->origin, a->head.origin, sizeof c->origin);
+    memcpy(c->origin, head->origin, sizeof c->origin);
     memcpy(c->spki_sha256, a->lanes.spki_sha256, SHA256_LEN);
-    sha256(c->head_note, buf_bytes(&a->head_note));
+    sha256(c->head_note, buf_bytes(demand ? &a->shown.head_note : &a->head_note));
     if (h->has_quote && memcmp(h->quote_boot_id, a->lanes.boot_id, BOOT_ID_LEN) == 0)
         c->period = h->quote_period + 1;
 }

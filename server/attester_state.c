@@ -50,7 +50,9 @@ struct err attester_load_key(struct attester *a)
     int n = snprintf(a->vkey, sizeof a->vkey, "%s", buf_str(&vkey));
     if (n < 0 || (size_t)n >= sizeof a->vkey)
         return err_set(ERR_LIMIT, "the origin %s is too long", o->origin);
-    return err_ok();
+    if (o->witnesses == NULL)
+        return err_ok();
+    return err_context(tlog_policy_check_log(o->witnesses, &a->signer.key), "--witnesses");
 }
 
 /* A log that was told of must not be begun again: clients hold heads of it. */
@@ -99,6 +101,7 @@ struct err attester_open_log(struct attester *a)
         TRY(make_log(a, buf_str(&path)));
     TRY(store_open(&a->log, buf_str(&path), &a->signer));
     TRY(check_known_head(a));
+    TRY(attester_find_witnessed(a));
     return attester_take_head(a);
 }
 
@@ -113,5 +116,5 @@ struct err attester_take_head(struct attester *a)
     a->head = head;
     buf_clear(&a->head_note);
     buf_append_bytes(&a->head_note, buf_bytes(&note));
-    return err_ok();
+    return attester_tell_grown(a);
 }

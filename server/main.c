@@ -35,6 +35,9 @@ static const char doc[] =
     "A client verifies before it sends a prompt: see `blindllama verify --help`. What it should "
     "believe stands in a policy; --print-policy drafts one from what is here, for you to compare "
     "with what you built yourself.\n\n"
+    "With --witnesses others cosign the log, so that it cannot be shown to one client alone: each "
+    "is asked whenever the log has grown, and /health fails when they have been silent for too "
+    "long. The policy of clients names the same ones.\n\n"
     "SIGTERM stops cleanly: requests in flight get 10 seconds, and the log says that the host "
     "stops and for how long at most. Exit codes: 0 stopped cleanly, 1 failed while running, 2 "
     "could not start.";
@@ -57,6 +60,7 @@ enum {
     KEY_STOP,
     KEY_TPM_FAILURE,
     KEY_AK_PROFILE,
+    KEY_WITNESSES,
 };
 
 static const struct argp_option argp_options[] = {
@@ -90,6 +94,9 @@ static const struct argp_option argp_options[] = {
      "Between logged quotes; default 60. /health fails when the last one is older than three of "
      "them, and than 30 seconds",
      2},
+    {"witnesses", KEY_WITNESSES, "FILE", 0,
+     "A witness policy (C2SP tlog-policy): who is asked to cosign the log, and how many are enough",
+     2},
     {"activator", KEY_ACTIVATOR, "VKEY", 0, "Whose activation notes the log takes; repeatable", 2},
     {"max-stop-duration", KEY_STOP, "SECONDS", 0,
      "How long a planned stop lasts at most, as the log is told; default 3600", 2},
@@ -108,6 +115,8 @@ struct command {
     struct server_options server;
     const char *policy_kind;    /* NULL: serve */
     const char *event_log_path; /* NULL: the standard place */
+    const char *witnesses_path; /* NULL: nobody cosigns */
+    struct tlog_policy witnesses;
     const char *ek_chain[LIST_MAX];
     struct note_key activators[LIST_MAX];
     const char *activator_texts[LIST_MAX];
@@ -192,10 +201,13 @@ static error_t parse_host_options(int key, char *text, struct argp_state *state,
     case KEY_EVENT_LOG:
         c->event_log_path = text;
         return 0;
+    case KEY_WITNESSES:
+        c->witnesses_path = text;
+        return 0;
     case KEY_STATE:
         if (text[0] == '\0')
             argp_error(state, "--state: the name of the folder is empty");
-        attester->state_dir = c->server.front.state_dir = text;
+        attester->state_dir = c->server.front.state_dir = c->server.publisher.state_dir = text;
         return 0;
     case KEY_ORIGIN:
         if (!note_name_valid(bytes_of_str(text)) || strlen(text) > NOTE_NAME_MAX)
@@ -263,6 +275,8 @@ static void set_defaults(struct command *c)
                                                    .activators = c->activators,
                                                    .ek_chain = c->ek_chain,
                                                    .quote_interval_s = 60};
+    c->server.publisher = (struct publisher_options){.state_dir = "./blindllama-state"};
+    c->witnesses = TLOG_POLICY_INIT;
 }
 
 static int print_policy(const struct command *c)
@@ -330,6 +344,16 @@ static struct err forget_environment(void)
     return err_ok();
 }
 
+static struct err load_witnesses(struct command *c)
+{
+    if (c->witnesses_path == NULL)
+        return err_ok();
+    TRY(err_context(tlog_policy_load(&c->witnesses, c->witnesses_path), "--witnesses"));
+    c->server.attester.witnesses = c->server.publisher.witnesses = &c->witnesses;
+    return err_context(publisher_check_options(&c->server.publisher), "--witnesses %s",
+                       c->witnesses_path);
+}
+
 static int serve(struct command *c)
 {
     BUF_AUTO event_log = BUF_INIT;
@@ -357,6 +381,8 @@ int main(int argc, char **argv)
         e = front_memory_private();
     if (!is_err(e))
         e = check_model_folder(c.server.front.model_dir);
+    if (!is_err(e))
+        e = load_witnesses(&c);
     if (is_err(e)) {
         fprintf(stderr, "blindllama-server: %s\n", err_message());
         return EXIT_NOT_STARTED;

@@ -23,6 +23,8 @@ struct attester_options {
     enum ak_profile ak_profile;
     uint64_t quote_interval_s;
     const struct tlog_policy *witnesses; /* who cosigns the log; NULL: nobody */
+    bool log_is_remote; /* somebody else keeps it: the one log of `witnesses`, whose name is the
+                           origin; statements go there through the publisher */
 };
 
 struct attester_fds {

@@ -73,7 +73,7 @@ static struct err add_event_log(struct attester *a)
     const struct statement_boot *boot = &a->shown.history.boot;
     if (!boot->has_event_log)
         return err_ok();
-    TRY(store_blob_read(a->log, boot->event_log.sha256, &log));
+    TRY(attester_blob(a, boot->event_log.sha256, &log));
     evidence_add_blob(&a->evidence, buf_bytes(&log));
     return err_ok();
 }
@@ -83,7 +83,7 @@ static struct err add_activations(struct attester *a)
     const struct statement_host *host = &a->shown.history.host;
     for (size_t i = 0; i < host->n_activations; i++) {
         BUF_AUTO note = BUF_INIT;
-        TRY(store_blob_read(a->log, host->activations[i].sha256, &note));
+        TRY(attester_blob(a, host->activations[i].sha256, &note));
         evidence_add_blob(&a->evidence, buf_bytes(&note));
     }
     return err_ok();
@@ -124,6 +124,8 @@ static struct err refresh(struct attester *a)
 {
     const struct history *h = &a->history;
     TRY(attester_ensure_boot(a));
+    if (a->remote.on)
+        return err_ok(); /* it is put together when the service has answered */
     if (h->quote_index < h->host_index || h->quote_index < h->boot_index)
         TRY(attester_log_quote(a));
     return a->evidence.n_statements > 0 ? err_ok() : build(a);
@@ -142,6 +144,23 @@ static struct err send_bundle(struct attester *a, const struct nonce_request *re
     return channel_send(a->channel, CHANNEL_EVIDENCE, request->id, buf_bytes(&json));
 }
 
+static bool can_show(const struct attester *a)
+{
+    return !a->remote.on || (!a->publishing.alarm && a->evidence.n_statements > 0 &&
+                             attester_covers_quote(a, &a->shown.history));
+}
+
+static struct err refuse(struct attester *a, const struct nonce_request *requests, size_t n)
+{
+    const char *why = a->publishing.trouble;
+    for (size_t i = 0; i < n; i++)
+        TRY(attester_send_error(a, requests[i].id,
+                                err_set(ERR_BUSY,
+                                        "the log %s does not show what this host has said yet%s%s",
+                                        a->options->origin, why[0] != '\0' ? ": " : "", why)));
+    return err_ok();
+}
+
 struct err attester_answer_nonces(struct attester *a, const struct nonce_request *requests,
                                   size_t n)
 {
@@ -152,6 +171,8 @@ struct err attester_answer_nonces(struct attester *a, const struct nonce_request
     TRY(nonce_tree_build(&tree, requests, n));
     TRY(merkle_source_root(&root, n, nonce_source, &tree));
     TRY(refresh(a));
+    if (!can_show(a))
+        return refuse(a, requests, n);
     TRY(attester_make_quote(a, &s, QUOTE_DEMAND, n, &root));
     statement_format(&quote, &s);
     for (size_t i = 0; i < n; i++)

@@ -11,10 +11,11 @@
 
 enum {
     LAST_CHECKPOINT_MS = 8000, /* for the witnesses, before a stop */
+    LAST_STATEMENT_MS = 12000, /* for the log service, likewise */
     END_MS = 2000,             /* for the publisher to end */
 };
 
-static struct err tell_front(struct attester *a)
+struct err attester_tell_front(struct attester *a)
 {
     BUF_AUTO payload = BUF_INIT;
     publishing_encode(&payload, &a->publishing);
@@ -24,7 +25,7 @@ static struct err tell_front(struct attester *a)
 struct err attester_find_witnessed(struct attester *a)
 {
     struct checkpoint c;
-    if (a->publisher < 0)
+    if (a->options->witnesses == NULL)
         return err_ok();
     struct err e = store_witnessed(a->log, a->options->witnesses, NULL, &c);
     if (e.code == ERR_NOT_FOUND)
@@ -46,7 +47,7 @@ static struct err update_waiting(struct attester *a)
     } else if (p->since_ms == 0) {
         p->since_ms = boottime_ms();
     }
-    return tell_front(a);
+    return attester_tell_front(a);
 }
 
 struct err attester_tell_grown(struct attester *a)
@@ -107,11 +108,13 @@ static struct err take_trouble(struct attester *a, struct bytes payload)
     p->n_alarms += alarm;
     snprintf(p->trouble, sizeof p->trouble, "%.*s", (int)(text.len < 1000 ? text.len : 1000),
              (const char *)text.data);
-    return tell_front(a);
+    return attester_tell_front(a);
 }
 
 static struct err take_frame(struct attester *a, const struct channel_frame *f)
 {
+    if (a->remote.on)
+        return attester_take_remote(a, f);
     switch (f->type) {
     case CHANNEL_COSIGNED:
         return take_cosignature(a, f->payload);
@@ -159,19 +162,63 @@ static bool wait_for_publisher(const struct attester *a, uint64_t until_ms)
     return now < until_ms && (poll(&channel, 1, (int)(until_ms - now)) > 0 || errno == EINTR);
 }
 
-struct err attester_end_publisher(struct attester *a, struct buf *lacking)
+/* The newest entries of our own log, the stop among them. */
+static struct err finish_own(struct attester *a, struct buf *lacking)
 {
-    if (a->publisher < 0)
-        return err_ok();
     uint64_t until_ms = boottime_ms() + LAST_CHECKPOINT_MS;
-    while (a->measured && a->witnessed_size < a->head.size && wait_for_publisher(a, until_ms))
+    while (a->witnessed_size < a->head.size && wait_for_publisher(a, until_ms))
         TRY(attester_hear_publisher(a));
     if (a->witnessed_size < a->head.size)
-        buf_printf(lacking, "the witnesses have not cosigned its last %llu entries yet",
+        buf_printf(lacking,
+                   "the log says so; the witnesses have not cosigned its last %llu entries yet",
                    (unsigned long long)(a->head.size - a->witnessed_size));
-    TRY(channel_send(a->publisher, CHANNEL_END, 0, (struct bytes){0}));
+    return err_ok();
+}
+
+/* Everything that waits, then the stop, then its proof: as far as the time goes. */
+static struct err finish_remote(struct attester *a, uint32_t max_duration_s, struct buf *lacking)
+{
+    uint64_t until_ms = boottime_ms() + LAST_STATEMENT_MS;
+    bool said = false;
+    a->remote.stopping = true;
+    a->remote.retry_ms = 0;
+    while (boottime_ms() < until_ms && !(said && a->queue.n_waiting == 0)) {
+        if (!said && attester_may_quote(a)) {
+            TRY(attester_log_stop(a, max_duration_s));
+            said = true;
+        }
+        TRY(attester_drive(a));
+        uint64_t next = attester_next_ms(a);
+        wait_for_publisher(a, next < until_ms ? next : until_ms);
+        TRY(attester_hear_publisher(a));
+    }
+    if (!said)
+        buf_printf(lacking, "the log does not know of it: its service does not answer (%s)",
+                   a->publishing.trouble);
+    else if (a->queue.n_waiting > 0)
+        buf_printf(lacking, "the log does not know of it yet: it waits in the queue (%s)",
+                   a->publishing.trouble);
+    return err_ok();
+}
+
+static struct err end_publisher(struct attester *a)
+{
     bool closed = false;
-    for (until_ms = boottime_ms() + END_MS; !closed && wait_for_publisher(a, until_ms);)
+    TRY(channel_send(a->publisher, CHANNEL_END, 0, (struct bytes){0}));
+    for (uint64_t until_ms = boottime_ms() + END_MS; !closed && wait_for_publisher(a, until_ms);)
         TRY(channel_read_available(a->publisher, &a->from_publisher, SIZE_MAX, &closed));
     return err_ok();
+}
+
+struct err attester_stop(struct attester *a, uint32_t max_duration_s, struct buf *lacking)
+{
+    if (a->measured && a->remote.on)
+        TRY(finish_remote(a, max_duration_s, lacking));
+    else if (a->measured)
+        TRY(attester_log_stop(a, max_duration_s));
+    if (a->publisher < 0)
+        return err_ok();
+    if (a->measured && !a->remote.on)
+        TRY(finish_own(a, lacking));
+    return end_publisher(a);
 }

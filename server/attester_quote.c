@@ -94,10 +94,13 @@ static struct err commit_quote(struct attester *a, const struct statement *s)
 struct err attester_log_quote(struct attester *a)
 {
     struct statement s;
+    TRY(attester_ensure_boot(a));
+    if (!attester_may_quote(a)) /* a new boot goes to the log first */
+        return err_ok();
     a->next_quote_ms = boottime_ms() + a->options->quote_interval_s * 1000;
     TRY(attester_make_quote(a, &s, QUOTE_PERIODIC, 0, NULL));
     TRY(commit_quote(a, &s));
-    return channel_send(a->channel, CHANNEL_QUOTED, 0, (struct bytes){0});
+    return a->remote.on ? err_ok() : channel_send(a->channel, CHANNEL_QUOTED, 0, (struct bytes){0});
 }
 
 struct err attester_log_stop(struct attester *a, uint32_t max_duration_s)

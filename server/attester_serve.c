@@ -71,9 +71,7 @@ static struct err handle_stop(struct attester *a, struct input *in, const struct
     if (!reader_done(&r))
         return err_set(ERR_MALFORMED, "channel: a stop frame is 4 bytes");
     BUF_AUTO lacking = BUF_INIT;
-    if (a->measured)
-        TRY(attester_log_stop(a, max_duration_s));
-    TRY(attester_end_publisher(a, &lacking));
+    TRY(attester_stop(a, max_duration_s, &lacking));
     in->stopped = true;
     return channel_send(a->channel, CHANNEL_STOPPED, f->id, buf_bytes(&lacking));
 }
@@ -86,7 +84,7 @@ static struct err handle(struct attester *a, struct input *in, const struct chan
     case CHANNEL_QUOTE:
         return handle_quote(a, in, f);
     case CHANNEL_ACTIVATE:
-        return attester_activate(a, f->id, f->payload);
+        return attester_activate(a, a->channel, f->id, f->payload);
     case CHANNEL_ACTIVATION:
         return attester_take_activation(a, f->id, f->payload);
     case CHANNEL_STOP:
@@ -132,8 +130,8 @@ static int wait_ms(const struct attester *a)
 {
     if (!a->measured)
         return -1;
-    uint64_t now = boottime_ms();
-    uint64_t left = a->next_quote_ms > now ? a->next_quote_ms - now : 0;
+    uint64_t now = boottime_ms(), next = attester_next_ms(a);
+    uint64_t left = next > now ? next - now : 0;
     return left < WAIT_MAX_MS ? (int)left : WAIT_MAX_MS;
 }
 
@@ -144,8 +142,9 @@ static struct err serve(struct attester *a, struct input *in)
                                     {.fd = a->publisher, .events = POLLIN}};
         if (poll(channels, 2, wait_ms(a)) < 0 && errno != EINTR)
             return err_errno("channel: cannot wait");
-        if (a->measured && boottime_ms() >= a->next_quote_ms)
+        if (a->measured && boottime_ms() >= a->next_quote_ms && attester_may_quote(a))
             TRY(attester_log_quote(a));
+        TRY(attester_drive(a));
         TRY(attester_hear_publisher(a));
         TRY(channel_read_available(a->channel, &in->bytes, READ_AHEAD_MAX, &in->closed));
         TRY(handle_frames(a, in));

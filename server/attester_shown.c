@@ -22,7 +22,7 @@ static struct err history_at(const struct attester *a, struct history *out, uint
 
 /* Whether a verifier would take it: one quote of this boot and identity that rests on all three
  * statements, of which boot and identity are the ones that still hold. */
-static bool covers_quote(const struct attester *a, const struct history *h)
+bool attester_covers_quote(const struct attester *a, const struct history *h)
 {
     if (!h->has_host || !h->has_boot || !h->has_identity || !h->has_quote || h->quote_stop)
         return false;
@@ -55,7 +55,7 @@ struct err attester_choose_shown(struct attester *a)
     struct history h;
     if (a->witnessed_size > 0) {
         TRY(history_at(a, &h, a->witnessed_size));
-        if (covers_quote(a, &h))
+        if (attester_covers_quote(a, &h))
             return show(a, &h, a->witnessed_size);
     }
     return show(a, &a->history, a->head.size);

@@ -9,13 +9,14 @@
 #include "common/file.h"
 
 enum { READ_CHUNK = 65536 };
+enum { PUBLISHING_ON = 1, PUBLISHING_REMOTE = 2, PUBLISHING_ALARM = 4 };
 
 static bool known_type(uint32_t type)
 {
     return (type >= CHANNEL_MEASURE && type <= CHANNEL_STOP) ||
            (type >= CHANNEL_MEASURED && type <= CHANNEL_PUBLISHING) || type == CHANNEL_ERROR ||
-           type == CHANNEL_GROWN || type == CHANNEL_END || type == CHANNEL_COSIGNED ||
-           type == CHANNEL_TROUBLE;
+           (type >= CHANNEL_GROWN && type <= CHANNEL_LOOK) ||
+           (type >= CHANNEL_COSIGNED && type <= CHANNEL_PROVEN);
 }
 
 static void encode_header(struct buf *out, uint32_t type, uint64_t id, size_t payload_len)
@@ -162,7 +163,8 @@ struct err channel_error_decode(struct bytes payload)
 
 void publishing_encode(struct buf *out, const struct publishing *p)
 {
-    buf_append_u8(out, p->on);
+    buf_append_u8(out, (uint8_t)((p->on ? PUBLISHING_ON : 0) | (p->remote ? PUBLISHING_REMOTE : 0) |
+                                 (p->alarm ? PUBLISHING_ALARM : 0)));
     buf_append_u64be(out, p->n_waiting);
     buf_append_u64be(out, p->since_ms);
     buf_append_u64be(out, p->n_alarms);
@@ -172,7 +174,10 @@ void publishing_encode(struct buf *out, const struct publishing *p)
 struct err publishing_decode(struct publishing *out, struct bytes payload)
 {
     struct reader r = reader_of(payload);
-    struct publishing p = {.on = read_u8(&r) == 1};
+    uint8_t flags = read_u8(&r);
+    struct publishing p = {.on = (flags & PUBLISHING_ON) != 0,
+                           .remote = (flags & PUBLISHING_REMOTE) != 0,
+                           .alarm = (flags & PUBLISHING_ALARM) != 0};
     p.n_waiting = read_u64be(&r);
     p.since_ms = read_u64be(&r);
     p.n_alarms = read_u64be(&r);

@@ -34,10 +34,14 @@ enum channel_type {
     CHANNEL_PUBLISHING = 24, /* publishing_encode, unasked: what others have not seen yet */
     CHANNEL_ERROR = 31,      /* u32 err code, then the message */
     /* attester to publisher */
-    CHANNEL_GROWN = 33, /* u64 size: of the host's own log, which is there from the first one on */
-    CHANNEL_END = 34,   /* empty: let go of everything and end */
+    CHANNEL_GROWN = 33,  /* u64 size: of the host's own log, which is there from the first one on */
+    CHANNEL_END = 34,    /* empty: let go of everything and end */
+    CHANNEL_SUBMIT = 35, /* submit_request_encode; answered with CHANNEL_PROVEN or CHANNEL_ERROR,
+                            and before that perhaps asked with CHANNEL_ACTIVATE */
+    CHANNEL_LOOK = 36,   /* wanted_encode; answered likewise */
     /* publisher to attester */
     CHANNEL_COSIGNED = 49, /* u64 size, 32-byte key of the witness, its line */
+    CHANNEL_PROVEN = 51,   /* proven_encode */
     CHANNEL_TROUBLE = 50,  /* u8: 1 for an alarm; what does not work, for people */
 };
 
@@ -66,6 +70,8 @@ struct err channel_error_decode(struct bytes payload) MUST_USE; /* as an error o
 /* How far others have seen what this host logs. */
 struct publishing {
     bool on;            /* there is somebody who must see it */
+    bool remote;        /* a log service; else the log's witnesses */
+    bool alarm;         /* what the service shows does not continue what it showed before */
     uint64_t n_waiting; /* entries that they have not seen */
     uint64_t since_ms;  /* CLOCK_BOOTTIME: since when the oldest of them waits; 0: none does */
     uint64_t n_alarms;

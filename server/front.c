@@ -138,6 +138,10 @@ static void begin_stop(evutil_socket_t fd, short events, void *context)
 
 static struct err open_log(struct front *f)
 {
+    if (f->options->log_url != NULL) {
+        fprintf(stderr, "log kept by %s; this host's statements go there\n", f->options->log_url);
+        return err_ok();
+    }
     BUF_AUTO path = BUF_INIT;
     struct checkpoint head;
     TRY(store_open_readonly(&f->log, path_join(&path, f->options->state_dir, "log.db")));
@@ -195,8 +199,7 @@ static struct err serve(struct front *f)
     if (event_base_dispatch(f->base) < 0)
         return err_set(ERR_IO, "the event loop failed");
     if (f->stopped) {
-        fprintf(stderr, "stopped: the log says so%s%s\n", f->lacking[0] != '\0' ? "; but " : "",
-                f->lacking);
+        fprintf(stderr, "stopped: %s\n", f->lacking[0] != '\0' ? f->lacking : "the log says so");
         return err_ok();
     }
     return err_set(ERR_IO, "%s", f->failure);

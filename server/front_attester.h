@@ -24,9 +24,12 @@ struct err front_attester_new(struct front_attester **out, struct event_base *ba
                               void *context) MUST_USE;
 void front_attester_free(struct front_attester *a);
 
-/* Seconds since the attester last logged a quote, as far as it has told; a suspended host ages. */
+/* Seconds since the attester last logged a quote, as far as it has told, or since the start; a
+ * suspended host ages. */
 uint64_t front_attester_quote_age_s(const struct front_attester *a);
 
+/* Whether a quote was logged at all: with a log service that is some time after the start. */
+bool front_attester_has_quoted(const struct front_attester *a);
 /* What others have not seen of the log yet, as the attester last told. */
 const struct publishing *front_attester_publishing(const struct front_attester *a);
 /* Seconds that the oldest entry of that waits: 0 where none does. */

@@ -40,7 +40,7 @@ struct front {
     bool cancelled, asked_attester;
     time_t stop_deadline_s; /* monotonic */
     bool stopped;           /* the attester has logged the stop */
-    char lacking[200];      /* what it lacks all the same */
+    char lacking[600];      /* what it lacks all the same */
     bool attester_gone;
     char failure[256]; /* why the loop ended, if it should not have */
 };

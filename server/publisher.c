@@ -7,7 +7,7 @@
 #include "common/file.h"
 #include "http/url.h"
 #include "publish/witness_link.h"
-#include "server/channel.h"
+#include "server/publisher_log.h"
 #include "server/sandbox.h"
 
 struct publisher {
@@ -18,9 +18,23 @@ struct publisher {
     bool closed; /* the attester has ended, or asked for our end */
 };
 
+/* Whose checkpoints are believed; the service asks their witnesses itself. */
+static struct err check_service(const struct publisher_options *o)
+{
+    struct url url;
+    char prefix[URL_PREFIX_MAX + 1];
+    TRY(url_parse_prefix(&url, prefix, o->log_url));
+    if (o->witnesses->n_logs == 1)
+        return err_ok();
+    return err_set(ERR_USAGE, "it names %zu logs: name the service's own with one line 'log KEY'",
+                   o->witnesses->n_logs);
+}
+
 struct err publisher_check_options(const struct publisher_options *o)
 {
     const struct tlog_policy *p = o->witnesses;
+    if (o->log_url != NULL)
+        return check_service(o);
     if (p->quorum == TLOG_POLICY_NONE)
         return err_set(ERR_USAGE, "its quorum is none: name witnesses that must cosign");
     for (size_t i = 0; i < p->n_witnesses; i++) {
@@ -104,10 +118,23 @@ static struct err take_frame(struct publisher *p)
     return on_grown(p, f.payload);
 }
 
+static struct err run_for_service(const struct publisher_options *options, int channel_fd)
+{
+    struct log_client *client;
+    TRY(log_client_open(&client, options->log_url));
+    struct err e = sandbox_enter(SANDBOX_PUBLISHER);
+    if (!is_err(e))
+        e = publisher_log_run(client, channel_fd);
+    log_client_close(client);
+    return e;
+}
+
 /* The links' threads are left to the end of the process: one may wait for a witness, and none holds
  * what must be let go of in order. */
 struct err publisher_run(const struct publisher_options *options, int channel_fd)
 {
+    if (options->log_url != NULL)
+        return run_for_service(options, channel_fd);
     static struct publisher p; /* the threads outlive this call */
     p = (struct publisher){.options = options, .channel = channel_fd};
     pthread_mutex_init(&p.sending, NULL);

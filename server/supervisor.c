@@ -223,6 +223,8 @@ static void on_asked(struct supervisor *s)
  * without having been told. */
 static bool ended_as_asked(const struct supervisor *s, const struct child *child)
 {
+    if (child == &s->publisher && s->front.pid == 0 && s->attester.pid == 0)
+        return true;
     int front = s->front.status;
     bool sigterm = s->front.pid == 0 && WIFSIGNALED(front) && WTERMSIG(front) == SIGTERM;
     if (s->killed || (sigterm && (s->n_asked > 0 || (s->failed && child == &s->front))))
@@ -257,6 +259,8 @@ static void on_end(struct supervisor *s, struct child *child)
             say("the %s was ended by signal %d (%s)", child->name, WTERMSIG(child->status),
                 strsignal(WTERMSIG(child->status)));
     }
+    if (s->front.pid == 0 && s->attester.pid == 0)
+        signal_child(&s->publisher, SIGKILL); /* it may be waiting, and holds nothing */
     if (child == &s->publisher) {
         on_publisher_end(s);
         return;

@@ -226,8 +226,8 @@ static inline bool host_activate(struct host *h, struct activation_target *targe
     buf_append_bytes(&request, buf_bytes(&c.id_object));
     buf_append_bytes(&request, buf_bytes(&c.secret));
     OK(host_ask(h, CHANNEL_ACTIVATE, buf_bytes(&request), &answer, &memory));
-    activation_answer(expected, bytes_of(c.value, sizeof c.value), &target->ak_name, ORIGIN,
-                      target->spki_sha256);
+    activation_answer(expected, bytes_of(c.value, sizeof c.value), &target->ak_name,
+                      h->options.origin, target->spki_sha256);
     credential_cleanup(&c);
     return answer.type == CHANNEL_ACTIVATED &&
            bytes_equal(answer.payload, bytes_of(expected, sizeof expected));

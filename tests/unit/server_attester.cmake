@@ -1,10 +1,14 @@
 unit_test(channel LIBS attester Threads::Threads)
 unit_test(measurement LIBS attester)
+unit_test(publish_frames LIBS attester)
+unit_test(queue_file LIBS attester)
 fuzz_target(channel LIBS attester)
+fuzz_target(publish_frames LIBS attester)
+fuzz_target(queue_file LIBS attester)
 fuzz_target(measurement LIBS attester)
 
 # Needs swtpm, swtpm-tools and tpm2-tools; skipped where they are absent.
-foreach(module attester attester_cloud attester_events attester_refusal attester_crash attester_witness)
+foreach(module attester attester_cloud attester_events attester_refusal attester_crash attester_witness attester_remote)
   unit_test(${module} LIBS attester)
   set_tests_properties(unit.${module} PROPERTIES LABELS "unit;tpm")
 endforeach()

@@ -35,6 +35,9 @@ static const char doc[] =
     "With --witnesses others cosign the log, so that it cannot be shown to one client alone: each "
     "is asked whenever the log has grown, and /health fails when they have been silent for too "
     "long. The policy of clients names the same ones.\n\n"
+    "With --log a service keeps the log, for many hosts; what this host says goes there, and waits "
+    "in the state folder while the service is away. /health fails until the first quote is "
+    "logged.\n\n"
     "SIGTERM stops cleanly: requests in flight get 10 seconds, and the log says that the host "
     "stops and for how long at most. Exit codes: 0 stopped cleanly, 1 failed while running, 2 "
     "could not start.";

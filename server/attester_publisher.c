@@ -50,13 +50,17 @@ static struct err update_waiting(struct attester *a)
     return attester_tell_front(a);
 }
 
+/* A publisher that hangs must not hold up quotes: once it reads again, the next size tells as much.
+ */
 struct err attester_tell_grown(struct attester *a)
 {
     if (a->publisher < 0)
         return err_ok();
     BUF_AUTO size = BUF_INIT;
+    struct pollfd channel = {.fd = a->publisher, .events = POLLOUT};
     buf_append_u64be(&size, a->head.size);
-    TRY(channel_send(a->publisher, CHANNEL_GROWN, 0, buf_bytes(&size)));
+    if (poll(&channel, 1, 0) > 0)
+        TRY(channel_send(a->publisher, CHANNEL_GROWN, 0, buf_bytes(&size)));
     return update_waiting(a);
 }
 

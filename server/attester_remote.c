@@ -196,6 +196,8 @@ struct err attester_drive(struct attester *a)
     const struct remote *r = &a->remote;
     if (!r->on || !a->measured || r->asked != 0 || boottime_ms() < r->retry_ms)
         return err_ok();
+    if (a->publishing.alarm) /* a log that is not ours to go on with gets nothing */
+        return look(a);
     if (a->queue.n_waiting > 0)
         return submit(a);
     return wants_to_quote(a) && !attester_may_quote(a) ? look(a) : err_ok();
@@ -208,7 +210,7 @@ uint64_t attester_next_ms(const struct attester *a)
         return a->next_quote_ms;
     if (r->asked != 0)
         return UINT64_MAX;
-    if (a->queue.n_waiting > 0)
+    if (a->queue.n_waiting > 0 || a->publishing.alarm)
         return r->retry_ms;
     return r->retry_ms > a->next_quote_ms ? r->retry_ms : a->next_quote_ms;
 }

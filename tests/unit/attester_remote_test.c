@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "server/publish_frames.h"
+#include "server/queue_file.h"
 #include "transparency/store.h"
 
 #define SHARED "shared.example/log"
@@ -344,7 +345,13 @@ static void believes_no_answer_that_is_not_the_logs(void **state)
         read_state(&after, "log.head");
         assert_true(bytes_equal(buf_bytes(&before), buf_bytes(&after)));
         assert_int_equal(ask_for_evidence(&json).code, lies[i].alarm ? ERR_BUSY : ERR_NONE);
-        q = next_request(); /* the same statement again, and nothing new */
+        q = next_request();
+        if (lies[i].alarm) { /* it looks, and gives that log nothing */
+            assert_false(q->submitted);
+            reply(q, TRUTH);
+            q = next_request();
+        }
+        /* the same statement again, and nothing new */
         assert_true(q->submitted);
         assert_int_equal(q->statement.quote.context.period, period);
         reply(q, TRUTH);
@@ -419,6 +426,32 @@ static void refuses_a_state_that_lost_its_queue_or_head(void **state)
     die();
 }
 
+static void a_full_queue_lets_no_start_say_more(void **state)
+{
+    (void)state;
+    BUF_AUTO path = BUF_INIT;
+    BUF_AUTO text = BUF_INIT;
+    BUF_AUTO full = BUF_INIT;
+    start(); /* its identity waits */
+    die();
+    path_join(&path, host.state_dir, "log.queue");
+    OK(file_read(&text, buf_str(&path), QUEUE_FILE_MAX));
+    struct queue_file q;
+    OK(queue_file_parse(&q, buf_bytes(&text)));
+    assert_true(q.n_waiting > 0);
+    for (; q.n_waiting < QUEUE_WAITING_MAX; q.n_waiting++)
+        q.waiting[q.n_waiting] = q.waiting[q.n_waiting - 1];
+    queue_file_format(&full, &q);
+    OK(file_write_durable(buf_str(&path), buf_bytes(&full), 0600));
+    host_start(&host);
+    assert_int_equal(host_measure(&host).code, ERR_LIMIT);
+    host_ended(&host, ERR_LIMIT, "64 statements of this host wait for the log " SHARED);
+    OK(file_write_durable(buf_str(&path), buf_bytes(&text), 0600));
+    start();
+    serve_to_a_quote();
+    die();
+}
+
 static void make_logs(void)
 {
     uint8_t seed[ED25519_SEED_LEN] = {7}, witness_seed[ED25519_SEED_LEN] = {8};
@@ -480,6 +513,7 @@ int main(void)
         cmocka_unit_test(answers_to_nothing_end_it),
         cmocka_unit_test(a_challenge_goes_to_the_tpm),
         cmocka_unit_test(refuses_a_state_that_lost_its_queue_or_head),
+        cmocka_unit_test(a_full_queue_lets_no_start_say_more),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

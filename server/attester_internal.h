@@ -224,6 +224,7 @@ bool attester_covers_quote(const struct attester *a, const struct history *h);
 
 /* attester_queue.c: the files of a log that somebody else keeps. */
 struct err attester_load_queue(struct attester *a, bool *there) MUST_USE;
+struct err attester_save_queue(const struct attester *a) MUST_USE;
 /* One statement more waits, durably. ERR_LIMIT when too many do. */
 struct err attester_enqueue(struct attester *a, struct bytes text, const struct bytes *blobs,
                             size_t n_blobs) MUST_USE;

@@ -131,7 +131,7 @@ static void clean_blobs(const struct attester *a)
     free(k.hashes);
 }
 
-static struct err save(const struct attester *a)
+struct err attester_save_queue(const struct attester *a)
 {
     const struct queue *q = &a->queue;
     struct queue_file f = {.n_logged = q->n_logged, .n_waiting = q->n_waiting};
@@ -213,7 +213,7 @@ struct err attester_enqueue(struct attester *a, struct bytes text, const struct 
     TRY(queued_make(w, text));
     w->since_s = (uint64_t)time(NULL);
     q->n_waiting++;
-    TRY(save(a));
+    TRY(attester_save_queue(a));
     take_history(a);
     return err_ok();
 }
@@ -239,7 +239,7 @@ struct err attester_dequeue(struct attester *a, uint64_t index)
     q->n_waiting--;
     memmove(&q->waiting[0], &q->waiting[1], q->n_waiting * sizeof q->waiting[0]);
     q->waiting[q->n_waiting] = (struct queued){0};
-    TRY(save(a));
+    TRY(attester_save_queue(a));
     take_history(a);
     return err_ok();
 }

@@ -191,6 +191,8 @@ struct err attester_open_remote(struct attester *a)
                        "%s/log.queue is gone, and this host has logged before: put the file back, "
                        "or begin anew with an empty state folder, after a reboot",
                        a->options->state_dir);
+    if (!there) /* before runtime.log, so that its absence later means that it was lost */
+        TRY(attester_save_queue(a));
     a->remote.uncertain = a->queue.n_waiting > 0;
     TRY(load_remote_head(a));
     return attester_tell_queue(a);

@@ -112,6 +112,22 @@ class Witnessed(unittest.TestCase):
             self.assertEqual(run(LOG, "checkpoint", "--db", self.state / "log.db", "--witnesses",
                                  witnesses)[1].split("\n")[1], seen)
 
+    def test_without_a_tpm_it_serves_on_and_asks_nobody(self):
+        with contextlib.ExitStack() as stack:
+            tpm = stack.enter_context(Tpm(self.path / "other-tpm"))
+            witnesses = self.path / "silent.policy"
+            key = "example.org/witness+cacf2e50+BGbguFjkYqYJ5m/nE3DIFtiEb/ED1UmaIqf+w3/bxCSn"
+            witnesses.write_text(f"witness w {key} https://127.0.0.1:1\nquorum w\n")
+            server = stack.enter_context(Server(self.path / "other", tpm, "--quote-interval", "1",
+                                                "--witnesses", witnesses, "--on-tpm-failure", "serve"))
+            client = server.client()
+            stack.callback(client.close)
+            self.assertTrue(until(lambda: "no_quorum" in client.get("/health").body.decode(), 60))
+            tpm.pull()
+            self.assertTrue(until(lambda: "no_tpm" in client.get("/health").body.decode()))
+            self.assertTrue(until(lambda: len(server.children()) == 1))
+            self.assertEqual(server.terminate(), 1)
+
     def look_at_its_processes(self, server):
         self.assertEqual(len(server.children()), 3)
         server.child("bl-publisher")

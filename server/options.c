@@ -251,8 +251,10 @@ struct err server_load_witnesses(struct command *c)
         return err_ok();
     TRY(err_context(tlog_policy_load(&c->witnesses, c->witnesses_path), "--witnesses"));
     c->server.attester.witnesses = c->server.publisher.witnesses = &c->witnesses;
-    TRY(err_context(publisher_check_options(&c->server.publisher), "--witnesses %s",
-                    c->witnesses_path));
+    struct err e = publisher_check_options(&c->server.publisher);
+    if (remote)
+        TRY(err_context(e, "--log and --witnesses %s", c->witnesses_path));
+    TRY(err_context(e, "--witnesses %s", c->witnesses_path));
     c->server.attester.log_is_remote = remote;
     if (remote)
         c->server.attester.origin = c->witnesses.logs[0].key.name;

@@ -12,7 +12,7 @@
 #include "logservice/published.h"
 #include "logservice/service.h"
 #include "logservice/session.h"
-#include "logservice/witness_link.h"
+#include "publish/witness_link.h"
 
 struct service_results; /* of witnesses, between their threads and ours */
 

@@ -10,7 +10,7 @@
 
 /* All complete subtrees over the nonces, for paths: level l has n >> l hashes. */
 struct nonce_tree {
-    struct merkle_hash *levels[16]; /* NONCES_MAX is 2^12 */
+    struct merkle_hash *levels[16]; /* NONCES_MAX is 2^14 */
     size_t n;
 };
 
@@ -131,17 +131,20 @@ static struct err refresh(struct attester *a)
     return a->evidence.n_statements > 0 ? err_ok() : build(a);
 }
 
-static struct err send_bundle(struct attester *a, const struct nonce_request *request, size_t index,
-                              struct nonce_tree *tree, struct bytes quote)
+/* `json` holds what all bundles of this quote begin with; here it ends in turn as each of them. */
+static struct err send_bundle(const struct attester *a, const struct nonce_request *request,
+                              size_t index, struct nonce_tree *tree, struct buf *json)
 {
     struct merkle_proof path;
-    BUF_AUTO json = BUF_INIT;
+    size_t shared_len = json->len;
     TRY(merkle_prove_inclusion(&path, index, tree->n, nonce_source, tree));
-    evidence_set_quote(&a->evidence, quote, index, &path);
-    evidence_format(&json, &a->evidence);
-    if (json.len > EVIDENCE_MAX)
-        return err_set(ERR_LIMIT, "the evidence has %zu bytes, more than verifiers take", json.len);
-    return channel_send(a->channel, CHANNEL_EVIDENCE, request->id, buf_bytes(&json));
+    evidence_format_nonce(json, index, &path);
+    if (json->len > EVIDENCE_MAX)
+        return err_set(ERR_LIMIT, "the evidence has %zu bytes, more than verifiers take",
+                       json->len);
+    struct err e = channel_send(a->channel, CHANNEL_EVIDENCE, request->id, buf_bytes(json));
+    json->len = shared_len;
+    return e;
 }
 
 static bool can_show(const struct attester *a)
@@ -167,7 +170,7 @@ struct err attester_answer_nonces(struct attester *a, const struct nonce_request
     __attribute__((cleanup(nonce_tree_cleanup))) struct nonce_tree tree = {0};
     struct merkle_hash root;
     struct statement s;
-    BUF_AUTO quote = BUF_INIT;
+    BUF_AUTO quote = BUF_INIT, json = BUF_INIT;
     TRY(nonce_tree_build(&tree, requests, n));
     TRY(merkle_source_root(&root, n, nonce_source, &tree));
     TRY(refresh(a));
@@ -175,7 +178,9 @@ struct err attester_answer_nonces(struct attester *a, const struct nonce_request
         return refuse(a, requests, n);
     TRY(attester_make_quote(a, &s, QUOTE_DEMAND, n, &root));
     statement_format(&quote, &s);
+    evidence_set_quote(&a->evidence, buf_bytes(&quote), 0, &(struct merkle_proof){0});
+    evidence_format_shared(&json, &a->evidence);
     for (size_t i = 0; i < n; i++)
-        TRY(send_bundle(a, &requests[i], i, &tree, buf_bytes(&quote)));
+        TRY(send_bundle(a, &requests[i], i, &tree, &json));
     return err_ok();
 }

@@ -10,7 +10,11 @@
 #include <string.h>
 #include <time.h>
 
-enum { WAIT_MAX_MS = 5000 }; /* poll's clock stands still while the host is suspended */
+enum {
+    GATHER_MS = 1,      /* a nonce waits so long for the next one ... */
+    GATHER_MAX_MS = 10, /* ... and for all of them; a TPM takes longer */
+    WAIT_MAX_MS = 5000, /* poll's clock stands still while the host is suspended */
+};
 
 struct input {
     struct buf bytes; /* not yet decoded */
@@ -123,6 +127,25 @@ static struct err handle_frames(struct attester *a, struct input *in)
         in->bytes.len -= at;
         memmove(in->bytes.data, in->bytes.data + at, in->bytes.len);
     }
+    return err_ok();
+}
+
+static bool is_readable(const struct attester *a, int timeout_ms)
+{
+    struct pollfd channel = {.fd = a->channel, .events = POLLIN};
+    return poll(&channel, 1, timeout_ms) > 0;
+}
+
+/* Frames that are there. Whoever waits with a nonce waits for the TPM most of the time: those who
+ * come at the same moment get the same quote, also when they are more than the socket holds. */
+static struct err take_frames(struct attester *a, struct input *in)
+{
+    uint64_t until_ms = boottime_ms() + GATHER_MAX_MS;
+    do {
+        TRY(channel_read_available(a->channel, &in->bytes, READ_AHEAD_MAX, &in->closed));
+        TRY(handle_frames(a, in));
+    } while (in->n_nonces > 0 && !in->stopped && !in->closed && boottime_ms() < until_ms &&
+             is_readable(a, GATHER_MS));
     return in->stopped ? err_ok() : answer_batch(a, in);
 }
 
@@ -146,8 +169,7 @@ static struct err serve(struct attester *a, struct input *in)
             TRY(attester_log_quote(a));
         TRY(attester_drive(a));
         TRY(attester_hear_publisher(a));
-        TRY(channel_read_available(a->channel, &in->bytes, READ_AHEAD_MAX, &in->closed));
-        TRY(handle_frames(a, in));
+        TRY(take_frames(a, in));
     }
     if (!in->stopped)
         return err_set(ERR_IO, "the front ended without saying that it stops");

@@ -82,6 +82,10 @@ def inclusion_root(leaf, index, size, proof):
     return hashlib.sha256(b"\1" + proof[-1] + right).digest()
 
 
+def bundle_of(entries):
+    return b"".join(len(e).to_bytes(2, "big") + e for e in entries)
+
+
 def check_proof(path, text, entry, log, witnesses):
     """A tlog-proof@v1; returns the index."""
     head, note = text.split("\n\n", 1)
@@ -228,7 +232,16 @@ class Service(unittest.TestCase):
                 leaves = [leaf_hash(e) for e in self.entries[:size]]
                 self.assertEqual(tree_hash(leaves), root)
                 self.assertEqual(s.get(f"/tile/0/000.p/{size}"), (200, b"".join(leaves)))
+                for _ in range(2):  # read from the log, then from memory
+                    self.assertEqual(s.get(f"/tile/entries/000.p/{size}"), (200, bundle_of(self.entries[:size])))
                 self.assertEqual(s.get("/tile/0/001")[0], 404)
+                for i in range(size):
+                    status, text = s.get(f"/proof/{i}")
+                    self.assertEqual(status, 200)
+                    self.assertEqual(check_proof(self.path, text.decode(), self.entries[i], log,
+                                                 self.witnesses), i)
+                for wrong in (str(size), "-1", "01", "", "x", "0/", str(2**64)):
+                    self.assertEqual(s.get("/proof/" + wrong)[0], 404, wrong)
                 self.assertEqual(s.stop(), 0, s.err.read_text())
             for i in range(size):
                 code, text, err = run("prove", i, "--db", self.db, "--witnesses", self.policy)
@@ -238,8 +251,8 @@ class Service(unittest.TestCase):
             self.assertEqual(code, 0, err)
             self.assertEqual((site / "checkpoint").read_bytes(), note)
             self.assertEqual((site / f"tile/0/000.p/{size}").read_bytes(), b"".join(leaves))
-            bundle = b"".join(len(e).to_bytes(2, "big") + e for e in self.entries[:size])
-            self.assertEqual((site / f"tile/entries/000.p/{size}").read_bytes(), bundle)
+            self.assertEqual((site / f"tile/entries/000.p/{size}").read_bytes(),
+                             bundle_of(self.entries[:size]))
             for blob in (site / "blob").iterdir():
                 self.assertEqual(hashlib.sha256(blob.read_bytes()).hexdigest(), blob.name)
             self.assertIn("written 0", run("export", site, "--db", self.db, "--witnesses", self.policy)[1])

@@ -181,7 +181,7 @@ static struct err prepare(struct engine *e, size_t n_pages)
     TRY(pool_new(&e->pool, e->options.n_threads));
     TRY(model_init(&e->model, backend, e->pool, &e->config, &e->weights, e->options.token_budget,
                    e->options.max_context));
-    TRY(kv_init(&e->kv, &e->config, n_pages));
+    TRY(kv_init(&e->kv, &e->config, n_pages, e->pool));
     TRY(sampler_new(&e->sampler, e->n_sampled_vocab));
     TRY(sched_init(&e->sched, &e->kv, e->options.max_requests));
     return allocate_batch(e);

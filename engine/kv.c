@@ -16,6 +16,11 @@ size_t kv_pages_for(size_t n_tokens)
     return (n_tokens + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
 }
 
+static size_t page_size(const struct kv *kv)
+{
+    return kv_cache_page_len(&kv->cache) * sizeof(float);
+}
+
 /* All pages free, page 0 on top; no page known. */
 static bool make_tables(struct kv *kv, size_t n_pages)
 {
@@ -36,13 +41,14 @@ static bool make_tables(struct kv *kv, size_t n_pages)
     return true;
 }
 
-struct err kv_init(struct kv *kv, const struct model_config *config, size_t n_pages)
+struct err kv_init(struct kv *kv, const struct model_config *config, size_t n_pages,
+                   struct pool *pool)
 {
     uint64_t size = 0;
     if (n_pages == 0 || n_pages > (size_t)1 << 31 ||
         __builtin_mul_overflow(kv_page_size(config), (uint64_t)n_pages, &size))
         return err_set(ERR_LIMIT, "the KV cache cannot have %zu pages", n_pages);
-    struct kv made = {0};
+    struct kv made = {.pool = pool};
     void *data = MAP_FAILED;
     if (make_tables(&made, n_pages))
         data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
@@ -53,6 +59,7 @@ struct err kv_init(struct kv *kv, const struct model_config *config, size_t n_pa
                        size);
     }
     madvise(data, size, MADV_DONTDUMP);
+    madvise(data, size, MADV_HUGEPAGE); /* advice: without it everything still works */
     made.cache = (struct kv_cache){.data = data,
                                    .n_pages = n_pages,
                                    .n_layers = config->n_layers,
@@ -65,8 +72,7 @@ struct err kv_init(struct kv *kv, const struct model_config *config, size_t n_pa
 void kv_cleanup(struct kv *kv)
 {
     if (kv->cache.data != NULL) {
-        size_t len = kv_cache_page_len(&kv->cache) * sizeof(float);
-        munmap(kv->cache.data, len * kv->cache.n_pages);
+        munmap(kv->cache.data, page_size(kv) * kv->cache.n_pages);
         explicit_bzero(kv->pages, kv->cache.n_pages * sizeof *kv->pages);
     }
     free(kv->pages);
@@ -121,18 +127,48 @@ static void end_idle(struct kv *kv, uint32_t page)
     kv->n_idle--;
 }
 
-static void free_page(struct kv *kv, uint32_t page)
+/* The pages on the stack of free ones from `first` on are not zero yet. */
+struct zeroing {
+    struct kv *kv;
+    size_t first;
+    size_t n_pieces; /* of a page */
+};
+
+enum { PIECE = 1 << 20, PIECES_MIN = 4 /* less is not worth another thread */ };
+
+/* Items are pieces, page by page. */
+static void zero_pieces(void *context, size_t begin, size_t end, unsigned thread)
 {
-    size_t len = kv_cache_page_len(&kv->cache);
-    explicit_bzero(kv->cache.data + page * len, len * sizeof(float));
-    kv->free_pages[kv->n_free++] = page;
+    (void)thread;
+    const struct zeroing *z = context;
+    size_t size = page_size(z->kv);
+    while (begin < end) {
+        size_t page = begin / z->n_pieces, next = (page + 1) * z->n_pieces;
+        size_t from = (begin - page * z->n_pieces) * PIECE;
+        size_t to = end < next ? (end - page * z->n_pieces) * PIECE : size;
+        uint8_t *data = (uint8_t *)z->kv->cache.data + z->kv->free_pages[z->first + page] * size;
+        explicit_bzero(data + from, to - from);
+        begin = end < next ? end : next;
+    }
 }
 
+/* Whoever freed pages calls this before anything else can take them. */
+static void zero_freed(struct kv *kv, size_t first)
+{
+    struct zeroing z = {kv, first, (page_size(kv) + PIECE - 1) / PIECE};
+    size_t n = (kv->n_free - first) * z.n_pieces;
+    if (kv->pool != NULL)
+        pool_run(kv->pool, n, PIECES_MIN, zero_pieces, &z);
+    else
+        zero_pieces(&z, 0, n, 0);
+}
+
+/* Not yet zeroed. */
 static void free_idle(struct kv *kv, uint32_t page)
 {
     end_idle(kv, page);
     make_unknown(kv, page);
-    free_page(kv, page);
+    kv->free_pages[kv->n_free++] = page;
 }
 
 static bool list_room(struct page_list *list, size_t n)
@@ -148,15 +184,13 @@ static bool list_room(struct page_list *list, size_t n)
     return true;
 }
 
-static uint32_t take_page(struct kv *kv)
+/* Idle pages make room until n are free. */
+static void evict_for(struct kv *kv, size_t n)
 {
-    if (kv->n_free == 0) {
+    size_t first = kv->n_free;
+    for (; kv->n_free < n; kv->n_evicted++)
         free_idle(kv, kv->oldest);
-        kv->n_evicted++;
-    }
-    uint32_t page = kv->free_pages[--kv->n_free];
-    kv->pages[page].n_holders = 1;
-    return page;
+    zero_freed(kv, first);
 }
 
 bool kv_reserve(struct kv *kv, struct page_list *list, size_t n_tokens)
@@ -166,13 +200,18 @@ bool kv_reserve(struct kv *kv, struct page_list *list, size_t n_tokens)
         return true;
     if (n - list->n > kv->n_free + kv->n_idle || !list_room(list, n))
         return false;
-    while (list->n < n)
-        list->pages[list->n++] = take_page(kv);
+    evict_for(kv, n - list->n);
+    while (list->n < n) {
+        uint32_t page = kv->free_pages[--kv->n_free];
+        kv->pages[page].n_holders = 1;
+        list->pages[list->n++] = page;
+    }
     return true;
 }
 
 void kv_release(struct kv *kv, struct page_list *list)
 {
+    size_t first = kv->n_free;
     while (list->n > 0) {
         uint32_t page = list->pages[--list->n];
         if (--kv->pages[page].n_holders > 0)
@@ -180,8 +219,9 @@ void kv_release(struct kv *kv, struct page_list *list)
         if (kv->pages[page].known)
             make_idle(kv, page);
         else
-            free_page(kv, page);
+            kv->free_pages[kv->n_free++] = page;
     }
+    zero_freed(kv, first);
     free(list->pages);
     *list = (struct page_list){0};
 }
@@ -209,11 +249,15 @@ bool kv_share(struct kv *kv, struct page_list *list, const uint8_t key[SHA256_LE
     return true;
 }
 
-void kv_forget(struct kv *kv, const uint8_t key[SHA256_LEN])
+void kv_forget(struct kv *kv, const uint8_t *keys, size_t n)
 {
-    uint32_t page = find(kv, key);
-    if (page != KV_NO_PAGE && kv->pages[page].n_holders == 0)
-        free_idle(kv, page);
+    size_t first = kv->n_free;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t page = find(kv, keys + i * SHA256_LEN);
+        if (page != KV_NO_PAGE && kv->pages[page].n_holders == 0)
+            free_idle(kv, page);
+    }
+    zero_freed(kv, first);
 }
 
 uint64_t kv_next_expiry_ms(const struct kv *kv, uint64_t age_ms)
@@ -221,12 +265,14 @@ uint64_t kv_next_expiry_ms(const struct kv *kv, uint64_t age_ms)
     return kv->n_idle > 0 ? kv->pages[kv->oldest].idle_since_ms + age_ms : UINT64_MAX;
 }
 
-void kv_expire(struct kv *kv, uint64_t age_ms)
+void kv_expire(struct kv *kv, uint64_t age_ms, size_t n_max)
 {
-    while (kv_next_expiry_ms(kv, age_ms) <= kv->now_ms) {
+    size_t first = kv->n_free;
+    while (kv->n_free - first < n_max && kv_next_expiry_ms(kv, age_ms) <= kv->now_ms) {
         free_idle(kv, kv->oldest);
         kv->n_expired++;
     }
+    zero_freed(kv, first);
 }
 
 static void copy_heads(const struct kv_cache *c, float *to, const float *from, size_t n_tokens)

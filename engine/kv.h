@@ -3,7 +3,9 @@
  * by nobody, but kept because its key may be asked for again. Only a page that is full and fully
  * computed has a key (prefix.h), and from then on nobody writes to it. Idle pages are given up when
  * pages run out, the one that was let go first before others, or when they are too old; a page is
- * zeroed before it is free, so that none ever shows one request what another wrote.
+ * zeroed before it is free, so that none ever shows one request what another wrote. Pages that are
+ * given up together are zeroed together, by all threads of the pool: of a large model one page has
+ * 16 MiB, and everybody's step waits.
  */
 #ifndef ENGINE_KV_H
 #define ENGINE_KV_H
@@ -11,6 +13,7 @@
 #include "common/hash.h"
 #include "engine/config.h"
 #include "kernels/backend.h"
+#include "kernels/pool.h"
 
 struct kv_page {
     uint8_t key[SHA256_LEN]; /* if known */
@@ -23,6 +26,7 @@ struct kv_page {
 
 struct kv {
     struct kv_cache cache;
+    struct pool *pool;     /* borrowed; NULL: the caller's thread alone zeroes pages */
     struct kv_page *pages; /* cache.n_pages */
     uint32_t *free_pages;  /* a stack */
     size_t n_free;
@@ -42,7 +46,8 @@ uint64_t kv_page_size(const struct model_config *config); /* bytes */
 size_t kv_pages_for(size_t n_tokens);
 
 /* Not included in core dumps. 1 to 2^31 pages. */
-struct err kv_init(struct kv *kv, const struct model_config *config, size_t n_pages) MUST_USE;
+struct err kv_init(struct kv *kv, const struct model_config *config, size_t n_pages,
+                   struct pool *pool) MUST_USE;
 /* Unmaps the cache: the system zeroes the memory before anyone else sees it. */
 void kv_cleanup(struct kv *kv);
 
@@ -64,10 +69,10 @@ void kv_release(struct kv *kv, struct page_list *list);
 void kv_publish(struct kv *kv, uint32_t page, const uint8_t key[SHA256_LEN]);
 /* Appends the page of that key to the list, for reading; false when none is known. */
 bool kv_share(struct kv *kv, struct page_list *list, const uint8_t key[SHA256_LEN]);
-/* Zeroes and frees the page of that key if it is idle. */
-void kv_forget(struct kv *kv, const uint8_t key[SHA256_LEN]);
-/* Zeroes and frees all pages that have been idle for `age_ms`. */
-void kv_expire(struct kv *kv, uint64_t age_ms);
+/* Zeroes and frees those pages of the keys that are idle. keys: (n, SHA256_LEN) */
+void kv_forget(struct kv *kv, const uint8_t *keys, size_t n);
+/* Zeroes and frees pages that have been idle for `age_ms`, the oldest first, at most n_max. */
+void kv_expire(struct kv *kv, uint64_t age_ms, size_t n_max);
 /* When the first idle page is that old; UINT64_MAX when none is idle. */
 uint64_t kv_next_expiry_ms(const struct kv *kv, uint64_t age_ms);
 

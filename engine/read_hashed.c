@@ -1,15 +1,13 @@
 #include "engine/read_hashed.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/file.h"
+#include "engine/file_reader.h"
 
-/* What is hashed should still be in the core's own cache; what is read ahead need not. */
-enum { CHUNK = 256 << 10, AHEAD = 32 << 20, THREADS_MAX = 64 };
+enum { THREADS_MAX = 64, ALONE_MAX = 256 << 10 /* no second thread for fewer bytes */ };
 
 /* One file, while a thread reads it and another hashes what is there. */
 struct reading {
@@ -27,36 +25,16 @@ static void keep_error(struct hashed_file *f, struct err e)
         snprintf(f->message, sizeof f->message, "%s", err_message());
 }
 
-static struct err read_chunk(const struct hashed_file *f, size_t at, size_t *len)
-{
-    *len = f->size - at < CHUNK ? f->size - at : CHUNK;
-    if (at % AHEAD == 0) /* a hint: without it everything still works */
-        (void)posix_fadvise(f->fd, (off_t)at, 2 * (off_t)AHEAD, POSIX_FADV_WILLNEED);
-    struct err e = fd_read_exact(f->fd, f->data + at, *len);
-    return !is_err(e) ? e
-                      : err_set(ERR_IO, "it shrank or failed while it was read (%s); copy it again",
-                                err_message());
-}
-
-/* Behind the last byte there must be nothing. */
-static struct err check_end(const struct hashed_file *f)
-{
-    uint8_t more;
-    struct err e = fd_read_exact(f->fd, &more, 1);
-    if (e.code == ERR_NOT_FOUND) /* the end, as it should be */
-        return err_ok();
-    TRY(e);
-    return err_set(ERR_IO, "it grew while it was read; wait until it is complete");
-}
-
 /* Reads and hashes in turn. */
 static struct err read_alone(struct hashed_file *f, struct sha256_stream *hash)
 {
-    for (size_t at = 0, len = 0; at < f->size; at += len) {
-        TRY(read_chunk(f, at, &len));
-        sha256_update(hash, bytes_of(f->data + at, len));
+    struct file_reader r = file_reader_of(f->fd, f->size, false);
+    while (r.at < r.size) {
+        size_t before = r.at;
+        TRY(file_reader_next(&r, f->data));
+        sha256_update(hash, bytes_of(f->data + before, r.at - before));
     }
-    return check_end(f);
+    return file_reader_end(&r);
 }
 
 static void publish(struct reading *r, size_t n_ready, bool ended)
@@ -70,11 +48,12 @@ static void publish(struct reading *r, size_t n_ready, bool ended)
 
 static struct err read_ahead(struct reading *r)
 {
-    for (size_t at = 0, len = 0; at < r->file->size; at += len) {
-        TRY(read_chunk(r->file, at, &len));
-        publish(r, at + len, false);
+    struct file_reader from = file_reader_of(r->file->fd, r->file->size, true);
+    while (from.at < from.size) {
+        TRY(file_reader_next(&from, r->file->data));
+        publish(r, from.at, false);
     }
-    return check_end(r->file);
+    return file_reader_end(&from);
 }
 
 static void *run_reader(void *context)
@@ -101,14 +80,16 @@ static void hash_ready(struct reading *r, struct sha256_stream *hash)
     }
 }
 
-/* Leaves how it went in the file. */
+/* Leaves how it went in the file. One that comes from the disk is worth a second thread even where
+ * no core is left for it: it waits most of the time. */
 static void read_one(struct hashed_file *f, bool with_reader)
 {
     struct sha256_stream *hash = sha256_new();
     struct reading r = {
         .file = f, .lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER};
     pthread_t reader;
-    if (with_reader && f->size > CHUNK && pthread_create(&reader, NULL, run_reader, &r) == 0) {
+    bool ahead = f->size > ALONE_MAX && (with_reader || file_reader_is_cold(f->fd, f->size));
+    if (ahead && pthread_create(&reader, NULL, run_reader, &r) == 0) {
         hash_ready(&r, hash);
         pthread_join(reader, NULL);
     } else {

@@ -19,7 +19,8 @@ struct hashed_file {
 };
 
 /* Reads n files, at most `n_threads` of them at once, one of these on the caller's thread. With
- * more threads than files each file has a second one that reads ahead, so there may be 2 n of them.
+ * more threads than files each file has a second one that reads ahead, and so has one that the page
+ * cache does not hold: there may be 2 n of them.
  * Each must hold exactly `size` bytes. The error is the first failed file's, by its place in
  * `files`; *failed is that place. ERR_IO (a file shrank or grew). */
 struct err read_hashed(struct hashed_file *files, size_t n, unsigned n_threads,

@@ -274,8 +274,8 @@ static void forget_pages(struct sched *s, struct request *r)
 {
     size_t n_prompt = r->n_prompt / KV_PAGE_TOKENS, i = r->group->n_members > 1 ? n_prompt : 0;
     request_make_keys(r, n_prompt);
-    for (; i < r->n_keys; i++)
-        kv_forget(s->kv, r->keys[i]);
+    if (i < r->n_keys)
+        kv_forget(s->kv, r->keys[i], r->n_keys - i);
 }
 
 void sched_remove(struct sched *s, struct request *r)

@@ -5,6 +5,8 @@
 
 #include "engine/engine_internal.h"
 
+enum { EXPIRE_LEN = 256 << 20 }; /* bytes; some ten milliseconds of one thread */
+
 void engine_enter_numerics(fenv_t *saved)
 {
     fegetenv(saved);
@@ -26,6 +28,14 @@ uint64_t engine_now_ms(void)
 uint64_t engine_cache_age_ms(const struct engine *e)
 {
     return (uint64_t)e->options.cache_idle_s * 1000;
+}
+
+/* Old pages can be many: a step zeroes as many as it can without holding up the others for long,
+ * and the next one goes on. */
+static void expire_pages(struct engine *e)
+{
+    size_t n = EXPIRE_LEN / kv_page_size(&e->config);
+    kv_expire(&e->kv, engine_cache_age_ms(e), n > 0 ? n : 1);
 }
 
 static void send_event(struct engine *e, struct request *r, struct engine_event *event)
@@ -226,7 +236,7 @@ bool engine_step(struct engine *e)
     fenv_t saved;
     engine_enter_numerics(&saved);
     e->kv.now_ms = engine_now_ms();
-    kv_expire(&e->kv, engine_cache_age_ms(e));
+    expire_pages(e);
     bool busy = take_incoming(e);
     sched_plan(&e->sched, e->options.token_budget);
     if (e->sched.n_items > 0) {

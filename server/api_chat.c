@@ -37,6 +37,7 @@ static struct chat *chat_new(struct front *f, struct http_exchange *x,
     c->answer = (struct chat_answer){.created_s = time(NULL),
                                      .model = f->model->model_id,
                                      .fingerprint = f->fingerprint,
+                                     .service_tier = request->service_tier,
                                      .stream = request->stream,
                                      .include_usage = request->include_usage};
     snprintf(c->answer.id, sizeof c->answer.id, "chatcmpl-%s", buf_str(&text));

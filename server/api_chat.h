@@ -14,7 +14,7 @@ struct chat_choice {
     struct buf text, tokens;
     enum engine_finish finish;
     char error[256];
-    unsigned n_prompt, n_generated;
+    unsigned n_prompt, n_generated, n_cached;
 
     /* The loop's own. */
     bool finished;

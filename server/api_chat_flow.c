@@ -26,6 +26,7 @@ void chat_sink(void *context, const struct engine_event *event)
         append_token(&choice->tokens, event);
     choice->n_prompt = event->n_prompt;
     choice->n_generated = event->n_generated;
+    choice->n_cached = event->n_cached;
     choice->finish = event->finish;
     if (event->error != NULL)
         snprintf(choice->error, sizeof choice->error, "%s", event->error);
@@ -153,24 +154,27 @@ static const char *failure_message(const struct chat_choice *failed)
     return failed->error[0] != '\0' ? failed->error : "The engine failed.";
 }
 
-static void count_usage(const struct chat *c, unsigned *n_prompt, unsigned *n_generated)
+/* The prompt is computed once: what later choices found may be what the first one computed. */
+static struct chat_usage count_usage(const struct chat *c)
 {
-    *n_prompt = c->choices[0].n_prompt;
-    *n_generated = 0;
-    for (unsigned i = 0; i < c->n_choices; i++)
-        *n_generated += c->choices[i].n_generated;
+    struct chat_usage u = {.n_prompt = c->choices[0].n_prompt, .n_cached = c->choices[0].n_cached};
+    for (unsigned i = 0; i < c->n_choices; i++) {
+        const struct chat_choice *choice = &c->choices[i];
+        u.n_generated += choice->n_generated;
+        u.n_cached = choice->n_cached < u.n_cached ? choice->n_cached : u.n_cached;
+    }
+    return u;
 }
 
 static void end_stream(struct chat *c, struct buf *out)
 {
     const struct chat_choice *failed = failed_choice(c);
-    unsigned n_prompt, n_generated;
-    count_usage(c, &n_prompt, &n_generated);
+    struct chat_usage usage = count_usage(c);
     if (failed != NULL)
         append_event(out, http_error_object(failed->outcome == ENGINE_CANCELLED ? 503 : 500, NULL,
                                             NULL, failure_message(failed)));
     else if (c->answer.include_usage)
-        append_event(out, chat_usage_chunk_object(&c->answer, n_prompt, n_generated));
+        append_event(out, chat_usage_chunk_object(&c->answer, &usage));
     buf_append_str(out, "data: [DONE]\n\n");
 }
 
@@ -191,11 +195,8 @@ static void reply_whole(struct chat *c)
                                                           choice->outcome, choice->logprobs));
         choice->logprobs = NULL;
     }
-    unsigned n_prompt, n_generated;
-    count_usage(c, &n_prompt, &n_generated);
-    http_reply_json(
-        x, 200,
-        chat_completion_object(&c->answer, choices, chat_usage_object(n_prompt, n_generated)));
+    struct chat_usage usage = count_usage(c);
+    http_reply_json(x, 200, chat_completion_object(&c->answer, choices, chat_usage_object(&usage)));
 }
 
 static bool all_finished(const struct chat *c)

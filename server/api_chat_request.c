@@ -206,6 +206,7 @@ static struct err take_tier(struct chat_request *r, const char **param)
         r->params.priority = ENGINE_BATCH;
     else if (name == NULL || (strcmp(name, "auto") != 0 && strcmp(name, "default") != 0))
         return err_set(ERR_USAGE, "'service_tier' must be \"auto\", \"default\" or \"flex\".");
+    r->service_tier = r->params.priority == ENGINE_BATCH ? "flex" : "default";
     return err_ok();
 }
 

@@ -15,9 +15,11 @@ enum { CHAT_SALT_LEN_MIN = 16, CHAT_SALT_LEN_MAX = 256 };
 enum { CHAT_CHOICES_MAX = 16, CHAT_STOPS_MAX = 16, CHAT_STOP_LEN_MAX = 256 };
 
 struct chat_request {
-    json_t *root;                /* owns what the rest borrows */
-    const json_t *messages;      /* a non-empty array; the engine checks what is in it */
-    const char *model;           /* NULL: none named */
+    json_t *root;           /* owns what the rest borrows */
+    const json_t *messages; /* a non-empty array; the engine checks what is in it */
+    const char *model;      /* NULL: none named */
+    const char
+        *service_tier; /* the one that "auto" and "default" get, or "flex"; NULL: none named */
     struct engine_params params; /* points to the arrays below: do not copy the struct */
     const char *stops[CHAT_STOPS_MAX];
     uint32_t stop_ids[ENGINE_STOP_IDS_MAX];

@@ -62,10 +62,12 @@ json_t *chat_token_object(struct bytes token, float logprob)
         json_pack("{s:o, s:f, s:o}", "token", string_of(token), "logprob", finite, "bytes", bytes));
 }
 
-json_t *chat_usage_object(unsigned n_prompt, unsigned n_generated)
+json_t *chat_usage_object(const struct chat_usage *u)
 {
-    return must(json_pack("{s:i, s:i, s:i}", "prompt_tokens", (int)n_prompt, "completion_tokens",
-                          (int)n_generated, "total_tokens", (int)(n_prompt + n_generated)));
+    return must(json_pack("{s:i, s:i, s:i, s:{s:i}}", "prompt_tokens", (int)u->n_prompt,
+                          "completion_tokens", (int)u->n_generated, "total_tokens",
+                          (int)(u->n_prompt + u->n_generated), "prompt_tokens_details",
+                          "cached_tokens", (int)u->n_cached));
 }
 
 static json_t *logprobs_object(json_t *tokens)
@@ -84,9 +86,10 @@ json_t *chat_choice_object(unsigned index, struct bytes text, enum engine_finish
 
 static json_t *object_of(const struct chat_answer *a, const char *kind, json_t *choices)
 {
-    return must(json_pack("{s:s, s:s, s:I, s:s, s:s, s:o}", "id", a->id, "object", kind, "created",
-                          (json_int_t)a->created_s, "model", a->model, "system_fingerprint",
-                          a->fingerprint, "choices", choices));
+    return must(json_pack("{s:s, s:s, s:I, s:s, s:s, s:s*, s:o}", "id", a->id, "object", kind,
+                          "created", (json_int_t)a->created_s, "model", a->model,
+                          "system_fingerprint", a->fingerprint, "service_tier", a->service_tier,
+                          "choices", choices));
 }
 
 json_t *chat_completion_object(const struct chat_answer *a, json_t *choices, json_t *usage)
@@ -118,8 +121,7 @@ json_t *chat_chunk_object(const struct chat_answer *a, unsigned index, bool firs
     return chunk_of(a, must(json_pack("[o]", choice)), NULL);
 }
 
-json_t *chat_usage_chunk_object(const struct chat_answer *a, unsigned n_prompt,
-                                unsigned n_generated)
+json_t *chat_usage_chunk_object(const struct chat_answer *a, const struct chat_usage *u)
 {
-    return chunk_of(a, must(json_array()), chat_usage_object(n_prompt, n_generated));
+    return chunk_of(a, must(json_array()), chat_usage_object(u));
 }

@@ -7,6 +7,8 @@
 
 #include "common/buf.h"
 
+enum { FRONT_CACHE_IDLE_MAX_S = 300 };
+
 struct front_options {
     const char *model_dir;
     const char *state_dir; /* the log is read from here */
@@ -14,6 +16,8 @@ struct front_options {
     unsigned n_threads;    /* 0: all CPUs */
     unsigned max_requests; /* at least 1 */
     unsigned max_context;  /* 0: the model's own */
+    bool no_prefix_cache;
+    unsigned cache_idle_s; /* 1 to FRONT_CACHE_IDLE_MAX_S: clients are promised no more */
     uint64_t quote_interval_s;
     uint32_t max_stop_duration_s; /* stated in the log when stopping */
     const char *log_url;          /* of the service that keeps the log; NULL: it is ours */

@@ -81,13 +81,21 @@ static void log_model(const struct front *f)
             "model %s: %s, %llu parameters, %zu files, %llu bytes, at most %u tokens of context\n",
             model->model_id, model->architecture, (unsigned long long)model->n_parameters,
             model->n_files, (unsigned long long)size, model->max_context);
+    if (f->options->no_prefix_cache)
+        fprintf(stderr, "prefix cache off\n");
+    else
+        fprintf(stderr, "prefix cache: prompts with a cache_salt, zeroed after %u idle seconds\n",
+                f->options->cache_idle_s);
 }
 
 struct err front_load(struct front *f)
 {
     const struct front_options *o = f->options;
-    struct engine_options options = {
-        .n_threads = o->n_threads, .max_requests = o->max_requests, .max_context = o->max_context};
+    struct engine_options options = {.n_threads = o->n_threads,
+                                     .max_requests = o->max_requests,
+                                     .max_context = o->max_context,
+                                     .no_prefix_cache = o->no_prefix_cache,
+                                     .cache_idle_s = o->cache_idle_s};
     TRY(engine_open(&f->engine, o->model_dir, &options));
     f->model = engine_info(f->engine);
     log_model(f);

@@ -19,6 +19,8 @@ enum {
     KEY_THREADS,
     KEY_CONTEXT,
     KEY_REQUESTS,
+    KEY_CACHE_IDLE,
+    KEY_NO_CACHE,
     KEY_PROFILE,
     KEY_BACKEND,
     KEY_POLICY,
@@ -37,6 +39,12 @@ const struct argp_option server_argp_options[] = {
     {"max-context", KEY_CONTEXT, "TOKENS", 0, "Prompt and answer together; default: the model's",
      1},
     {"max-requests", KEY_REQUESTS, "N", 0, "Requests that decode together; default 16", 1},
+    {"cache-idle", KEY_CACHE_IDLE, "SECONDS", 0,
+     "How long computed prompts of clients with a cache_salt are kept when nobody uses them; at "
+     "most, and by default, 300",
+     1},
+    {"no-prefix-cache", KEY_NO_CACHE, NULL, 0,
+     "Keep nothing of any prompt behind its request's end; a cache_salt changes nothing", 1},
     {"backend", KEY_BACKEND, "auto|cpu", 0, "What computes; default auto", 1},
     {"profile", KEY_PROFILE, "standard", 0, "The measured profile; there is one", 1},
     {"tcti", KEY_TCTI, "TCTI", 0, "The TPM, as tpm2-tss names it; default device:/dev/tpmrm0", 2},
@@ -136,6 +144,13 @@ static error_t parse_model_options(int key, char *text, struct argp_state *state
     case KEY_REQUESTS:
         front->max_requests = (unsigned)number(state, "max-requests", text, 1, 1024);
         return 0;
+    case KEY_CACHE_IDLE:
+        front->cache_idle_s =
+            (unsigned)number(state, "cache-idle", text, 1, FRONT_CACHE_IDLE_MAX_S);
+        return 0;
+    case KEY_NO_CACHE:
+        front->no_prefix_cache = true;
+        return 0;
     case KEY_BACKEND:
         one_of(state, "backend", text, "auto", "cpu");
         return 0;
@@ -228,6 +243,7 @@ void server_set_defaults(struct command *c)
     c->server.front = (struct front_options){.state_dir = "./blindllama-state",
                                              .profile = "standard",
                                              .max_requests = 16,
+                                             .cache_idle_s = FRONT_CACHE_IDLE_MAX_S,
                                              .max_stop_duration_s = 3600};
     c->server.attester = (struct attester_options){.tcti = "device:/dev/tpmrm0",
                                                    .state_dir = "./blindllama-state",

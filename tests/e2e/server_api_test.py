@@ -340,6 +340,10 @@ class Api(unittest.TestCase):
             time.sleep(0.01)  # numbers follow at the end of the step
         return answer, *(self.metric(name) - was for name, was in zip(names, before))
 
+    @staticmethod
+    def cached(answer):
+        return answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+
     def test_finds_a_prompt_again_by_its_cache_salt_only(self):
         salts = {"cache_salt": "a salt for one test"}, {"cache_salt": "another for a test"}, {}
         cold, n_cold, n_found = self.computed(**salts[0])
@@ -347,16 +351,22 @@ class Api(unittest.TestCase):
         for other in salts[1:]:
             answer, n_computed, n_found = self.computed(**other)
             self.assertEqual((answer["choices"], n_computed, n_found), (cold["choices"], n_cold, 0))
+            self.assertEqual(self.cached(answer), 0)
         warm, n_computed, n_found = self.computed(**salts[0])
         self.assertEqual(warm["choices"], cold["choices"])
         self.assertEqual(n_found, n_cold - 1 if n_cold % 64 == 0 else n_cold // 64 * 64)
         self.assertEqual(n_computed, n_cold - n_found)
+        self.assertEqual((self.cached(cold), self.cached(warm)), (0, n_found))
+        self.assertNotIn("service_tier", warm)
         self.assertGreater(self.metric("kv_pages_cached"), 0)
 
     def test_computes_the_prompt_of_several_choices_once(self):
         answer, n_computed, _ = self.computed(n=4, service_tier="flex")
         self.assertEqual(len(answer["choices"]), 4)
         self.assertEqual(n_computed, answer["usage"]["prompt_tokens"] + 3)
+        self.assertEqual((answer["service_tier"], self.cached(answer)), ("flex", 0))
+        answer, *_ = self.computed(n=4, cache_salt="a salt for four choices", service_tier="auto")
+        self.assertEqual((answer["service_tier"], self.cached(answer)), ("default", 0))
 
     def test_refuses_messages_that_are_none(self):
         for message in ({}, {"role": "user"}, {"role": 1, "content": "x"},

@@ -48,6 +48,7 @@ class Start(unittest.TestCase):
         for option, values in {
             "--quote-interval": ["0", "86401", "x", "-1", "1.5", ""],
             "--threads": ["0", "many"], "--max-requests": ["0", "100000"],
+            "--cache-idle": ["0", "301", "never"],
             "--max-context": ["0"], "--origin": ["", "two words", "a+b"],
             "--activator": ["x", "name+00000000+AAAA"], "--backend": ["cuda"],
             "--profile": ["lenient"], "--print-policy": ["yes"], "--ek-chain": ["/nowhere.pem"],
@@ -188,6 +189,24 @@ class Start(unittest.TestCase):
             self.assertGreaterEqual(checkpoint(client)[1], size + 2, "and quotes")
             client.close()
             self.assertEqual(server.terminate(), 0, server.log())
+
+    def test_keeps_cached_prompts_only_as_long_as_it_was_told(self):
+        for options, n_cached, said in ((["--no-prefix-cache"], 0, "prefix cache off"),
+                                        (["--cache-idle", "1"], 64, "after 1 idle seconds")):
+            with self.subTest(options=options), Server(self.dir, self.tpm, *options) as server:
+                client = server.client()
+
+                def ask():
+                    answer = client.chat("word " * 150, max_tokens=1, cache_salt="only this client's")
+                    return answer.json["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+                self.assertEqual(ask(), 0)
+                self.assertGreaterEqual(ask(), n_cached)
+                time.sleep(2)
+                self.assertEqual(ask(), 0)
+                self.assertIn(said, server.log())
+                client.close()
+                self.assertEqual(server.terminate(), 0, server.log())
 
     def test_a_damaged_head_is_told_from_a_damaged_log(self):
         with Server(self.dir, self.tpm) as server:

@@ -44,6 +44,7 @@ static void takes_the_models_defaults(void **state)
     assert_int_equal(r.n_choices, 1);
     assert_int_equal(r.params.max_tokens, 0);
     assert_false(r.stream || r.include_usage || r.params.logprobs || r.params.has_seed);
+    assert_null(r.service_tier);
     assert_int_equal(r.params.n_stop, 0);
     assert_null(r.model);
     assert_int_equal(json_array_size(r.messages), 1);
@@ -96,6 +97,7 @@ static void takes_a_tier_as_a_priority(void **state)
         snprintf(body, sizeof body, "{" MESSAGES ",\"service_tier\":\"%s\"}", names[i]);
         assert_false(is_err(parse(&r, &param, body)));
         assert_int_equal(r.params.priority, i == 2 ? ENGINE_BATCH : ENGINE_INTERACTIVE);
+        assert_string_equal(r.service_tier, i == 2 ? "flex" : "default");
         chat_request_cleanup(&r);
     }
     assert_refused("{" MESSAGES ",\"service_tier\":\"priority\"}", "service_tier");

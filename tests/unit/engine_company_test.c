@@ -185,7 +185,7 @@ static void check_end(struct engine *e)
     assert_int_equal(stats.n_pages_cached + e->kv.n_free, stats.n_pages);
     if (e->options.no_prefix_cache) /* then all salts are nobody's, and nothing may stay */
         assert_int_equal(stats.n_pages_cached, 0);
-    kv_expire(&e->kv, 0);
+    kv_expire(&e->kv, 0, SIZE_MAX);
     assert_int_equal(e->kv.n_free, stats.n_pages);
     assert_true(all_zero(e->kv.cache.data, stats.n_pages * page_size()));
 }

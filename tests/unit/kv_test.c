@@ -16,7 +16,7 @@ static const struct model_config config = {
 
 static void setup(struct kv *kv, size_t n_pages)
 {
-    assert_false(is_err(kv_init(kv, &config, n_pages)));
+    assert_false(is_err(kv_init(kv, &config, n_pages, NULL)));
 }
 
 static bool page_is_zero(const struct kv *kv, uint32_t page)
@@ -104,7 +104,7 @@ static void known_pages_stay_until_they_are_needed_the_last_one_goes_first(void 
     assert_false(page_is_zero(&kv, third));
     assert_true(kv_reserve(&kv, &b, 2 * KV_PAGE_TOKENS));
     assert_int_equal(kv.n_evicted, 1);
-    assert_int_equal(b.pages[1], third);
+    assert_int_equal(b.pages[0], third);
     assert_true(page_is_zero(&kv, third));
     assert_true(kv_share(&kv, &b, key_of(0)) && kv_share(&kv, &b, key_of(1)));
     assert_false(kv_share(&kv, &b, key_of(2)));
@@ -142,12 +142,12 @@ static void a_shared_page_lives_as_long_as_its_last_holder(void **state)
     assert_int_equal(b.pages[0], page);
     kv_release(&kv, &a);
     assert_int_equal(kv.n_idle, 0);
-    kv_forget(&kv, key_of(7)); /* held: nothing happens */
+    kv_forget(&kv, key_of(7), 1); /* held: nothing happens */
     assert_false(kv_reserve(&kv, &c, 2 * KV_PAGE_TOKENS));
     assert_false(page_is_zero(&kv, page));
     kv_release(&kv, &b);
     assert_int_equal(kv.n_idle, 1);
-    kv_forget(&kv, key_of(7));
+    kv_forget(&kv, key_of(7), 1);
     assert_int_equal(kv.n_free, 2);
     assert_true(page_is_zero(&kv, page));
     assert_false(is_known(&kv, 7));
@@ -184,21 +184,89 @@ static void idle_pages_are_zeroed_when_they_are_old(void **state)
     kv_release(&kv, &b);
     assert_int_equal(kv_next_expiry_ms(&kv, 1000), 1500);
     kv.now_ms = 1499;
-    kv_expire(&kv, 1000);
+    kv_expire(&kv, 1000, SIZE_MAX);
     assert_int_equal(kv.n_idle, 3);
     kv.now_ms = 1500;
-    kv_expire(&kv, 1000);
+    kv_expire(&kv, 1000, SIZE_MAX);
     assert_int_equal(kv.n_idle, 1);
     assert_int_equal(kv.n_expired, 2);
     assert_true(page_is_zero(&kv, page));
     assert_true(is_known(&kv, 5)); /* used: young again */
     kv.now_ms = 2499;
-    kv_expire(&kv, 1000);
+    kv_expire(&kv, 1000, SIZE_MAX);
     assert_int_equal(kv.n_idle, 1);
     kv.now_ms = 2500;
-    kv_expire(&kv, 1000);
+    kv_expire(&kv, 1000, SIZE_MAX);
     assert_int_equal(kv.n_free, 4);
     kv_cleanup(&kv);
+}
+
+static void old_pages_go_in_portions_the_oldest_first(void **state)
+{
+    (void)state;
+    struct kv kv;
+    setup(&kv, 5);
+    for (uint8_t i = 0; i < 5; i++) {
+        struct page_list a = make_known(&kv, 1, i);
+        kv_release(&kv, &a);
+    }
+    kv.now_ms = 10;
+    kv_expire(&kv, 10, 2);
+    assert_int_equal(kv.n_free, 2);
+    assert_int_equal(kv.n_expired, 2);
+    assert_true(kv_next_expiry_ms(&kv, 10) <= kv.now_ms); /* whoever waits for it is not held up */
+    assert_true(page_is_zero(&kv, kv.free_pages[0]) && page_is_zero(&kv, kv.free_pages[1]));
+    assert_false(is_known(&kv, 0) || is_known(&kv, 1));
+    kv.now_ms = 20;
+    kv_expire(&kv, 10, SIZE_MAX);
+    assert_int_equal(kv.n_free, 5);
+    assert_int_equal(kv_next_expiry_ms(&kv, 10), UINT64_MAX);
+    kv_cleanup(&kv);
+}
+
+/* Pages of two pieces, the second one not whole: their last bytes count, and nobody else's. */
+static void all_threads_zero_large_pages(void **state)
+{
+    (void)state;
+    static const struct model_config large = {
+        .vocab_size = 10, .n_layers = 5, .n_heads = 5, .n_kv_heads = 5, .head_dim = 100};
+    for (unsigned n_threads = 1; n_threads <= 4; n_threads++) {
+        struct kv kv;
+        struct pool *pool = NULL;
+        struct page_list a = {0}, held = {0}, b = {0};
+        assert_false(is_err(pool_new(&pool, n_threads)));
+        assert_false(is_err(kv_init(&kv, &large, 12, pool)));
+        for (size_t i = 1; i <= 6; i++) { /* every second page is held */
+            assert_true(kv_reserve(&kv, &a, i * KV_PAGE_TOKENS));
+            assert_true(kv_reserve(&kv, &held, i * KV_PAGE_TOKENS));
+        }
+        for (uint32_t i = 0; i < 12; i++)
+            fill(&kv, i, 1);
+        for (uint8_t i = 0; i < 3; i++) /* some are unknown, some known and then forgotten */
+            kv_publish(&kv, a.pages[i], key_of(i));
+        uint8_t keys[3][SHA256_LEN];
+        for (uint8_t i = 0; i < 3; i++)
+            memcpy(keys[i], key_of(i), SHA256_LEN);
+        kv_release(&kv, &a);
+        assert_int_equal(kv.n_free, 3);
+        kv_forget(&kv, keys[0], 3);
+        assert_int_equal(kv.n_free, 6);
+        size_t len = kv_cache_page_len(&kv.cache);
+        for (size_t i = 0; i < 6; i++) {
+            const float *page = kv.cache.data + held.pages[i] * len;
+            assert_true(page_is_zero(&kv, kv.free_pages[i]));
+            assert_true(page[0] == 1 && page[len - 1] == (float)len && page[len / 2] != 0);
+        }
+        kv_release(&kv, &held);
+        b = make_known(&kv, 12, 0);
+        kv_release(&kv, &b);
+        assert_true(kv_reserve(&kv, &b, 9 * KV_PAGE_TOKENS)); /* nine idle ones give way */
+        for (size_t i = 0; i < 9; i++)
+            assert_true(page_is_zero(&kv, b.pages[i]));
+        kv_release(&kv, &b);
+        kv_cleanup(&kv);
+        pool_free(pool);
+    }
 }
 
 static void copies_only_the_positions_asked_for(void **state)
@@ -249,6 +317,8 @@ int main(void)
         cmocka_unit_test(a_shared_page_lives_as_long_as_its_last_holder),
         cmocka_unit_test(the_first_page_of_a_key_keeps_it),
         cmocka_unit_test(idle_pages_are_zeroed_when_they_are_old),
+        cmocka_unit_test(old_pages_go_in_portions_the_oldest_first),
+        cmocka_unit_test(all_threads_zero_large_pages),
         cmocka_unit_test(copies_only_the_positions_asked_for),
         cmocka_unit_test(keys_are_the_documented_hash),
     };

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -81,6 +82,29 @@ static void one_file_is_read_ahead_of_its_hash(void **state)
     drop(&s);
 }
 
+static void a_file_that_is_not_cached_is_read_ahead_by_a_second_thread(void **state)
+{
+    (void)state;
+    char path[] = "read-hashed-test-XXXXXX";
+    struct scene s;
+    size_t failed = 0;
+    uint8_t expected[SHA256_LEN];
+    make(&s);
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    unlink(path);
+    assert_false(is_err(fd_write_all(fd, buf_bytes(&s.contents[1]))));
+    assert_int_equal(fdatasync(fd), 0);
+    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    close(s.files[1].fd);
+    s.files[1].fd = fd;
+    assert_false(is_err(read_hashed(&s.files[1], 1, 1, &failed)));
+    sha256(expected, buf_bytes(&s.contents[1]));
+    assert_memory_equal(s.files[1].sha256, expected, SHA256_LEN);
+    drop(&s);
+}
+
 static void refuses_a_file_that_shrank(void **state)
 {
     (void)state;
@@ -116,6 +140,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_and_hashes_with_any_number_of_threads),
         cmocka_unit_test(one_file_is_read_ahead_of_its_hash),
+        cmocka_unit_test(a_file_that_is_not_cached_is_read_ahead_by_a_second_thread),
         cmocka_unit_test(refuses_a_file_that_shrank),
         cmocka_unit_test(refuses_a_file_that_grew),
     };

@@ -21,7 +21,7 @@ static void sink(void *context, const struct engine_event *event)
 void setup(struct fixture *f, size_t n_pages, size_t max_running)
 {
     *f = (struct fixture){0};
-    assert_false(is_err(kv_init(&f->kv, &config, n_pages)));
+    assert_false(is_err(kv_init(&f->kv, &config, n_pages, NULL)));
     assert_false(is_err(sched_init(&f->sched, &f->kv, max_running)));
 }
 
@@ -35,7 +35,7 @@ void teardown(struct fixture *f)
 {
     sched_cleanup(&f->sched);
     f->kv.now_ms = 1000;
-    kv_expire(&f->kv, 0);
+    kv_expire(&f->kv, 0, SIZE_MAX);
     assert_int_equal(f->kv.n_free, f->kv.cache.n_pages);
     assert_all_zero(&f->kv);
     kv_cleanup(&f->kv);

@@ -63,7 +63,8 @@ static struct err challenge(json_t **out, struct http_exchange *x,
     REQUEST_JSON_AUTO *request = NULL;
     uint8_t spki[SHA256_LEN];
     struct request_blobs *blobs = NULL;
-    TRY(sessions_count(c->sessions, now_ms));
+    const struct http_address from = http_from(x);
+    TRY(sessions_count(c->sessions, &from, now_ms));
     TRY(parse_body(&request, x, keys));
     TRY(request_hex(spki, sizeof spki, request, "spki"));
     TRY(request_blobs_take(&blobs, request, c->log));

@@ -3,10 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct address_rate {
+    struct http_address address;
+    bool used;
+    struct session_bucket challenges;
+};
+
 struct sessions {
     const char *origin;
     struct session list[SESSIONS_MAX];
     struct session_bucket challenges;
+    struct address_rate addresses[SESSION_ADDRESSES_MAX];
 };
 
 struct err sessions_new(struct sessions **out, const char *origin)
@@ -50,8 +57,29 @@ static bool take_tokens(struct session_bucket *b, double n, double rate, double 
     return true;
 }
 
-struct err sessions_count(struct sessions *s, uint64_t now_ms)
+/* That of the address, or for a new one that which nobody has used for longest. */
+static struct address_rate *rate_of(struct sessions *s, const struct http_address *from,
+                                    uint64_t now_ms)
 {
+    struct address_rate *oldest = &s->addresses[0];
+    for (size_t i = 0; i < SESSION_ADDRESSES_MAX; i++) {
+        struct address_rate *rate = &s->addresses[i];
+        if (rate->used && http_address_equal(&rate->address, from))
+            return rate;
+        if (oldest->used && (!rate->used || rate->challenges.last_ms < oldest->challenges.last_ms))
+            oldest = rate;
+    }
+    *oldest = (struct address_rate){
+        .address = *from, .used = true, .challenges = {SESSION_ADDRESS_BURST, now_ms}};
+    return oldest;
+}
+
+struct err sessions_count(struct sessions *s, const struct http_address *from, uint64_t now_ms)
+{
+    if (!take_tokens(&rate_of(s, from, now_ms)->challenges, 1, SESSION_ADDRESS_MINUTE / 60.0,
+                     SESSION_ADDRESS_BURST, now_ms))
+        return err_set(ERR_BUSY, "This address asks for more than %d challenges a minute: wait.",
+                       SESSION_ADDRESS_MINUTE);
     if (!take_tokens(&s->challenges, 1, SESSION_CHALLENGES_SECOND, SESSION_CHALLENGES_SECOND,
                      now_ms))
         return err_set(ERR_BUSY, "Too many hosts ask for challenges: try again in a minute.");

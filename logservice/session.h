@@ -8,6 +8,7 @@
 
 #include "attest/admission.h"
 #include "attest/credential.h"
+#include "http/http_address.h"
 
 enum {
     SESSION_ID_LEN = 32,
@@ -19,6 +20,9 @@ enum {
     SESSION_BYTES_MINUTE = 1024 * 1024, /* of statements and blobs */
     SESSION_BYTES_BURST = 16 * 1024 * 1024,
     SESSION_CHALLENGES_SECOND = 20, /* of all hosts together */
+    SESSION_ADDRESS_MINUTE = 60,    /* challenges of one address (http_address.h) */
+    SESSION_ADDRESS_BURST = 10,
+    SESSION_ADDRESSES_MAX = 1024, /* whose challenges are counted at a time */
 };
 
 struct session {
@@ -39,9 +43,10 @@ struct sessions;
 struct err sessions_new(struct sessions **out, const char *origin) MUST_USE;
 void sessions_free(struct sessions *s);
 
-/* Counts a challenge before anything is done for it; ERR_BUSY over the rate of all hosts. `now_ms`
- * is a steady clock. */
-struct err sessions_count(struct sessions *s, uint64_t now_ms) MUST_USE;
+/* Counts a challenge before anything is done for it; ERR_BUSY over the rate of its address, then of
+ * all hosts. `now_ms` is a steady clock. */
+struct err sessions_count(struct sessions *s, const struct http_address *from,
+                          uint64_t now_ms) MUST_USE;
 /* A new session for an admission, which it takes in any case, with the credential to be answered.
  * ERR_BUSY when there are too many. */
 struct err sessions_challenge(struct sessions *s, struct session **out,

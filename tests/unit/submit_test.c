@@ -99,6 +99,46 @@ static void a_host_fills_the_disk_at_a_rate_of_its_own(void **state)
     end(&s);
 }
 
+static struct http_address address(uint8_t last)
+{
+    return (struct http_address){{[10] = 0xff, [11] = 0xff, [12] = 10, [15] = last}};
+}
+
+/* One that asks without an end gets what is its own, and others get theirs. */
+static void one_address_uses_up_no_challenges_but_its_own(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin(&s);
+    const struct http_address hostile = address(1);
+    uint64_t n = 0;
+    for (uint64_t now_ms = 1000; now_ms < 61000; now_ms += 10)
+        n += !is_err(sessions_count(s.sessions, &hostile, now_ms));
+    assert_in_range(n, SESSION_ADDRESS_MINUTE, SESSION_ADDRESS_MINUTE + SESSION_ADDRESS_BURST);
+    for (uint8_t i = 2; i < 2 + SESSION_CHALLENGES_SECOND - 1; i++) {
+        const struct http_address other = address(i);
+        must(sessions_count(s.sessions, &other, 61000));
+    }
+    end(&s);
+}
+
+/* Whoever has more addresses than are counted begins anew with each, at the rate of all hosts. */
+static void addresses_without_number_share_the_rate_of_all(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin(&s);
+    uint64_t n = 0;
+    for (unsigned i = 0; i < 2 * SESSION_ADDRESSES_MAX; i++) {
+        struct http_address other = address(0);
+        other.bytes[0] = (uint8_t)(i >> 8);
+        other.bytes[1] = (uint8_t)i;
+        n += !is_err(sessions_count(s.sessions, &other, 1000));
+    }
+    assert_int_equal(n, SESSION_CHALLENGES_SECOND);
+    end(&s);
+}
+
 static void a_blob_has_the_size_that_names_it_also_if_that_is_zero(void **state)
 {
     (void)state;
@@ -138,6 +178,8 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_tpm_has_one_session_whatever_form_its_certificate_has),
         cmocka_unit_test(a_host_fills_the_disk_at_a_rate_of_its_own),
+        cmocka_unit_test(one_address_uses_up_no_challenges_but_its_own),
+        cmocka_unit_test(addresses_without_number_share_the_rate_of_all),
         cmocka_unit_test(a_blob_has_the_size_that_names_it_also_if_that_is_zero),
         cmocka_unit_test(a_body_of_many_small_values_is_not_parsed),
     };

@@ -13,7 +13,7 @@
 
 enum {
     REQUEST_BLOBS_MAX = 64,
-    REQUEST_VALUES_MAX = 4096, /* in JSON; commas in texts count, too */
+    REQUEST_VALUES_MAX = 4096, /* in JSON */
 };
 
 void request_json_free(json_t **value);

@@ -1,6 +1,7 @@
 /*
  * The subcommands of `blindllama-audit`. A command prints its own result and sets the exit code: 0
- * true, 1 false; an error is what could not be checked, which main prints, with exit code 2.
+ * true, 1 false, of a log 3 if it is true and some of its hosts are not; an error is what could not
+ * be checked, which main prints, with exit code 2.
  */
 #ifndef AUDITOR_COMMAND_H
 #define AUDITOR_COMMAND_H
@@ -9,7 +10,7 @@
 
 #include "common/buf.h"
 
-enum { EXIT_TRUE = 0, EXIT_FALSE = 1, EXIT_NOT_CHECKED = 2 };
+enum { EXIT_TRUE = 0, EXIT_FALSE = 1, EXIT_NOT_CHECKED = 2, EXIT_PARTLY = 3 };
 
 struct command {
     const char *name;

@@ -1,6 +1,7 @@
 /*
  * blindllama-audit: judges copies of a log, and single pieces of evidence, offline. It reads files,
- * writes to the terminal, and opens no socket. Exit codes: 0 true, 1 false, 2 could not check.
+ * writes to the terminal, and opens no socket. Exit codes: 0 true, 1 false, 2 could not check; of a
+ * log 3 if it is true and some of its hosts are not.
  */
 #include <stdio.h>
 #include <string.h>
@@ -28,7 +29,7 @@ static void print_help(FILE *out)
     for (size_t i = 0; i < N_COMMANDS; i++)
         fprintf(out, "  %-11s %s\n", commands[i].name, commands[i].summary);
     fputs("\nEach command explains itself: blindllama-audit replay --help\n"
-          "Exit codes: 0 true, 1 false, 2 could not check.\n",
+          "Exit codes: 0 true, 1 false, 2 could not check; of a log 3: some hosts are false.\n",
           out);
 }
 

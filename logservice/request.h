@@ -24,6 +24,9 @@ struct err request_parse(json_t **out, struct bytes body, const char *const *key
 /* A text that must be there; borrowed from `request`. */
 struct err request_text(struct bytes *out, const json_t *request, const char *key) MUST_USE;
 struct err request_hex(uint8_t *out, size_t len, const json_t *request, const char *key) MUST_USE;
+/* Base64 of at most `max` bytes, appended. */
+struct err request_base64(struct buf *out, const json_t *request, const char *key,
+                          size_t max) MUST_USE;
 /* A number that may be missing: *there tells. */
 struct err request_index(uint64_t *out, bool *there, const json_t *request,
                          const char *key) MUST_USE;

@@ -1,5 +1,6 @@
 /*
- * What goes back to a challenger, and what an activator signs (docs/FORMATS.md sections 5 and 6).
+ * What goes back to a challenger, and what an activator signs (docs/FORMATS.md sections 5, 6 and
+ * 10).
  */
 #include <string.h>
 
@@ -12,17 +13,30 @@ static void append_prefixed(struct buf *out, struct bytes v)
     buf_append_bytes(out, v);
 }
 
-void activation_answer(uint8_t out[SHA256_LEN], struct bytes value, const struct tpm_name *ak_name,
-                       const char *origin, const uint8_t spki_sha256[SHA256_LEN])
+static void bind(uint8_t out[SHA256_LEN], const char *label, struct bytes value,
+                 const struct tpm_name *ak_name, const char *origin,
+                 const uint8_t spki_sha256[SHA256_LEN])
 {
     struct buf text = BUF_INIT;
-    buf_append_str(&text, "blindllama-activation-answer/v1\n");
+    buf_append_str(&text, label);
     append_prefixed(&text, value);
     append_prefixed(&text, bytes_of(ak_name->bytes, ak_name->len));
     append_prefixed(&text, bytes_of_str(origin));
     buf_append(&text, spki_sha256, SHA256_LEN);
     sha256(out, buf_bytes(&text));
     buf_cleanup_secret(&text);
+}
+
+void activation_answer(uint8_t out[SHA256_LEN], struct bytes value, const struct tpm_name *ak_name,
+                       const char *origin, const uint8_t spki_sha256[SHA256_LEN])
+{
+    bind(out, "blindllama-activation-answer/v1\n", value, ak_name, origin, spki_sha256);
+}
+
+void possession_extra(uint8_t out[SHA256_LEN], struct bytes nonce, const struct tpm_name *ak_name,
+                      const char *origin, const uint8_t spki_sha256[SHA256_LEN])
+{
+    bind(out, "blindllama-possession/v1\n", nonce, ak_name, origin, spki_sha256);
 }
 
 void activation_format(struct buf *out, const struct activation *a)

@@ -74,16 +74,27 @@ struct err admission_new(struct admission **out, const struct policy *p, struct 
 
 struct err admission_target(struct activation_target *target, const struct admission *a)
 {
-    if (a->host.certified) /* there is no endorsement key to make a credential for */
-        return err_set(ERR_UNSUPPORTED,
-                       "an attestation key with a certificate of its own cannot be challenged, and "
-                       "hosts that cannot be challenged are not admitted yet");
-    if (EVP_PKEY_up_ref(a->host.ek.key) != 1)
+    if (!a->host.certified && EVP_PKEY_up_ref(a->host.ek.key) != 1)
         return err_set(ERR_MEMORY, "out of memory for a key");
     target->ak_name = a->host.ak_name;
-    target->ek = a->host.ek.key;
-    memcpy(target->ek_certificate, a->host.ek.sha256, SHA256_LEN);
+    target->ek = a->host.certified ? NULL : a->host.ek.key;
+    if (!a->host.certified)
+        memcpy(target->ek_certificate, a->host.ek.sha256, SHA256_LEN);
     return err_ok();
+}
+
+struct err admission_check_possession(const struct admission *a, struct bytes attest,
+                                      struct bytes signature, const uint8_t extra[SHA256_LEN])
+{
+    static const uint8_t pcrs_0_to_15[3] = {0xff, 0xff, 0x00};
+    struct attested quote;
+    TRY(err_context(rule_signature(&a->host.ak, attest, signature, "possession"),
+                    "rule 3, SIGNATURE"));
+    TRY(err_context(attested_parse(&quote, attest), "rule 4, QUOTE"));
+    TRY(err_context(attested_check_selection(&quote, TPM_ALG_SHA256_ID, pcrs_0_to_15),
+                    "rule 4, QUOTE"));
+    return err_context(attested_check_extra(&quote, bytes_of(extra, SHA256_LEN)),
+                       "rule 5, CONTEXT");
 }
 
 const uint8_t *admission_tpm(const struct admission *a)

@@ -22,14 +22,21 @@ struct err admission_new(struct admission **out, const struct policy *p, struct 
                          admission_blobs *blobs, void *context) MUST_USE;
 void admission_free(struct admission *a);
 
-/* ERR_UNSUPPORTED for an AK with a certificate of its own, which has no EK.
- * Whom a live activation is for; `target->ek` is the caller's to EVP_PKEY_free, its SPKI the
- * caller's to fill. */
+/* Whom a live activation is for; `target->ek` is the caller's to EVP_PKEY_free, its SPKI the
+ * caller's to fill. An AK with a certificate of its own has no EK to make a credential for: `ek` is
+ * then NULL, and its possession is shown by a quote. */
 struct err admission_target(struct activation_target *target, const struct admission *a) MUST_USE;
 
 /* Whose history this is, by a hash of the certified key: two admissions with the same are of one
  * TPM, whatever certificate each came with. (SHA256_LEN) */
 const uint8_t *admission_tpm(const struct admission *a);
+
+/* ERR_UNTRUE unless the AK has signed this TPMS_ATTEST, a quote over PCRs 0 to 15 of the SHA-256
+ * bank, with `extra` as its extraData: the TPM that has the key is there now, if `extra` is fresh.
+ * What the PCRs are is not looked at. ERR_MALFORMED. */
+struct err admission_check_possession(const struct admission *a, struct bytes attest,
+                                      struct bytes signature,
+                                      const uint8_t extra[SHA256_LEN]) MUST_USE;
 
 /* The next statement. ok: it holds, and the next is judged after it. Else nothing has changed:
  * ERR_MALFORMED when it does not parse, other refusals with the rule's reason, ERR_MEMORY and

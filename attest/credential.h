@@ -32,6 +32,11 @@ void credential_cleanup(struct credential *c); /* wipes */
 void activation_answer(uint8_t out[SHA256_LEN], struct bytes value, const struct tpm_name *ak_name,
                        const char *origin, const uint8_t spki_sha256[SHA256_LEN]);
 
+/* What a key with a certificate of its own quotes over, in place of an activation: extraData =
+ * Hash("blindllama-possession/v1\n" || ...), section 10. */
+void possession_extra(uint8_t out[SHA256_LEN], struct bytes nonce, const struct tpm_name *ak_name,
+                      const char *origin, const uint8_t spki_sha256[SHA256_LEN]);
+
 /* The activation statement of section 6, inside a signed note. */
 struct activation {
     uint8_t ek_certificate[SHA256_LEN];

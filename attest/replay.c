@@ -45,6 +45,7 @@ void replay_free(struct replay *r)
     }
     free(r->hosts);
     free(r->eks);
+    free(r->verdicts);
     free(r->findings);
     free(r->models);
     free(r->codes);
@@ -70,12 +71,35 @@ static void add_finding(struct replay *r, const struct finding *f)
     grown[r->n_findings++] = *f;
 }
 
-/* The last place is for saying that there were more. */
-void replay_find(struct replay *r, enum finding_severity severity, const char *code, uint64_t index,
-                 const char *format, ...)
+static void set_reason(char reason[REPLAY_TEXT_MAX], const struct finding *f)
 {
-    if (r->n_findings == REPLAY_FINDINGS_MAX)
+    if (reason[0] == '\0')
+        snprintf(reason, REPLAY_TEXT_MAX, "entry %llu, %s: %.440s", (unsigned long long)f->index,
+                 f->code, f->text);
+}
+
+/* How many are listed is bounded for each host, so that none makes room scarce for others. */
+static void list_finding(struct replay *r, struct replay_host *host, const struct finding *f)
+{
+    static const char text[] = "further findings are not listed";
+    size_t n = host != NULL ? ++host->n_findings : 0;
+    bool last_of_all = r->n_findings == REPLAY_FINDINGS_MAX - 1;
+    if (r->n_findings == REPLAY_FINDINGS_MAX || n > REPLAY_HOST_FINDINGS_MAX)
         return;
+    if (n < REPLAY_HOST_FINDINGS_MAX && !last_of_all) {
+        add_finding(r, f);
+        return;
+    }
+    struct finding more = {.severity = FINDING_WARNING, .code = "MORE", .index = f->index};
+    memcpy(more.text, text, sizeof text);
+    if (!last_of_all)
+        memcpy(more.host, f->host, sizeof more.host);
+    add_finding(r, &more);
+}
+
+void replay_find(struct replay *r, struct replay_host *host, enum finding_severity severity,
+                 const char *code, uint64_t index, const char *format, ...)
+{
     struct finding f = {.severity = severity, .code = code, .index = index};
     char text[REPLAY_TEXT_MAX];
     va_list args;
@@ -83,9 +107,12 @@ void replay_find(struct replay *r, enum finding_severity severity, const char *c
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     report_clean(f.text, sizeof f.text, text);
-    if (r->n_findings == REPLAY_FINDINGS_MAX - 1)
-        f = (struct finding){FINDING_ERROR, "MORE", index, "more findings than can be listed"};
-    add_finding(r, &f);
+    if (host != NULL)
+        replay_host_name(f.host,
+                         host->facts.known ? &host->facts.ak_name : &host->surveyed.ak_name);
+    if (severity == FINDING_ERROR)
+        set_reason(host != NULL ? host->reason : r->log_reason, &f);
+    list_finding(r, host, &f);
 }
 
 struct err replay_blob_read(struct replay *r, const struct blob_ref *ref, struct buf *out)
@@ -105,52 +132,6 @@ struct err replay_blob_read(struct replay *r, const struct blob_ref *ref, struct
 struct err replay_blob_source(void *context, const struct blob_ref *ref, struct buf *out)
 {
     return replay_blob_read(context, ref, out);
-}
-
-struct replay_host *replay_host_of(struct replay *r, const struct tpm_name *ak_name)
-{
-    for (size_t i = 0; i < r->n_hosts; i++) {
-        struct replay_host *h = &r->hosts[i];
-        const struct rule_host *known = h->facts.known ? &h->facts : &h->surveyed;
-        if (tpm_name_equal(&known->ak_name, ak_name))
-            return h;
-    }
-    return NULL;
-}
-
-struct err replay_host_make(struct replay *r, struct replay_host **out,
-                            const struct tpm_name *ak_name)
-{
-    *out = replay_host_of(r, ak_name);
-    if (*out != NULL)
-        return err_ok();
-    if (r->n_hosts == REPLAY_HOSTS_MAX)
-        return err_set(ERR_LIMIT, "more than %d attestation keys in one log", REPLAY_HOSTS_MAX);
-    struct replay_host *grown = realloc(r->hosts, (r->n_hosts + 1) * sizeof *grown);
-    if (grown == NULL)
-        return err_set(ERR_MEMORY, "out of memory for a host");
-    r->hosts = grown;
-    *out = &grown[r->n_hosts++];
-    memset(*out, 0, sizeof **out);
-    (*out)->surveyed.ak_name = *ak_name; /* found by it until a host statement is true */
-    return err_ok();
-}
-
-struct err replay_survey(struct replay *r, struct bytes entry)
-{
-    struct statement s;
-    struct err e = statement_parse(&s, entry);
-    if (is_err(e) || s.kind != STATEMENT_HOST)
-        return is_err(e) && !rule_refuses(e) ? e : err_ok();
-    struct rule_host alone = RULE_HOST_INIT;
-    e = rule_host_add(&alone, &s, r->policy, replay_blob_source, r);
-    rule_host_cleanup(&alone);
-    struct replay_host *h;
-    if (!is_err(e))
-        e = replay_host_make(r, &h, &s.ak_name);
-    if (!is_err(e))
-        e = rule_host_add(&h->surveyed, &s, r->policy, replay_blob_source, r);
-    return rule_refuses(e) ? err_ok() : e;
 }
 
 static struct err grow(struct replay *r)
@@ -177,7 +158,7 @@ static struct err take(struct replay_entry_now *now, struct statement *s, struct
     TRY(statement_parse(s, entry));
     line->parsed = true;
     line->kind = s->kind;
-    report_short(line->host, s->ak_name.bytes + 2, 8);
+    replay_host_name(line->host, &s->ak_name);
     now->s = s;
     now->host = replay_host_of(now->r, &s->ak_name);
     switch (s->kind) {
@@ -194,6 +175,22 @@ static struct err take(struct replay_entry_now *now, struct statement *s, struct
     return err_set(ERR_UNSUPPORTED, "a statement of kind %d", (int)s->kind);
 }
 
+/* What is no statement is nobody's, and no log service takes it: it is the log that is false. */
+static void blame(const struct replay_entry_now *now, const struct replay_line *line)
+{
+    struct replay *r = now->r;
+    char reason[REPLAY_TEXT_MAX];
+    snprintf(reason, sizeof reason, "entry %llu, rule %s: %.440s", (unsigned long long)now->index,
+             line->code, line->text);
+    char *of = !line->parsed       ? r->log_reason
+               : now->host != NULL ? now->host->reason
+                                   : r->others.reason;
+    if (of[0] == '\0')
+        memcpy(of, reason, sizeof reason);
+    if (r->reason[0] == '\0')
+        memcpy(r->reason, reason, sizeof reason);
+}
+
 /* The line of an entry that was judged, and what it changes in the whole. */
 static void settle(struct replay_line *line, struct replay_entry_now *now, bool is_true)
 {
@@ -201,13 +198,16 @@ static void settle(struct replay_line *line, struct replay_entry_now *now, bool 
     line->status = is_true ? RULE_TRUE : RULE_FALSE;
     line->code = is_true ? "" : now->code;
     report_clean(line->text, sizeof line->text, is_true ? now->fact : err_message());
-    if (is_true) {
-        r->n_true++;
-        r->owners[now->index] = (int32_t)(now->host - r->hosts);
-    } else if (r->reason[0] == '\0') {
-        snprintf(r->reason, sizeof r->reason, "entry %llu, rule %s: %.440s",
-                 (unsigned long long)now->index, line->code, line->text);
+    if (line->parsed && now->host != NULL)
+        now->host->n_entries++;
+    else if (line->parsed)
+        r->others.n_entries++;
+    if (!is_true) {
+        blame(now, line);
+        return;
     }
+    r->n_true++;
+    r->owners[now->index] = (int32_t)(now->host - r->hosts);
 }
 
 struct err replay_entry(struct replay *r, struct replay_line *line, uint64_t index,
@@ -224,60 +224,12 @@ struct err replay_entry(struct replay *r, struct replay_line *line, uint64_t ind
     struct err e = take(&now, &s, entry, line);
     if (is_err(e) && !rule_refuses(e))
         return err_context(e, "entry %llu", (unsigned long long)index);
+    if (line->parsed && now.host == NULL) /* its reason is still to be told */
+        TRY(replay_stranger_make(r, &now.host, &s.ak_name));
     settle(line, &now, !is_err(e));
     merkle_edge_append(&r->edge, &now.leaf);
     r->roots[r->edge.size] = merkle_edge_root(&r->edge);
     return err_ok();
-}
-
-static struct err check_checkpoint(struct replay *r, struct bytes note)
-{
-    struct checkpoint c;
-    TRY(err_context(checkpoint_verify(&c, note, r->policy->log.name, &r->policy->log),
-                    "newest checkpoint"));
-    if (c.size != r->edge.size)
-        return err_set(ERR_UNTRUE, "newest checkpoint: it is of %llu entries, %llu were replayed",
-                       (unsigned long long)c.size, (unsigned long long)r->edge.size);
-    if (!merkle_equal(&c.root, &r->roots[r->edge.size]))
-        return err_set(ERR_UNTRUE, "newest checkpoint: its root is not that of the entries");
-    return err_context(tlog_policy_check_quorum(&r->witnessed, &r->policy->witnesses, note),
-                       "newest checkpoint");
-}
-
-static const struct finding *first_error(const struct replay *r)
-{
-    for (size_t i = 0; i < r->n_findings; i++)
-        if (r->findings[i].severity == FINDING_ERROR)
-            return &r->findings[i];
-    return NULL;
-}
-
-/* The first thing that keeps the log from being true; "" if nothing does. */
-static struct err find_reason(char out[REPLAY_TEXT_MAX], struct replay *r, struct bytes checkpoint)
-{
-    out[0] = '\0';
-    struct err e = check_checkpoint(r, checkpoint);
-    if (is_err(e) && !rule_refuses(e))
-        return e;
-    const struct finding *f = first_error(r);
-    if (r->reason[0] != '\0')
-        snprintf(out, REPLAY_TEXT_MAX, "%s", r->reason);
-    else if (is_err(e))
-        report_clean(out, REPLAY_TEXT_MAX, err_message());
-    else if (f != NULL)
-        snprintf(out, REPLAY_TEXT_MAX, "entry %llu, %s: %.440s", (unsigned long long)f->index,
-                 f->code, f->text);
-    else if (r->n_quotes == 0)
-        snprintf(out, REPLAY_TEXT_MAX, "the log holds no true quote");
-    return err_ok();
-}
-
-static uint64_t count_hosts(const struct replay *r)
-{
-    uint64_t n = 0;
-    for (size_t i = 0; i < r->n_hosts; i++)
-        n += r->hosts[i].n_quotes > 0;
-    return n;
 }
 
 struct err replay_finish(struct replay *r, struct replay_summary *out, struct bytes checkpoint)
@@ -286,17 +238,12 @@ struct err replay_finish(struct replay *r, struct replay_summary *out, struct by
         replay_find_uncovered(r);
     r->finished = true;
     struct replay_summary s = {.outcome = OUTCOME_FALSE,
-                               .test = r->test,
+                               .log = OUTCOME_FALSE,
                                .n_entries = r->edge.size,
                                .n_true = r->n_true,
                                .n_quotes = r->n_quotes,
-                               .n_hosts = count_hosts(r),
                                .n_boots = r->n_boots};
-    TRY(find_reason(s.reason, r, checkpoint));
-    if (s.reason[0] == '\0')
-        s.outcome = r->ignored != 0 ? OUTCOME_NOT_A_PROOF : OUTCOME_TRUE;
-    if (s.outcome == OUTCOME_NOT_A_PROOF)
-        snprintf(s.reason, sizeof s.reason, "the policy ignores PCRs: not a proof");
+    TRY(replay_judge(&s, r, checkpoint));
     *out = s;
     replay_report(out, r);
     out->findings = r->findings;

@@ -45,6 +45,9 @@ struct err replay_entry(struct replay *r, struct replay_line *line, uint64_t ind
                         struct bytes entry) MUST_USE;
 
 /*
+ * Each is of one host, but for those that say "log".
+ *
+ * FORK          error    log: its key has signed a head of another history than these entries
  * COUNTER-GAP   error    boots of this TPM that the log does not hold
  * TPM-CLEARED   error    the boot counter is another one; boots in between cannot be excluded
  *               warning  the counts began anew, the boot counter went on
@@ -61,22 +64,44 @@ struct err replay_entry(struct replay *r, struct replay_line *line, uint64_t ind
  * RESUMED       warning  a boot went on after a suspend, which PCRs outlive
  * REBOOT        note     a boot without a stop before it: how long the gap was is not known
  * RESETS        note     the TPM was reset in between without a boot statement
- * MORE          error    too many findings to list
+ * MORE          warning  further findings are not listed (of this host, or log: of all);
+ *                        what they make false is
  */
 enum finding_severity { FINDING_NOTE, FINDING_WARNING, FINDING_ERROR };
 struct finding {
     enum finding_severity severity;
     const char *code; /* see the table above */
+    char host[24];    /* as replay_line's; "": of the log */
     uint64_t index;   /* entry it is about */
     char text[512];
 };
 
+/* Of one attestation key. What it says of one host says nothing against another, nor the log. */
+struct replay_verdict {
+    char host[24];           /* as replay_line's; "others" for keys too many to tell apart */
+    struct tpm_name ak_name; /* len 0 for "others" */
+    /* TRUE: all entries of its name are true, no finding of severity error, a valid quote. */
+    enum outcome outcome;
+    bool counted; /* else nothing of it is false, and nothing counts: it has no valid quote */
+    bool test;
+    uint64_t n_entries, n_boots, n_quotes; /* boots and quotes: true ones */
+    char reason[512];                      /* when not true: the first, naming the entry */
+};
+
 struct replay_summary {
-    enum outcome outcome; /* OUTCOME_TRUE: every entry true, the log's size and root are the
-                             checkpoint's, no finding of severity error, at least one valid quote */
+    /* TRUE: the log is, and every host that counts is, and one does. */
+    enum outcome outcome;
+    /* TRUE: every entry is a statement, the newest checkpoint is the log's, has the policy's quorum
+     * and is of exactly these entries, and no head that the log signed says otherwise. Nothing that
+     * a host can make a log service take makes it false. */
+    enum outcome log;
+    char log_reason[512];               /* when it is not */
+    const struct replay_verdict *hosts; /* the replay's, in the order of their first entries */
+    size_t n_verdicts;
     bool test;
     uint64_t n_entries, n_true, n_quotes, n_boots;
     uint64_t n_hosts;               /* with a true quote */
+    uint64_t n_hosts_true;          /* ... that are true, or no proof by what the policy ignores */
     const struct finding *findings; /* the replay's */
     size_t n_findings;
     char reason[512];                     /* when not true: the first reason, naming the entry */
@@ -85,6 +110,8 @@ struct replay_summary {
     char not_proven[VERDICT_NOT_PROVEN_MAX][256];
     size_t n_not_proven;
 };
+/* The log is true and hosts are, and other hosts are not. */
+bool replay_is_partly_true(const struct replay_summary *s);
 /* `checkpoint` is the log's newest signed note with its cosignatures: signer, size and root must be
  * what was replayed, and the policy's quorum met.
  * The outcome is "not a proof" where the policy ignores a PCR. After the last entry. */

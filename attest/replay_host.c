@@ -26,7 +26,7 @@ static struct err note_ek(struct replay_entry_now *now)
     struct replay_ek *ek = find_ek(r, facts->tpm);
     char name[32];
     if (ek != NULL && !tpm_name_equal(&ek->ak_name, &facts->ak_name))
-        replay_find(r, FINDING_WARNING, "EK-TWO-AKS", now->index,
+        replay_find(r, now->host, FINDING_WARNING, "EK-TWO-AKS", now->index,
                     "the endorsement key of key %s now has a second attestation key",
                     report_short(name, ek->ak_name.bytes + 2, 8));
     if (ek != NULL)
@@ -54,22 +54,35 @@ static void say_host(struct replay_entry_now *now, const struct rule_host *facts
                     now->r->policy->n_activators);
 }
 
+/* Whose statement it is, once it is true as far as it goes. */
+static struct err find_host(struct replay_host **out, struct replay_entry_now *now)
+{
+    struct rule_host alone = RULE_HOST_INIT;
+    *out = now->host;
+    if (*out != NULL && ((*out)->facts.known || (*out)->surveyed.known))
+        return err_ok();
+    struct err e = rule_host_add(&alone, now->s, now->r->policy, replay_blob_source, now->r);
+    if (!is_err(e))
+        e = replay_host_make(now->r, out, &alone);
+    rule_host_cleanup(&alone);
+    return e;
+}
+
 struct err replay_take_host(struct replay_entry_now *now)
 {
     struct replay *r = now->r;
     now->code = "AK";
     struct replay_host *h;
-    TRY(replay_host_make(r, &h, &now->s->ak_name));
+    TRY(find_host(&h, now));
     bool first = !h->facts.known;
     if (!first && !h->facts.certified && !now->s->host.ak_certified &&
         memcmp(h->facts.ek.sha256, now->s->host.ek_certificate.sha256, SHA256_LEN) != 0)
-        replay_find(r, FINDING_ERROR, "AK-TWO-EKS", now->index,
+        replay_find(r, h, FINDING_ERROR, "AK-TWO-EKS", now->index,
                     "an attestation key is in one TPM; here it is given a second certificate");
     TRY(rule_host_add(&h->facts, now->s, r->policy, replay_blob_source, r));
     now->host = h;
     if (first)
         h->index = now->index;
-    r->test |= h->facts.test;
     TRY(note_ek(now));
     say_host(now, &h->facts);
     return err_ok();
@@ -128,7 +141,7 @@ static struct err check_history(struct replay_entry_now *now, const struct rule_
     unsigned long long before = from->value, after = to->value;
     if (to->index != from->index || !tpm_name_equal(&to->name, &from->name)) {
         replay_find(
-            r, FINDING_ERROR, "TPM-CLEARED", now->index,
+            r, now->host, FINDING_ERROR, "TPM-CLEARED", now->index,
             "the boot counter is another one (0x%08x after 0x%08x): boots in between cannot "
             "be excluded",
             (unsigned)to->index, (unsigned)from->index);
@@ -141,33 +154,33 @@ static struct err check_history(struct replay_entry_now *now, const struct rule_
         return err_set(ERR_UNTRUE, "a second boot statement for reset %u, restart %u",
                        (unsigned)to->reset_count, (unsigned)to->restart_count);
     if (to->value != from->value + 1)
-        replay_find(r, FINDING_ERROR, "COUNTER-GAP", now->index,
+        replay_find(r, now->host, FINDING_ERROR, "COUNTER-GAP", now->index,
                     "the boot counter went from %llu to %llu: %llu boots are not in this log",
                     before, after, after - before - 1);
     if (!counts_advance(from, to))
-        replay_find(r, FINDING_WARNING, "TPM-CLEARED", now->index,
+        replay_find(r, now->host, FINDING_WARNING, "TPM-CLEARED", now->index,
                     "reset and restart counts began anew (%u, %u after %u, %u); the boot counter "
                     "went on",
                     (unsigned)to->reset_count, (unsigned)to->restart_count,
                     (unsigned)from->reset_count, (unsigned)from->restart_count);
     else if (to->reset_count - from->reset_count > 1)
-        replay_find(r, FINDING_NOTE, "RESETS", now->index,
+        replay_find(r, now->host, FINDING_NOTE, "RESETS", now->index,
                     "the TPM was reset %u times since the last boot statement",
                     (unsigned)(to->reset_count - from->reset_count));
     return err_ok();
 }
 
-static void find_unquoted_boot(struct replay *r, const struct replay_host *h)
+static void find_unquoted_boot(struct replay *r, struct replay_host *h)
 {
     if (h->boot.known && !h->boot.quoted)
-        replay_find(r, FINDING_WARNING, "UNCOVERED", h->boot.index,
+        replay_find(r, h, FINDING_WARNING, "UNCOVERED", h->boot.index,
                     "no true quote was logged in this boot before the next");
 }
 
-static void find_unquoted_identity(struct replay *r, const struct replay_host *h)
+static void find_unquoted_identity(struct replay *r, struct replay_host *h)
 {
     if (h->identity.known && !h->identity.quoted)
-        replay_find(r, FINDING_WARNING, "UNCOVERED", h->identity.index,
+        replay_find(r, h, FINDING_WARNING, "UNCOVERED", h->identity.index,
                     "no true quote showed this identity before the next");
 }
 
@@ -175,10 +188,10 @@ static void find_reboot(struct replay_entry_now *now, const struct rule_counter 
 {
     const struct replay_host *h = now->host;
     if (h->boot.known && !(h->quote.is_true && h->quote.stop))
-        replay_find(now->r, FINDING_NOTE, "REBOOT", now->index,
+        replay_find(now->r, now->host, FINDING_NOTE, "REBOOT", now->index,
                     "no stop was announced before this boot: how long the gap was is not known");
     if (!counter->safe)
-        replay_find(now->r, FINDING_WARNING, "UNSAFE-CLOCK", now->index,
+        replay_find(now->r, now->host, FINDING_WARNING, "UNSAFE-CLOCK", now->index,
                     "the TPM lost power without a shutdown; its clock may have gone back");
 }
 
@@ -198,6 +211,7 @@ static void start_boot(struct replay_entry_now *now, const struct rule_counter *
     memcpy(h->boot.boot_id, now->s->boot.boot_id, BOOT_ID_LEN);
     h->identity.known = false;
     h->quote.is_true = false;
+    now->host->n_boots++;
     now->r->n_boots++;
 }
 
@@ -217,7 +231,7 @@ static void resume_boot(struct replay_entry_now *now, const struct rule_counter 
 {
     struct replay_boot *boot = &now->host->boot;
     find_unquoted_boot(now->r, now->host);
-    replay_find(now->r, FINDING_WARNING, "RESUMED", now->index,
+    replay_find(now->r, now->host, FINDING_WARNING, "RESUMED", now->index,
                 "the host was suspended (restart %u after %u): PCRs outlive that, so how long it "
                 "was and what ran in between is not known",
                 (unsigned)counter->restart_count, (unsigned)boot->counter.restart_count);
@@ -226,6 +240,7 @@ static void resume_boot(struct replay_entry_now *now, const struct rule_counter 
     boot->clock_ms = counter->clock_ms;
     boot->quoted = false;
     boot->log = *log;
+    now->host->n_boots++;
     now->r->n_boots++;
 }
 

@@ -76,7 +76,7 @@ static struct err step_counters(struct quote_check *c)
     struct replay_boot *boot = &c->now->host->boot;
     TRY(rule_counts(&c->a, &boot->counter, boot->clock_ms));
     if (c->a.safe != 1 && !boot->unsafe)
-        replay_find(c->now->r, FINDING_WARNING, "UNSAFE-CLOCK", c->now->index,
+        replay_find(c->now->r, c->now->host, FINDING_WARNING, "UNSAFE-CLOCK", c->now->index,
                     "the TPM's clock may have gone back: it lost power without a shutdown");
     boot->unsafe |= c->a.safe != 1;
     return err_ok();
@@ -115,6 +115,31 @@ static struct err check_note(struct quote_check *c)
     return err_ok();
 }
 
+/* Whether the log's key has signed the head. Then it signed two histories, which no host can make
+ * it do. */
+static struct err find_fork(struct quote_check *c)
+{
+    struct err e = check_note(c);
+    if (!is_err(e))
+        replay_find(c->now->r, NULL, FINDING_ERROR, "FORK", c->now->index,
+                    "the log's key has signed a head of size %llu that is not of these entries",
+                    (unsigned long long)c->q->context.head_size);
+    return rule_refuses(e) ? err_ok() : e;
+}
+
+static struct err check_head(struct quote_check *c)
+{
+    const struct quote_context *x = &c->q->context;
+    unsigned long long size = x->head_size;
+    bool early = x->head_size > c->now->index;
+    if (!early && merkle_equal(&x->head_root, &c->now->r->roots[x->head_size]))
+        return err_ok();
+    TRY(find_fork(c));
+    if (early)
+        return err_set(ERR_UNTRUE, "its head of size %llu is not of the entries before it", size);
+    return err_set(ERR_UNTRUE, "its head of size %llu is not this log's: another history", size);
+}
+
 static struct err check_covers(uint64_t head_size, uint64_t index, const char *what)
 {
     if (index < head_size)
@@ -127,12 +152,7 @@ static struct err step_log(struct quote_check *c)
 {
     const struct quote_context *x = &c->q->context;
     const struct replay_host *h = c->now->host;
-    if (x->head_size > c->now->index)
-        return err_set(ERR_UNTRUE, "its head of size %llu is not of the entries before it",
-                       (unsigned long long)x->head_size);
-    if (!merkle_equal(&x->head_root, &c->now->r->roots[x->head_size]))
-        return err_set(ERR_UNTRUE, "its head of size %llu is not this log's: another history",
-                       (unsigned long long)x->head_size);
+    TRY(check_head(c));
     TRY(check_note(c));
     TRY(check_covers(x->head_size, h->index, "host statement"));
     TRY(check_covers(x->head_size, h->boot.index, "boot statement"));
@@ -163,15 +183,15 @@ static void find_gap(struct quote_check *c)
         return;
     report_duration(gap, gap_ms);
     if (!announced)
-        replay_find(c->now->r, FINDING_WARNING, "GAP", c->now->index,
+        replay_find(c->now->r, c->now->host, FINDING_WARNING, "GAP", c->now->index,
                     "no quote for %s before it; the interval is %llu s", gap,
                     (unsigned long long)interval_s);
     else if (gap_ms / 1000 <= h->quote.max_duration_s)
-        replay_find(c->now->r, FINDING_NOTE, "GAP", c->now->index,
+        replay_find(c->now->r, c->now->host, FINDING_NOTE, "GAP", c->now->index,
                     "no quote for %s before it, as announced (at most %llu s)", gap,
                     (unsigned long long)h->quote.max_duration_s);
     else
-        replay_find(c->now->r, FINDING_WARNING, "GAP", c->now->index,
+        replay_find(c->now->r, c->now->host, FINDING_WARNING, "GAP", c->now->index,
                     "no quote for %s before it; at most %llu s were announced", gap,
                     (unsigned long long)h->quote.max_duration_s);
 }
@@ -181,7 +201,7 @@ static void find_changes(struct quote_check *c)
     const struct replay_quote *last = &c->now->host->quote;
     for (unsigned i = 0; last->is_true && i < N_BOOT_PCRS; i++)
         if (memcmp(last->pcrs.values[i], c->q->pcrs.values[i], SHA256_LEN) != 0)
-            replay_find(c->now->r, FINDING_WARNING, "PCR-CHANGED", c->now->index,
+            replay_find(c->now->r, c->now->host, FINDING_WARNING, "PCR-CHANGED", c->now->index,
                         "PCR %u changed since the quote before, without a reset", i);
 }
 
@@ -208,10 +228,10 @@ static void accept(struct quote_check *c)
     h->quote.max_duration_s = c->q->max_duration_s;
     h->quote.pcrs = c->q->pcrs;
     r->n_quotes++;
-    r->zero |= c->pcrs.zero;
-    r->ignored |= c->pcrs.ignored;
-    r->explained |= c->pcrs.explained;
-    r->gpu |= h->identity.lanes.gpu;
+    h->zero |= c->pcrs.zero;
+    h->ignored |= c->pcrs.ignored;
+    h->explained |= c->pcrs.explained;
+    h->gpu |= h->identity.lanes.gpu;
     mark_seen(r->models, r->policy->models, r->policy->n_models, h->identity.lanes.model_manifest);
     mark_seen(r->codes, r->policy->codes, r->policy->n_codes, h->identity.lanes.code_manifest);
 }

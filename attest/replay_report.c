@@ -12,7 +12,7 @@
 /* The true statements of one host that no true quote of its own covers. */
 static void find_tail(struct replay *r, size_t host)
 {
-    const struct replay_host *h = &r->hosts[host];
+    struct replay_host *h = &r->hosts[host];
     uint64_t n = 0, first = 0, last = 0;
     for (uint64_t i = h->covered; i < r->edge.size; i++) {
         if (r->owners[i] != (int32_t)host)
@@ -25,11 +25,11 @@ static void find_tail(struct replay *r, size_t host)
         return;
     report_short(name, h->facts.ak_name.bytes + 2, 8);
     if (h->n_quotes == 0)
-        replay_find(r, FINDING_WARNING, "UNCOVERED", first,
+        replay_find(r, h, FINDING_WARNING, "UNCOVERED", first,
                     "host %s has no true quote: nothing that it logged counts (entries: %llu)",
                     name, (unsigned long long)n);
     else
-        replay_find(r, FINDING_NOTE, "UNCOVERED", first,
+        replay_find(r, h, FINDING_NOTE, "UNCOVERED", first,
                     "host %s: what it logged from here to entry %llu waits for its next quote",
                     name, (unsigned long long)last);
 }
@@ -54,30 +54,55 @@ static void list_names(char out[128], const struct policy_hash *list, size_t n, 
             memcpy(out + 100, ", ...", 6);
 }
 
-static void say_proven(struct replay_summary *out, const struct replay *r)
+/* Over the hosts that are true here. */
+struct shown {
+    uint64_t n_boots, n_quotes;
+    uint16_t zero, ignored, explained;
+    bool gpu;
+};
+
+static struct shown add_up(const struct replay *r)
+{
+    struct shown all = {0};
+    for (size_t i = 0; i < r->n_hosts; i++) {
+        const struct replay_host *h = &r->hosts[i];
+        if (h->reason[0] != '\0' || h->n_quotes == 0)
+            continue;
+        all.n_boots += h->n_boots;
+        all.n_quotes += h->n_quotes;
+        all.zero |= h->zero;
+        all.ignored |= h->ignored;
+        all.explained |= h->explained;
+        all.gpu |= h->gpu;
+    }
+    return all;
+}
+
+static void say_proven(struct replay_summary *out, const struct replay *r, const struct shown *all)
 {
     const struct report_list proven = {out->proven, &out->n_proven, VERDICT_PROVEN_MAX};
     const struct policy *p = r->policy;
     char origin[84], names[128];
     report_add(&proven,
                "The log %s is whole: its %llu entries hash to the checkpoint that its key "
-               "signed, and every entry is true.",
-               printable(origin, bytes_of_str(p->log.name)), (unsigned long long)out->n_entries);
+               "signed, and every entry%s is true.",
+               printable(origin, bytes_of_str(p->log.name)), (unsigned long long)out->n_entries,
+               out->outcome == OUTCOME_FALSE ? " of the hosts that are true here" : "");
     report_add(&proven,
                "Hosts (%llu): each one's key is in a TPM of the policy's roots, by %s%u of its "
                "activators.",
-               (unsigned long long)out->n_hosts,
+               (unsigned long long)out->n_hosts_true,
                p->n_ak_roots > 0 ? "its own certificate or " : "the word of at least ",
                p->k_activators);
     report_add(&proven,
                "Boots (%llu): these are all that the TPMs' boot counters count since each one's "
                "first.",
-               (unsigned long long)out->n_boots);
+               (unsigned long long)all->n_boots);
     report_add(
         &proven,
         "Quotes (%llu): each was made on a head that covers the host's quote before it, so in "
         "this order.",
-        (unsigned long long)out->n_quotes);
+        (unsigned long long)all->n_quotes);
     list_names(names, p->models, p->n_models, r->models);
     report_add(&proven, "At every quote the models were of the policy's (%s).", names);
     list_names(names, p->codes, p->n_codes, r->codes);
@@ -85,11 +110,32 @@ static void say_proven(struct replay_summary *out, const struct replay *r)
     report_add_witnessed(&proven, &p->witnesses, &r->witnessed);
 }
 
-static void say_not_proven(struct replay_summary *out, const struct replay *r)
+static void say_pcrs(const struct report_list *list, const struct shown *all)
+{
+    char pcrs[64];
+    report_pcrs(pcrs, all->zero);
+    if (all->zero != 0)
+        report_add(list,
+                   "What was booted, as far as PCRs %s show it: they are zero, nothing was "
+                   "measured there; other software could have extended PCRs 13 to 15.",
+                   pcrs);
+    report_pcrs(pcrs, all->explained);
+    if (all->explained != 0)
+        report_add_events(list, pcrs);
+    if (all->gpu)
+        report_add(list, "The GPUs' firmware and memory: they are not attested.");
+    report_pcrs(pcrs, all->ignored);
+    if (all->ignored != 0)
+        report_add(list, "PCRs %s: the policy ignores them.", pcrs);
+}
+
+static void say_not_proven(struct replay_summary *out, const struct replay *r,
+                           const struct shown *all)
 {
     const struct report_list list = {out->not_proven, &out->n_not_proven, VERDICT_NOT_PROVEN_MAX};
-    char pcrs[64];
-    if (out->outcome == OUTCOME_FALSE)
+    if (replay_is_partly_true(out))
+        report_add(&list, "Anything of the hosts that are false here: %.200s", out->reason);
+    else if (out->outcome == OUTCOME_FALSE)
         report_add(&list, "Anything: %.230s", out->reason);
     report_add_limits(&list);
     report_add_split_view(&list, &r->policy->witnesses);
@@ -97,29 +143,17 @@ static void say_not_proven(struct replay_summary *out, const struct replay *r)
                "When anything happened by a wall clock: only the TPMs' clocks order quotes.");
     report_add(&list, "What a host did after the last quote that is here.");
     report_add(&list, "That clients met these TLS keys: each client checks that for itself.");
-    if (r->test)
+    if (out->test)
         report_add(&list,
                    "Anything about hardware: a certificate leads to a test root, as software "
                    "TPMs have.");
-    report_pcrs(pcrs, r->zero);
-    if (r->zero != 0)
-        report_add(&list,
-                   "What was booted, as far as PCRs %s show it: they are zero, nothing was "
-                   "measured there; other software could have extended PCRs 13 to 15.",
-                   pcrs);
-    report_pcrs(pcrs, r->explained);
-    if (r->explained != 0)
-        report_add_events(&list, pcrs);
-    if (r->gpu)
-        report_add(&list, "The GPUs' firmware and memory: they are not attested.");
-    report_pcrs(pcrs, r->ignored);
-    if (r->ignored != 0)
-        report_add(&list, "PCRs %s: the policy ignores them.", pcrs);
+    say_pcrs(&list, all);
 }
 
 void replay_report(struct replay_summary *out, const struct replay *r)
 {
-    if (out->outcome != OUTCOME_FALSE)
-        say_proven(out, r);
-    say_not_proven(out, r);
+    const struct shown all = add_up(r);
+    if (out->outcome != OUTCOME_FALSE || replay_is_partly_true(out))
+        say_proven(out, r, &all);
+    say_not_proven(out, r, &all);
 }

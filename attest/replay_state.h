@@ -7,7 +7,14 @@
 #include "attest/replay.h"
 #include "attest/rules.h"
 
-enum { REPLAY_HOSTS_MAX = 4096, REPLAY_FINDINGS_MAX = 4096, REPLAY_TEXT_MAX = 512 };
+enum {
+    REPLAY_HOSTS_MAX = 4096,     /* attestation keys with a true host statement */
+    REPLAY_STRANGERS_MAX = 1024, /* further names in statements, told apart */
+    REPLAY_AKS_MAX = 16,         /* attestation keys of one TPM: it can make any number */
+    REPLAY_FINDINGS_MAX = 65536,
+    REPLAY_HOST_FINDINGS_MAX = 1024,
+    REPLAY_TEXT_MAX = 512
+};
 
 /* The boot that a host is in, by its last true boot statement. */
 struct replay_boot {
@@ -49,8 +56,18 @@ struct replay_host {
     struct replay_quote quote;
     uint8_t (*boot_ids)[BOOT_ID_LEN];
     size_t n_boot_ids;
-    uint64_t n_quotes; /* true ones */
-    uint64_t covered;  /* size of the head that the last true quote names */
+    uint64_t n_entries, n_boots, n_quotes; /* boots and quotes: true ones */
+    uint64_t covered;                      /* size of the head that the last true quote names */
+    uint16_t zero, ignored, explained;     /* boot PCRs of true quotes */
+    bool gpu;
+    size_t n_findings;
+    char reason[REPLAY_TEXT_MAX]; /* the first thing that makes it false */
+};
+
+/* Entries of names beyond REPLAY_STRANGERS_MAX. */
+struct replay_others {
+    uint64_t n_entries;
+    char reason[REPLAY_TEXT_MAX];
 };
 
 /* The history of one TPM, by what rule_host knows it by. */
@@ -71,17 +88,18 @@ struct replay {
     size_t capacity;           /* of both, in entries */
     struct replay_host *hosts;
     size_t n_hosts;
+    struct replay_others others;
+    struct replay_verdict *verdicts;
     struct replay_ek *eks;
     size_t n_eks;
     struct finding *findings;
     size_t n_findings;
     bool finished;        /* findings about the log's end were made */
     bool *models, *codes; /* (the policy's): seen in a true quote */
-    bool gpu, test;
-    uint16_t zero, ignored, explained; /* boot PCRs of true quotes */
     uint64_t n_true, n_quotes, n_boots;
-    struct tlog_witnessed witnessed; /* the newest checkpoint */
-    char reason[REPLAY_TEXT_MAX];
+    struct tlog_witnessed witnessed;  /* the newest checkpoint */
+    char reason[REPLAY_TEXT_MAX];     /* the first entry that is not true */
+    char log_reason[REPLAY_TEXT_MAX]; /* what makes the log itself false */
 };
 
 /* One entry on its way. */
@@ -96,8 +114,9 @@ struct replay_entry_now {
 };
 
 void replay_fact(struct replay_entry_now *now, const char *format, ...) PRINTF_LIKE(2, 3);
-void replay_find(struct replay *r, enum finding_severity severity, const char *code, uint64_t index,
-                 const char *format, ...) PRINTF_LIKE(5, 6);
+/* `host` NULL: of the log. An error makes the host, or the log, false. */
+void replay_find(struct replay *r, struct replay_host *host, enum finding_severity severity,
+                 const char *code, uint64_t index, const char *format, ...) PRINTF_LIKE(6, 7);
 
 /* A blob through the caller, checked against its reference. */
 struct err replay_blob_read(struct replay *r, const struct blob_ref *ref, struct buf *out) MUST_USE;
@@ -105,9 +124,15 @@ struct err replay_blob_read(struct replay *r, const struct blob_ref *ref, struct
 struct err replay_blob_source(void *context, const struct blob_ref *ref, struct buf *out);
 
 struct replay_host *replay_host_of(struct replay *r, const struct tpm_name *ak_name);
-/* As above, made if it is new. ERR_LIMIT. */
+/* As above, made if it is new, for whom a host statement is true: `alone` is what it says by
+ * itself. ERR_LIMIT. */
 struct err replay_host_make(struct replay *r, struct replay_host **out,
-                            const struct tpm_name *ak_name) MUST_USE;
+                            const struct rule_host *alone) MUST_USE;
+/* The same for a name that no true host statement has; NULL where there are too many. Leaves
+ * err_message() alone. */
+struct err replay_stranger_make(struct replay *r, struct replay_host **out,
+                                const struct tpm_name *ak_name) MUST_USE;
+void replay_host_name(char out[24], const struct tpm_name *ak_name);
 
 /* The kinds of entry: ok, or why the entry is not true; now->code names the rule. */
 struct err replay_take_host(struct replay_entry_now *now) MUST_USE;
@@ -117,6 +142,9 @@ struct err replay_take_quote(struct replay_entry_now *now) MUST_USE;
 
 /* Findings about the log's end, once. */
 void replay_find_uncovered(struct replay *r);
+/* The verdicts: of each host, of the log, of all. */
+struct err replay_judge(struct replay_summary *out, struct replay *r,
+                        struct bytes checkpoint) MUST_USE;
 /* Sentences of the summary. */
 void replay_report(struct replay_summary *out, const struct replay *r);
 

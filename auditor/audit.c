@@ -5,6 +5,8 @@
  */
 #include "auditor/audit.h"
 
+#include <string.h>
+
 #include "attest/report.h"
 #include "auditor/command.h"
 #include "transparency/store.h"
@@ -65,6 +67,41 @@ struct err audit_run(struct audit *a, const char *log_path, const char *policy_p
     if (!command_is_fault(e))
         return err_context(e, "%s", log_path);
     report_clean(a->fault, sizeof a->fault, err_message());
+    return err_ok();
+}
+
+bool audit_is_partly_true(const struct audit *a)
+{
+    return a->fault[0] == '\0' && replay_is_partly_true(&a->summary);
+}
+
+/* `name` from the type of its hash on, as it is logged, or from the hash on, as it is shown. */
+static bool is_named(const struct replay_verdict *v, const char *name)
+{
+    BUF_AUTO hex = BUF_INIT;
+    if (v->ak_name.len == 0)
+        return false;
+    buf_append_hex(&hex, bytes_of(v->ak_name.bytes, v->ak_name.len));
+    size_t len = strlen(name);
+    return strncmp(buf_str(&hex), name, len) == 0 || strncmp(buf_str(&hex) + 4, name, len) == 0;
+}
+
+struct err audit_host(const struct replay_verdict **out, const struct audit *a, const char *name)
+{
+    const struct replay_verdict *found = NULL;
+    size_t n = 0;
+    if (strlen(name) < AUDIT_HOST_MIN)
+        return err_set(ERR_USAGE, "--host %s: give at least %d hex digits of the key's name", name,
+                       AUDIT_HOST_MIN);
+    for (size_t i = 0; a->fault[0] == '\0' && i < a->summary.n_verdicts; i++)
+        if (is_named(&a->summary.hosts[i], name)) {
+            found = &a->summary.hosts[i];
+            n++;
+        }
+    if (n != 1)
+        return err_set(ERR_USAGE, "--host %s: %zu attestation keys in this log have that name",
+                       name, n);
+    *out = found;
     return err_ok();
 }
 

@@ -1,5 +1,6 @@
 /*
- * The audit for machines: {"entries":[..],"findings":[..],"outcome":"true|false|not-a-proof",...}.
+ * The audit for machines: {"entries":[..],"findings":[..],"hosts":[..],"log":"true|false",
+ * "outcome":"true|partly|false|not-a-proof",...}.
  */
 #include <stdlib.h>
 
@@ -55,9 +56,31 @@ static json_t *findings(const struct replay_summary *s)
     static const char *const names[] = {"note", "warning", "error"};
     json_t *list = must(json_array());
     for (size_t i = 0; i < s->n_findings; i++)
-        must_append(list, json_pack("{s:s,s:s,s:I,s:s}", "severity", names[s->findings[i].severity],
-                                    "code", s->findings[i].code, "entry",
-                                    (json_int_t)s->findings[i].index, "text", s->findings[i].text));
+        must_append(list,
+                    json_pack("{s:s,s:s,s:s,s:I,s:s}", "severity", names[s->findings[i].severity],
+                              "code", s->findings[i].code, "host", s->findings[i].host, "entry",
+                              (json_int_t)s->findings[i].index, "text", s->findings[i].text));
+    return list;
+}
+
+static const char *const outcomes[] = {"false", "true", "not-a-proof"};
+
+static json_t *host(const struct replay_verdict *v)
+{
+    BUF_AUTO name = BUF_INIT;
+    buf_append_hex(&name, bytes_of(v->ak_name.bytes, v->ak_name.len));
+    return must(json_pack("{s:s,s:s,s:s,s:b,s:s,s:I,s:I,s:I}", "host", v->host, "ak_name",
+                          buf_str(&name), "outcome", v->counted ? outcomes[v->outcome] : "no-quote",
+                          "test", (int)v->test, "reason", v->reason, "n_entries",
+                          (json_int_t)v->n_entries, "n_boots", (json_int_t)v->n_boots, "n_quotes",
+                          (json_int_t)v->n_quotes));
+}
+
+static json_t *hosts(const struct replay_summary *s)
+{
+    json_t *list = must(json_array());
+    for (size_t i = 0; i < s->n_verdicts; i++)
+        must_append(list, host(&s->hosts[i]));
     return list;
 }
 
@@ -77,15 +100,17 @@ static int append_text(const char *text, size_t len, void *out)
 
 void audit_json_end(struct buf *out, struct audit_json *j, const struct audit *a)
 {
-    static const char *const names[] = {"false", "true", "not-a-proof"};
     const struct replay_summary *s = &a->summary;
-    json_t *root = must(json_pack(
-        "{s:o,s:o,s:s,s:b,s:s,s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "entries", j->entries, "findings",
-        findings(s), "outcome", names[audit_outcome(a)], "test", (int)s->test, "reason",
-        a->fault[0] != '\0' ? a->fault : s->reason, "n_entries", (json_int_t)a->size, "n_true",
-        (json_int_t)s->n_true, "n_hosts", (json_int_t)s->n_hosts, "n_boots", (json_int_t)s->n_boots,
-        "n_quotes", (json_int_t)s->n_quotes, "proven", sentences(s->proven, s->n_proven),
-        "not_proven", sentences(s->not_proven, s->n_not_proven)));
+    const char *outcome = audit_is_partly_true(a) ? "partly" : outcomes[audit_outcome(a)];
+    json_t *root =
+        must(json_pack("{s:o,s:o,s:o,s:s,s:s,s:b,s:s,s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "entries",
+                       j->entries, "findings", findings(s), "hosts", hosts(s), "log",
+                       outcomes[a->fault[0] != '\0' ? OUTCOME_FALSE : s->log], "outcome", outcome,
+                       "test", (int)s->test, "reason", a->fault[0] != '\0' ? a->fault : s->reason,
+                       "n_entries", (json_int_t)a->size, "n_true", (json_int_t)s->n_true, "n_hosts",
+                       (json_int_t)s->n_hosts, "n_boots", (json_int_t)s->n_boots, "n_quotes",
+                       (json_int_t)s->n_quotes, "proven", sentences(s->proven, s->n_proven),
+                       "not_proven", sentences(s->not_proven, s->n_not_proven)));
     if (json_dump_callback(root, append_text, out, JSON_COMPACT) != 0)
         abort();
     buf_append_str(out, "\n");

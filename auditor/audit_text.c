@@ -52,6 +52,28 @@ static void append_findings(struct buf *out, const struct replay_summary *s)
     }
 }
 
+static const char *host_word(const struct replay_verdict *v)
+{
+    static const char *const names[] = {"FALSE", "true", "not a proof"};
+    return v->counted ? names[v->outcome] : "no quote";
+}
+
+static void append_hosts(struct buf *out, const struct replay_summary *s)
+{
+    const size_t column = 35;
+    buf_append_str(out, "\nHosts\n");
+    for (size_t i = 0; i < s->n_verdicts; i++) {
+        const struct replay_verdict *v = &s->hosts[i];
+        char text[640];
+        snprintf(text, sizeof text, "%s%s%llu entries; boots: %llu, quotes: %llu%s", v->reason,
+                 v->reason[0] != '\0' ? "; " : "", (unsigned long long)v->n_entries,
+                 (unsigned long long)v->n_boots, (unsigned long long)v->n_quotes,
+                 v->test ? "; TEST" : "");
+        buf_printf(out, "  %-18s  %-11s  ", v->host, host_word(v));
+        report_wrap(out, column, column, text);
+    }
+}
+
 static void append_sentences(struct buf *out, const char *title, const char *mark,
                              const char (*list)[256], size_t n)
 {
@@ -68,11 +90,30 @@ static void append_verdict(struct buf *out, const struct audit *a)
     static const char *const names[] = {"false", "true", "not a proof"};
     const struct replay_summary *s = &a->summary;
     enum outcome outcome = audit_outcome(a);
-    buf_printf(out, "Verdict: %s%s\n", names[outcome],
-               outcome != OUTCOME_FALSE && s->test ? " (TEST: it rests on a test root)" : "");
+    bool partly = audit_is_partly_true(a);
+    if (partly)
+        buf_printf(out,
+                   "Verdict: partly true: the log is, and %llu of its hosts; others are not%s\n",
+                   (unsigned long long)s->n_hosts_true, s->test ? " (TEST)" : "");
+    else
+        buf_printf(out, "Verdict: %s%s\n", names[outcome],
+                   outcome != OUTCOME_FALSE && s->test ? " (TEST: it rests on a test root)" : "");
     if (outcome != OUTCOME_TRUE) {
         buf_append_str(out, "Reason:  ");
         report_wrap(out, 9, 9, a->fault[0] != '\0' ? a->fault : s->reason);
+    }
+}
+
+void audit_text_host(struct buf *out, const struct audit *a, const struct replay_verdict *host)
+{
+    static const char *const names[] = {"false", "true", "not a proof"};
+    bool log = a->summary.log == OUTCOME_TRUE;
+    enum outcome outcome = log ? host->outcome : OUTCOME_FALSE;
+    buf_printf(out, "Host %s: %s%s\n", host->host, names[outcome],
+               outcome != OUTCOME_FALSE && host->test ? " (TEST: it rests on a test root)" : "");
+    if (outcome != OUTCOME_TRUE) {
+        buf_append_str(out, "Reason:  ");
+        report_wrap(out, 9, 9, log ? host->reason : a->summary.log_reason);
     }
 }
 
@@ -84,9 +125,11 @@ void audit_text_end(struct buf *out, const struct audit *a, bool quiet)
         return;
     }
     append_findings(out, s);
+    append_hosts(out, s);
     append_sentences(out,
-                     s->outcome == OUTCOME_TRUE ? "Proven"
-                                                : "Would be proven, if the policy ignored no PCR",
+                     s->outcome == OUTCOME_NOT_A_PROOF
+                         ? "Would be proven, if the policy ignored no PCR"
+                         : "Proven",
                      "+", s->proven, s->n_proven);
     append_sentences(out, "Not proven", "-", s->not_proven, s->n_not_proven);
     buf_printf(out, "\nEntries: %llu, true: %llu; hosts: %llu, boots: %llu, quotes: %llu\n",

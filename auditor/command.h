@@ -1,6 +1,7 @@
 /*
  * The subcommands of `blindllama-audit`. A command prints its own result and sets the exit code: 0
- * true, 1 false; an error is what could not be checked, which main prints, with exit code 2.
+ * true, 1 false, of a log 3 if it is true and some of its hosts are not; an error is what could not
+ * be checked, which main prints, with exit code 2.
  */
 #ifndef AUDITOR_COMMAND_H
 #define AUDITOR_COMMAND_H
@@ -8,21 +9,12 @@
 #include <argp.h>
 
 #include "common/buf.h"
+#include "common/program.h"
 
-enum { EXIT_TRUE = 0, EXIT_FALSE = 1, EXIT_NOT_CHECKED = 2 };
+enum { EXIT_PARTLY = 3 };
 
-struct command {
-    const char *name;
-    const char *summary; /* one line of the overview */
-    struct err (*run)(int *exit_code, int argc, char **argv);
-};
-
-struct err replay_command(int *exit_code, int argc, char **argv) MUST_USE;
-struct err eventlog_command(int *exit_code, int argc, char **argv) MUST_USE;
-struct err ima_command(int *exit_code, int argc, char **argv) MUST_USE;
-struct err quote_command(int *exit_code, int argc, char **argv) MUST_USE;
-struct err checkpoint_command(int *exit_code, int argc, char **argv) MUST_USE;
-struct err proof_command(int *exit_code, int argc, char **argv) MUST_USE;
+command_run replay_command, eventlog_command, ima_command, quote_command, checkpoint_command,
+    proof_command;
 
 /* Whether an error says that the thing itself is wrong, not that it could not be checked. Only for
  * errors of judging: a file that is not there is no fault of what it would have held. */

@@ -1,6 +1,7 @@
 /*
  * blindllama-audit eventlog: what a firmware event log replays to.
  */
+#include "attest/eventlog_policy.h"
 #include "auditor/command.h"
 #include "auditor/eventlog_text.h"
 #include "common/file.h"
@@ -50,7 +51,7 @@ static struct err show(struct buf *out, const struct options *o, const struct ev
 {
     const struct pcr_bank *bank = shown_bank(log);
     if (o->policy_lines)
-        return eventlog_policy_lines(out, log);
+        return eventlog_policy_lines(out, log, EVENTLOG_POLICY_ALL);
     if (o->file.json)
         eventlog_json(out, log);
     else if (bank == NULL)

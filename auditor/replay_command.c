@@ -7,16 +7,20 @@
 #include "auditor/command.h"
 
 struct options {
-    const char *log_path, *policy_path;
+    const char *log_path, *policy_path, *host;
     bool json, quiet, allow_not_a_proof;
 };
 
-enum { KEY_POLICY = 'p', KEY_JSON = 'j', KEY_QUIET = 'q', KEY_ALLOW = 256 };
+enum { KEY_POLICY = 'p', KEY_JSON = 'j', KEY_QUIET = 'q', KEY_ALLOW = 256, KEY_HOST };
 
 static const struct argp_option argp_options[] = {
     {"policy", KEY_POLICY, "FILE", 0, "What you believe: log, roots, activators, models, code", 0},
     {"json", KEY_JSON, NULL, 0, "One JSON object instead of text", 0},
     {"quiet", KEY_QUIET, NULL, 0, "Only the verdict", 0},
+    {"host", KEY_HOST, "NAME", 0,
+     "Exit by the log and this host alone: the name of its attestation key, as it is shown, at "
+     "least 8 hex digits",
+     0},
     {"allow-not-a-proof", KEY_ALLOW, NULL, 0,
      "Exit 0 also when all that is missing are PCRs that the policy ignores", 0},
     {0},
@@ -31,6 +35,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_JSON:
         o->json = true;
+        return 0;
+    case KEY_HOST:
+        o->host = arg;
         return 0;
     case KEY_QUIET:
         o->quiet = true;
@@ -76,18 +83,39 @@ static void print_head(const struct options *o)
     command_print(&text);
 }
 
-static int print_end(struct output *o, const struct audit *a)
+static bool is_good(const struct options *o, enum outcome outcome)
+{
+    return outcome == OUTCOME_TRUE || (outcome == OUTCOME_NOT_A_PROOF && o->allow_not_a_proof);
+}
+
+static int exit_of(const struct options *o, const struct audit *a,
+                   const struct replay_verdict *host)
+{
+    if (host != NULL)
+        return a->summary.log == OUTCOME_TRUE && is_good(o, host->outcome) ? EXIT_TRUE : EXIT_FALSE;
+    if (is_good(o, audit_outcome(a)))
+        return EXIT_TRUE;
+    return audit_is_partly_true(a) ? EXIT_PARTLY : EXIT_FALSE;
+}
+
+/* Where the file is no log of the policy's key there are no hosts to find: it is false. */
+static struct err print_end(int *exit_code, struct output *o, const struct audit *a)
 {
     BUF_AUTO text = BUF_INIT;
+    const struct replay_verdict *host = NULL;
+    struct err e = err_ok();
+    if (o->options->host != NULL && a->fault[0] == '\0')
+        e = audit_host(&host, a, o->options->host);
     if (o->json != NULL)
         audit_json_end(&text, o->json, a);
     else
         audit_text_end(&text, a, o->options->quiet);
+    if (host != NULL && o->json == NULL)
+        audit_text_host(&text, a, host);
     command_print(&text);
-    enum outcome outcome = audit_outcome(a);
-    bool good = outcome == OUTCOME_TRUE ||
-                (outcome == OUTCOME_NOT_A_PROOF && o->options->allow_not_a_proof);
-    return good ? EXIT_TRUE : EXIT_FALSE;
+    TRY(e);
+    *exit_code = exit_of(o->options, a, host);
+    return err_ok();
 }
 
 struct err replay_command(int *exit_code, int argc, char **argv)
@@ -95,7 +123,11 @@ struct err replay_command(int *exit_code, int argc, char **argv)
     static const char doc[] =
         "Replays the log from its first entry: tree, checkpoints, blobs, then every statement by "
         "the rules of docs/FORMATS.md section 9.\v"
-        "Exit codes: 0 true, 1 false or not a proof, 2 could not check.";
+        "Each host has a verdict of its own, and so has the log: nothing that one host logs makes "
+        "the log false, nor another host.\n\n"
+        "Exit codes: 0 the log and all its hosts are true, 1 the log is false, or none of its "
+        "hosts is true, or they are not a proof, 2 could not check, 3 the log is true and some of "
+        "its hosts are, others are not. With --host: 0 the log and this host are true, 1 not.";
     static const struct argp argp = {argp_options, parse_option, "LOG.db", doc, NULL, NULL, NULL};
     struct options options = {0};
     argp_parse(&argp, argc, argv, 0, NULL, &options);
@@ -108,6 +140,5 @@ struct err replay_command(int *exit_code, int argc, char **argv)
         audit_json_free(o.json);
         return e;
     }
-    *exit_code = print_end(&o, &a);
-    return err_ok();
+    return print_end(exit_code, &o, &a);
 }

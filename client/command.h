@@ -9,21 +9,10 @@
 #include <argp.h>
 
 #include "attest/policy.h"
+#include "common/program.h"
 #include "http/connection.h"
 
-enum { EXIT_TRUE = 0, EXIT_FALSE = 1, EXIT_NOT_CHECKED = 2 };
-
-struct command {
-    const char *name;
-    const char *summary; /* one line of the overview */
-    struct err (*run)(int *exit_code, int argc, char **argv);
-};
-
-struct err verify_command(int *exit_code, int argc, char **argv) MUST_USE;
-struct err chat_command(int *exit_code, int argc, char **argv) MUST_USE;
-struct err checkpoint_command(int *exit_code, int argc, char **argv) MUST_USE;
-struct err key_command(int *exit_code, int argc, char **argv) MUST_USE;
-struct err activate_command(int *exit_code, int argc, char **argv) MUST_USE;
+command_run verify_command, chat_command, checkpoint_command, key_command, activate_command;
 
 /* URL, --policy and --timeout. A command's argp has host_argp as a child with a struct host_options
  * as its input; the one argument that the command does not take itself is the URL. */

@@ -99,12 +99,19 @@ struct err base64_decode_exact(uint8_t *out, size_t len, struct bytes text)
     return err_ok();
 }
 
+/* Where a parser would find an error and stop, what follows is counted all the same. */
 size_t json_values_bound(struct bytes json)
 {
     size_t n = 1;
+    bool in_string = false;
     for (size_t i = 0; i < json.len; i++) {
         uint8_t c = json.data[i];
-        n += c == ',' || c == '[' || c == '{';
+        if (c == '"')
+            in_string = !in_string;
+        else if (in_string && c == '\\')
+            i++; /* what it escapes ends no string */
+        else if (!in_string)
+            n += c == ',' || c == '[' || c == '{';
     }
     return n;
 }

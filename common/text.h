@@ -18,8 +18,8 @@ struct err base64_decode(struct buf *out, struct bytes text, size_t max) MUST_US
 /* As above where the decoded length must be exactly `len`. */
 struct err base64_decode_exact(uint8_t *out, size_t len, struct bytes text) MUST_USE;
 
-/* No less than the values in a JSON text: commas and opening brackets, those in texts counted, too.
- * To be bounded before a parser sees foreign bytes: it takes a hundred times what "[[],[]," has. */
+/* No less than the values in a JSON text: its commas and opening brackets outside of strings. To be
+ * bounded before a parser sees foreign bytes: it takes a hundred times what "[[],[]," has. */
 size_t json_values_bound(struct bytes json);
 
 /* Decimal, no sign, no leading zero unless "0". ERR_MALFORMED; ERR_LIMIT over `max`. */

@@ -200,7 +200,8 @@ static struct bufferevent *new_connection(struct event_base *base, void *context
     return http_connection_new(s->connections, s->tls);
 }
 
-/* At the limit, further clients wait in the kernel's backlog. */
+/* At the limit, further clients wait in the kernel's backlog: until who must go for those that came
+ * before has gone, or, where every connection has work in hand, until one is done. */
 static void connections_changed(void *context)
 {
     struct http_server *s = context;
@@ -304,6 +305,14 @@ const char *http_query(const struct http_exchange *x, struct buf *out, const cha
     return value != NULL ? buf_str(out) : NULL;
 }
 
+struct http_address http_from(const struct http_exchange *x)
+{
+    struct http_address from = {{0}}; /* all that have gone are one */
+    if (!http_address_of_peer(&from, bufferevent_getfd(x->bev)))
+        return (struct http_address){{0}};
+    return from;
+}
+
 void http_body(const struct http_exchange *x, struct buf *out)
 {
     struct evbuffer *body = evhttp_request_get_input_buffer(x->request);
@@ -339,6 +348,7 @@ static void common_headers(struct http_exchange *x, const char *content_type)
 static void let_go(struct http_exchange *x)
 {
     evhttp_connection_set_closecb(x->connection, NULL, NULL);
+    http_connection_answered(x->bev);
     exchange_free(x);
 }
 

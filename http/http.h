@@ -13,12 +13,14 @@
 #include <openssl/ssl.h>
 
 #include "common/buf.h"
+#include "http/http_address.h"
 
 enum {
     HTTP_HEADERS_MAX = 64 * 1024,
     HTTP_BODY_MAX = 4 * 1024 * 1024,
     HTTP_INPUT_MAX = HTTP_BODY_MAX + HTTP_HEADERS_MAX, /* read ahead on one connection */
     HTTP_CONNECTIONS_MAX = 256,
+    HTTP_ADDRESS_MAX = 128,         /* connections of one address, of one /64 of IPv6 */
     HTTP_PENDING_MAX = 1024 * 1024, /* output that a streaming client has not read */
 };
 
@@ -46,6 +48,7 @@ struct http_route {
 struct http_stats {
     uint64_t n_requests, n_by_class[6]; /* [4]: answers 4xx */
     uint64_t n_left, n_stalled, n_timed_out;
+    uint64_t n_evicted; /* dropped in favour of newcomers (http_places.h) */
     unsigned n_connections;
 };
 
@@ -71,6 +74,8 @@ const char *http_rest(const struct http_exchange *x);
 /* A parameter of the query, decoded; NULL if it is not there or the query is malformed. Appended to
  * `out`, borrowed from it. */
 const char *http_query(const struct http_exchange *x, struct buf *out, const char *key);
+/* Whom it is from. */
+struct http_address http_from(const struct http_exchange *x);
 /* The whole body, appended. */
 void http_body(const struct http_exchange *x, struct buf *out);
 

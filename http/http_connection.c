@@ -9,13 +9,20 @@
 #include <event2/bufferevent_ssl.h>
 #include <event2/event.h>
 
+#include "http/http_places.h"
+
 /* Bytes that one turn of the loop writes of an answer, unless the socket is full before. */
 enum { WRITE_MAX = 256 * 1024 };
 
+/* While so many go for newcomers, further ones find room. */
+enum { HELD_MAX = HTTP_CONNECTIONS_MAX - HTTP_CONNECTIONS_MAX / 8 };
+
 struct connection {
+    struct http_place place; /* from its first turn of the loop until it is dropped */
     struct http_connections *all;
     struct connection *next, **previous;
     struct bufferevent *bev;
+    struct event *admit;   /* runs once evhttp has given it its socket */
     struct event *rewrite; /* runs before the loop writes */
     bool in_exchange;      /* a handler's, not evhttp's own answer */
     bool rewritten;        /* evhttp closes the connection after its own answer */
@@ -27,6 +34,8 @@ struct http_connections {
     struct event_base *base;
     struct event *sweep;
     struct connection *first;
+    struct http_places places;
+    uint64_t n_events; /* orders what happens to connections */
     struct http_deadlines deadlines;
     struct http_stats *stats;
     void (*changed)(void *context);
@@ -50,6 +59,7 @@ static bool is_dying(struct bufferevent *bev)
 
 static void drop(struct connection *c, short why)
 {
+    http_places_remove(&c->all->places, &c->place);
     if (!is_dying(c->bev))
         bufferevent_trigger_event(c->bev, (short)(BEV_EVENT_READING | why),
                                   BEV_TRIG_DEFER_CALLBACKS);
@@ -80,7 +90,10 @@ struct http_connections *http_connections_new(struct event_base *base,
     struct http_connections *all = calloc(1, sizeof *all);
     if (all == NULL)
         abort();
-    *all = (struct http_connections){.base = base, .deadlines = deadlines, .stats = stats};
+    *all = (struct http_connections){.base = base,
+                                     .places = {.n_max = HELD_MAX, .n_address = HTTP_ADDRESS_MAX},
+                                     .deadlines = deadlines,
+                                     .stats = stats};
     struct timeval second = {1, 0};
     all->sweep = event_new(base, -1, EV_PERSIST, sweep, all);
     if (all->sweep == NULL || event_add(all->sweep, &second) != 0)
@@ -129,8 +142,10 @@ static void forget(void *parent, void *record, CRYPTO_EX_DATA *data, int index, 
         *c->previous = c->next;
         if (c->next != NULL)
             c->next->previous = c->previous;
+        http_places_remove(&c->all->places, &c->place);
         count_changed(c->all, -1);
     }
+    event_free(c->admit);
     event_free(c->rewrite);
     free(c);
 }
@@ -196,6 +211,22 @@ static void watch_output(struct evbuffer *buffer, const struct evbuffer_cb_info 
         event_active(c->rewrite, EV_TIMEOUT, 0);
 }
 
+/* Who has no address any more is gone, and evhttp will see it. */
+static void admit(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    struct connection *c = context;
+    if (is_dying(c->bev) || !http_address_of_peer(&c->place.address, bufferevent_getfd(c->bev)))
+        return;
+    c->place.since = c->all->n_events++;
+    struct http_place *goes = http_places_admit(&c->all->places, &c->place);
+    if (goes == NULL)
+        return;
+    c->all->stats->n_evicted++;
+    drop((struct connection *)goes, BEV_EVENT_EOF); /* its first member */
+}
+
 struct bufferevent *http_connection_new(struct http_connections *all, SSL_CTX *tls)
 {
     SSL *ssl = SSL_new(tls);
@@ -210,24 +241,29 @@ struct bufferevent *http_connection_new(struct http_connections *all, SSL_CTX *t
                              .next = all->first,
                              .previous = &all->first,
                              .bev = bev,
+                             .admit = event_new(all->base, -1, 0, admit, c),
                              .rewrite = event_new(all->base, -1, 0, rewrite_page, c),
                              .deadline = now_s() + (time_t)all->deadlines.request,
                              .last_progress = now_s()};
     if (c->next != NULL)
         c->next->previous = &c->next;
     all->first = c;
-    if (c->rewrite == NULL || evbuffer_add_cb(bufferevent_get_output(bev), watch_output, c) == NULL)
+    if (c->admit == NULL || c->rewrite == NULL ||
+        evbuffer_add_cb(bufferevent_get_output(bev), watch_output, c) == NULL)
         abort();
     bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
     bufferevent_setwatermark(bev, EV_READ, 0, HTTP_INPUT_MAX);
     bufferevent_set_max_single_write(bev, WRITE_MAX);
+    event_active(c->admit, EV_TIMEOUT, 0);
     count_changed(all, 1);
     return bev;
 }
 
 void http_connection_begin(struct bufferevent *bev)
 {
-    connection_of(bev)->in_exchange = true;
+    struct connection *c = connection_of(bev);
+    c->in_exchange = true;
+    c->place.state = HTTP_PLACE_WORKING;
     /* evhttp stops reading here and so would not see the client leave. With the read callback taken
      * away reading goes on into the bounded buffer; evhttp puts the callback back for the next
      * request. */
@@ -239,10 +275,17 @@ void http_connection_begin(struct bufferevent *bev)
     bufferevent_enable(bev, EV_READ);
 }
 
+void http_connection_answered(struct bufferevent *bev)
+{
+    connection_of(bev)->place.state = HTTP_PLACE_LEAVING;
+}
+
 void http_connection_finish(struct bufferevent *bev)
 {
     struct connection *c = connection_of(bev);
     c->in_exchange = false;
+    c->place.state = HTTP_PLACE_WAITING;
+    c->place.since = c->all->n_events++;
     c->deadline = now_s() + (time_t)c->all->deadlines.idle;
 }
 

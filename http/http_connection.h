@@ -1,7 +1,8 @@
 /*
  * What evhttp does not watch over itself: one record for each TLS connection, found from the
- * connection's SSL, that bounds what is read ahead, ends clients that are too slow, and turns
- * evhttp's own HTML errors into JSON before they leave.
+ * connection's SSL, that bounds what is read ahead, ends clients that are too slow or whose place
+ * somebody else needs (http_places.h), and turns evhttp's own HTML errors into JSON before they
+ * leave.
  */
 #ifndef HTTP_HTTP_CONNECTION_H
 #define HTTP_HTTP_CONNECTION_H
@@ -27,6 +28,8 @@ struct bufferevent *http_connection_new(struct http_connections *all, SSL_CTX *t
 /* A handler has the request of this connection: reading deadlines rest until the answer has left.
  */
 void http_connection_begin(struct bufferevent *bev);
+/* All of the answer is there, and has still to leave. */
+void http_connection_answered(struct bufferevent *bev);
 void http_connection_finish(struct bufferevent *bev);
 /* Ends the connection through evhttp's own error path, which tells whoever waits on it. */
 void http_connection_drop(struct bufferevent *bev);

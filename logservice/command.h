@@ -5,11 +5,7 @@
 #ifndef LOGSERVICE_COMMAND_H
 #define LOGSERVICE_COMMAND_H
 
-#include "common/err.h"
-
-enum { EXIT_TRUE = 0, EXIT_FALSE = 1, EXIT_NOT_CHECKED = 2 };
-
-typedef struct err command_run(int *exit_code, int argc, char **argv);
+#include "common/program.h"
 
 command_run init_command, serve_command, checkpoint_command, prove_command, fsck_command,
     export_command, snapshot_command, witness_command;

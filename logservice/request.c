@@ -59,6 +59,15 @@ struct err request_hex(uint8_t *out, size_t len, const json_t *request, const ch
     return err_ok();
 }
 
+struct err request_base64(struct buf *out, const json_t *request, const char *key, size_t max)
+{
+    struct bytes text;
+    TRY(request_text(&text, request, key));
+    if (is_err(base64_decode(out, text, max)))
+        return err_set(ERR_MALFORMED, "'%s' must be the base64 of at most %zu bytes.", key, max);
+    return err_ok();
+}
+
 struct err request_index(uint64_t *out, bool *there, const json_t *request, const char *key)
 {
     const json_t *value = json_object_get(request, key);

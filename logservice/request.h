@@ -13,7 +13,7 @@
 
 enum {
     REQUEST_BLOBS_MAX = 64,
-    REQUEST_VALUES_MAX = 4096, /* in JSON; commas in texts count, too */
+    REQUEST_VALUES_MAX = 4096, /* in JSON */
 };
 
 void request_json_free(json_t **value);
@@ -24,6 +24,9 @@ struct err request_parse(json_t **out, struct bytes body, const char *const *key
 /* A text that must be there; borrowed from `request`. */
 struct err request_text(struct bytes *out, const json_t *request, const char *key) MUST_USE;
 struct err request_hex(uint8_t *out, size_t len, const json_t *request, const char *key) MUST_USE;
+/* Base64 of at most `max` bytes, appended. */
+struct err request_base64(struct buf *out, const json_t *request, const char *key,
+                          size_t max) MUST_USE;
 /* A number that may be missing: *there tells. */
 struct err request_index(uint64_t *out, bool *there, const json_t *request,
                          const char *key) MUST_USE;

@@ -1,13 +1,7 @@
 #include "logservice/service_state.h"
 
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
-
-#include "http/http_listen.h"
 
 static const struct http_route routes[] = {
     {"/checkpoint", HTTP_GET, "/checkpoint", service_checkpoint},
@@ -20,45 +14,9 @@ static const struct http_route routes[] = {
     {0},
 };
 
-uint64_t service_now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
-static void on_drained(evutil_socket_t fd, short events, void *context)
-{
-    (void)fd, (void)events;
-    struct service *s = context;
-    unsigned drain_s = s->config.drain_s != 0 ? s->config.drain_s : SERVICE_DRAIN_S;
-    bool over = service_now_ms() - s->stop_ms >= (uint64_t)drain_s * 1000;
-    if (over || !http_server_is_busy(s->http))
-        event_base_loopbreak(s->base);
-}
-
-static void begin_stop(struct service *s)
-{
-    const struct timeval soon = {0, 50 * 1000};
-    if (s->stop_ms == 0)
-        s->stop_ms = service_now_ms();
-    http_server_drain(s->http);
-    event_add(s->drain, &soon);
-}
-
-static void on_signal(evutil_socket_t fd, short events, void *context)
-{
-    (void)fd, (void)events;
-    begin_stop(context);
-}
-
 void service_fail(struct service *s)
 {
-    if (s->failed)
-        return;
-    s->failed = true;
-    snprintf(s->failure, sizeof s->failure, "%s", err_message());
-    begin_stop(s);
+    serving_fail(&s->serving);
 }
 
 static void on_failed(void *context)
@@ -91,10 +49,10 @@ static struct err open_log(struct service *s)
 
 static struct err start_serving(struct service *s)
 {
-    s->base = event_base_new();
-    if (s->base == NULL)
-        return err_set(ERR_MEMORY, "out of memory for an event loop");
-    const struct appender_config appender = {.base = s->base,
+    s->serving.drain_s = s->config.drain_s;
+    TRY(serving_open(&s->serving, routes, s,
+                     " Try /checkpoint, /tile/0/000, /proof/0 or /blob/<hash>."));
+    const struct appender_config appender = {.base = s->serving.base,
                                              .log = s->log,
                                              .published = &s->published,
                                              .quorum_wait_s = s->config.quorum_wait_s != 0
@@ -106,15 +64,6 @@ static struct err start_serving(struct service *s)
     TRY(appender_new(&s->appender, &appender));
     TRY(sessions_new(&s->sessions, store_origin(s->log)));
     TRY(shelf_new(&s->shelf));
-    TRY(tls_identity_init(&s->tls));
-    TRY(http_server_new(&s->http, s->base, s->tls.context, routes, s, HTTP_DEADLINES_DEFAULT));
-    http_server_hint(s->http, " Try /checkpoint, /tile/0/000, /proof/0 or /blob/<hash>.");
-    s->term = evsignal_new(s->base, SIGTERM, on_signal, s);
-    s->interrupt = evsignal_new(s->base, SIGINT, on_signal, s);
-    s->drain = event_new(s->base, -1, EV_PERSIST, on_drained, s);
-    if (s->term == NULL || s->interrupt == NULL || s->drain == NULL ||
-        event_add(s->term, NULL) != 0 || event_add(s->interrupt, NULL) != 0)
-        return err_set(ERR_IO, "cannot watch for signals");
     return service_start_witnesses(s);
 }
 
@@ -137,20 +86,7 @@ struct err service_open(struct service **out, const struct service_config *confi
 
 struct err service_run(struct service *s)
 {
-    int fd = -1;
-    TRY(http_bind(&fd, s->config.listen));
-    struct err e = http_listen(fd);
-    if (is_err(e)) {
-        close(fd);
-        return e;
-    }
-    BUF_AUTO url = BUF_INIT;
-    http_url(&url, fd);
-    TRY(http_server_accept(s->http, fd));
-    printf("listening on %s\n", buf_str(&url));
-    fflush(stdout);
-    event_base_dispatch(s->base);
-    return s->failed ? err_set(ERR_IO, "%s", s->failure) : err_ok();
+    return serving_run(&s->serving, s->config.listen);
 }
 
 void service_free(struct service *s)
@@ -158,19 +94,11 @@ void service_free(struct service *s)
     if (s == NULL)
         return;
     service_stop_witnesses(s);
-    http_server_free(s->http); /* tells the appender whose clients are gone */
+    serving_drop_clients(&s->serving); /* tells the appender whose clients are gone */
     appender_free(s->appender);
     sessions_free(s->sessions);
+    serving_cleanup(&s->serving);
     shelf_free(s->shelf);
-    tls_identity_cleanup(&s->tls);
-    if (s->term != NULL)
-        event_free(s->term);
-    if (s->interrupt != NULL)
-        event_free(s->interrupt);
-    if (s->drain != NULL)
-        event_free(s->drain);
-    if (s->base != NULL)
-        event_base_free(s->base);
     published_cleanup(&s->published);
     store_close(s->log);
     free(s);

@@ -10,7 +10,7 @@
 
 struct service;
 
-enum { SERVICE_QUORUM_WAIT_S = 30, SERVICE_DRAIN_S = 60 };
+enum { SERVICE_QUORUM_WAIT_S = 30 };
 
 struct service_config {
     const char *db;
@@ -19,7 +19,7 @@ struct service_config {
     const struct tlog_policy *witnesses; /* `quorum none` for a log without */
     const char *listen;
     unsigned quorum_wait_s; /* an answer waits so long for witnesses; 0: SERVICE_QUORUM_WAIT_S */
-    unsigned drain_s; /* so long, once it stops, for answers that are due; 0: SERVICE_DRAIN_S */
+    unsigned drain_s; /* so long, once it stops, for answers that are due; 0: SERVING_DRAIN_S */
 };
 
 /* Opens the log and asks each witness for the newest checkpoint: ERR_UNTRUE if one knows a larger

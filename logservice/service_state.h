@@ -6,11 +6,10 @@
 
 #include <pthread.h>
 
-#include "http/http.h"
-#include "http/tls.h"
 #include "logservice/appender.h"
 #include "logservice/published.h"
 #include "logservice/service.h"
+#include "logservice/serving.h"
 #include "logservice/session.h"
 #include "logservice/shelf.h"
 #include "publish/witness_link.h"
@@ -19,9 +18,7 @@ struct service_results; /* of witnesses, between their threads and ours */
 
 struct service {
     struct service_config config;
-    struct event_base *base;
-    struct http_server *http;
-    struct tls_identity tls;
+    struct serving serving;
     struct store *log;
     struct published published;
     struct appender *appender;
@@ -29,13 +26,8 @@ struct service {
     struct shelf *shelf;
     struct service_results *results;
     struct witness_link *links[TLOG_POLICY_WITNESSES_MAX];
-    struct event *term, *interrupt, *drain;
-    uint64_t stop_ms; /* when it began to stop; 0: it goes on */
-    bool failed;
-    char failure[512];
 };
 
-uint64_t service_now_ms(void); /* a steady clock */
 /* The log failed: what waits is answered 503 and the loop ends. */
 void service_fail(struct service *s);
 

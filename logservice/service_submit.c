@@ -6,9 +6,9 @@ static bool takes_statements(const struct service *s, struct http_exchange *x)
 {
     if (s->config.admission == NULL)
         http_reply_error(x, 403, NULL, "read-only", "This log takes no statements.");
-    else if (s->failed)
+    else if (s->serving.failed)
         http_reply_error(x, 503, NULL, "failed", "This log is about to start anew.");
-    return s->config.admission != NULL && !s->failed;
+    return s->config.admission != NULL && !s->serving.failed;
 }
 
 void service_challenge(struct http_exchange *x, void *context)
@@ -17,7 +17,7 @@ void service_challenge(struct http_exchange *x, void *context)
     if (!takes_statements(s, x))
         return;
     const struct challenge_context c = {s->sessions, s->config.admission, s->log};
-    challenge_begin(x, &c, service_now_ms());
+    challenge_begin(x, &c, serving_now_ms());
 }
 
 void service_answer(struct http_exchange *x, void *context)
@@ -25,7 +25,7 @@ void service_answer(struct http_exchange *x, void *context)
     struct service *s = context;
     if (!takes_statements(s, x))
         return;
-    const struct session *session = challenge_answer(x, s->sessions, service_now_ms());
+    const struct session *session = challenge_answer(x, s->sessions, serving_now_ms());
     if (session == NULL)
         return;
     const struct tpm_name *name = &session->target.ak_name;
@@ -39,13 +39,13 @@ void service_answer(struct http_exchange *x, void *context)
 static struct err admit(struct service *s, struct session *session, struct bytes statement,
                         struct request_blobs **blobs, const json_t *request)
 {
-    TRY(session_count(session, service_now_ms()));
+    TRY(session_count(session, serving_now_ms()));
     if (appender_knows(s->appender, statement))
         return err_ok();
     struct request_blobs *b = NULL;
     TRY(request_blobs_take(&b, request, s->log));
     struct err e =
-        session_count_bytes(session, statement.len + request_blobs_len(b), service_now_ms());
+        session_count_bytes(session, statement.len + request_blobs_len(b), serving_now_ms());
     if (!is_err(e))
         e = admission_check(session->admission, statement, request_blobs_get, b);
     if (!is_err(e))
@@ -62,7 +62,7 @@ static struct err find_session(struct service *s, struct session **out, const js
 {
     uint8_t id[SESSION_ID_LEN];
     TRY(request_hex(id, sizeof id, request, "session"));
-    struct err e = sessions_find(s->sessions, out, id, service_now_ms());
+    struct err e = sessions_find(s->sessions, out, id, serving_now_ms());
     if (e.code == ERR_NOT_FOUND)
         *out = NULL;
     return e.code == ERR_NOT_FOUND ? err_ok() : e;

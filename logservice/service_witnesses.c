@@ -99,7 +99,7 @@ static void on_results(evutil_socket_t fd, short events, void *context)
             fprintf(stderr, "blindllama-log: ALARM: %s. It is not asked again.\n", result.message);
         else if (is_err(result.e))
             warn(result.message);
-        else if (!s->failed)
+        else if (!s->serving.failed)
             keep(s, &result);
         buf_cleanup(&result.line.line);
     }
@@ -116,7 +116,7 @@ struct err service_start_witnesses(struct service *s)
     r->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (r->fd < 0)
         return err_errno("cannot make an eventfd");
-    r->event = event_new(s->base, r->fd, EV_READ | EV_PERSIST, on_results, s);
+    r->event = event_new(s->serving.base, r->fd, EV_READ | EV_PERSIST, on_results, s);
     if (r->event == NULL || event_add(r->event, NULL) != 0)
         return err_set(ERR_MEMORY, "out of memory for witnesses");
     for (size_t i = 0; i < p->n_witnesses; i++) {

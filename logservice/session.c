@@ -3,10 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct address_rate {
+    struct http_address address;
+    bool used;
+    struct session_bucket challenges;
+};
+
 struct sessions {
     const char *origin;
     struct session list[SESSIONS_MAX];
     struct session_bucket challenges;
+    struct address_rate addresses[SESSION_ADDRESSES_MAX];
 };
 
 struct err sessions_new(struct sessions **out, const char *origin)
@@ -50,8 +57,29 @@ static bool take_tokens(struct session_bucket *b, double n, double rate, double 
     return true;
 }
 
-struct err sessions_count(struct sessions *s, uint64_t now_ms)
+/* That of the address, or for a new one that which nobody has used for longest. */
+static struct address_rate *rate_of(struct sessions *s, const struct http_address *from,
+                                    uint64_t now_ms)
 {
+    struct address_rate *oldest = &s->addresses[0];
+    for (size_t i = 0; i < SESSION_ADDRESSES_MAX; i++) {
+        struct address_rate *rate = &s->addresses[i];
+        if (rate->used && http_address_equal(&rate->address, from))
+            return rate;
+        if (oldest->used && (!rate->used || rate->challenges.last_ms < oldest->challenges.last_ms))
+            oldest = rate;
+    }
+    *oldest = (struct address_rate){
+        .address = *from, .used = true, .challenges = {SESSION_ADDRESS_BURST, now_ms}};
+    return oldest;
+}
+
+struct err sessions_count(struct sessions *s, const struct http_address *from, uint64_t now_ms)
+{
+    if (!take_tokens(&rate_of(s, from, now_ms)->challenges, 1, SESSION_ADDRESS_MINUTE / 60.0,
+                     SESSION_ADDRESS_BURST, now_ms))
+        return err_set(ERR_BUSY, "This address asks for more than %d challenges a minute: wait.",
+                       SESSION_ADDRESS_MINUTE);
     if (!take_tokens(&s->challenges, 1, SESSION_CHALLENGES_SECOND, SESSION_CHALLENGES_SECOND,
                      now_ms))
         return err_set(ERR_BUSY, "Too many hosts ask for challenges: try again in a minute.");
@@ -75,12 +103,19 @@ static struct err fill(struct session *session, struct credential *credential, c
 {
     TRY(admission_target(&session->target, session->admission));
     memcpy(session->target.spki_sha256, spki_sha256, SHA256_LEN);
+    random_bytes(session->id, SESSION_ID_LEN);
+    session->certified = session->target.ek == NULL;
+    if (session->certified) {
+        random_bytes(session->nonce, SESSION_NONCE_LEN);
+        possession_extra(session->wanted, bytes_of(session->nonce, SESSION_NONCE_LEN),
+                         &session->target.ak_name, origin, spki_sha256);
+        return err_ok();
+    }
     TRY(credential_make(credential, session->target.ek, &session->target.ak_name));
     EVP_PKEY_free(session->target.ek);
     session->target.ek = NULL;
     activation_answer(session->wanted, bytes_of(credential->value, CREDENTIAL_VALUE_LEN),
                       &session->target.ak_name, origin, spki_sha256);
-    random_bytes(session->id, SESSION_ID_LEN);
     return err_ok();
 }
 
@@ -134,21 +169,61 @@ static void take_over(struct sessions *s, struct session *session)
     }
 }
 
-struct err sessions_answer(struct sessions *s, struct session **out,
-                           const uint8_t id[SESSION_ID_LEN], const uint8_t answer[SHA256_LEN],
-                           uint64_t now_ms)
+/* One that waits for an answer of that kind. An answer of the other kind is a wrong one: what a
+ * quote must be over is no secret. */
+static struct err find_waiting(struct session **out, struct sessions *s,
+                               const uint8_t id[SESSION_ID_LEN], bool certified, uint64_t now_ms)
 {
     struct session *session = find(s, id, now_ms);
     if (session == NULL || session->answered)
         return err_set(ERR_NOT_FOUND, "No session waits for this answer: ask for a challenge.");
+    if (session->certified != certified) {
+        sessions_end(session);
+        return err_set(ERR_UNTRUE, "%s The session has ended.",
+                       certified ? "This session waits for 'answer'."
+                                 : "This session waits for a quote: 'attest' and 'signature'.");
+    }
+    *out = session;
+    return err_ok();
+}
+
+static void begin(struct sessions *s, struct session *session, uint64_t now_ms)
+{
+    take_over(s, session);
+    session->answered = true;
+    session->ends_ms = now_ms + (uint64_t)SESSION_LIFE_S * 1000;
+}
+
+struct err sessions_answer_quote(struct sessions *s, struct session **out,
+                                 const uint8_t id[SESSION_ID_LEN], struct bytes attest,
+                                 struct bytes signature, uint64_t now_ms)
+{
+    struct session *session = NULL;
+    TRY(find_waiting(&session, s, id, true, now_ms));
+    struct err e =
+        admission_check_possession(session->admission, attest, signature, session->wanted);
+    if (is_err(e)) {
+        sessions_end(session);
+        return err_context(e, "the quote does not show that the attestation key is there, and the "
+                              "session has ended");
+    }
+    begin(s, session, now_ms);
+    *out = session;
+    return err_ok();
+}
+
+struct err sessions_answer(struct sessions *s, struct session **out,
+                           const uint8_t id[SESSION_ID_LEN], const uint8_t answer[SHA256_LEN],
+                           uint64_t now_ms)
+{
+    struct session *session = NULL;
+    TRY(find_waiting(&session, s, id, false, now_ms));
     if (!bytes_equal_secret(bytes_of(session->wanted, SHA256_LEN), bytes_of(answer, SHA256_LEN))) {
         sessions_end(session);
         return err_set(ERR_UNTRUE, "The answer is wrong: the attestation key is not in the TPM of "
                                    "that certificate. The session has ended.");
     }
-    take_over(s, session);
-    session->answered = true;
-    session->ends_ms = now_ms + (uint64_t)SESSION_LIFE_S * 1000;
+    begin(s, session, now_ms);
     *out = session;
     return err_ok();
 }

@@ -1,16 +1,18 @@
 /*
- * Sessions of hosts: a challenge that only a TPM with both keys answers, and behind a right answer
- * what has been admitted of that host. In memory alone: after a new start a host is challenged
- * anew.
+ * Sessions of hosts: a challenge that only a TPM with both keys answers, or, for a key with a
+ * certificate of its own, that only a TPM with that key does; and behind a right answer what has
+ * been admitted of that host. In memory alone: after a new start a host is challenged anew.
  */
 #ifndef LOGSERVICE_SESSION_H
 #define LOGSERVICE_SESSION_H
 
 #include "attest/admission.h"
 #include "attest/credential.h"
+#include "http/http_address.h"
 
 enum {
     SESSION_ID_LEN = 32,
+    SESSION_NONCE_LEN = 32,
     SESSIONS_MAX = 1024,
     SESSION_ANSWER_S = 60,      /* for the answer to a challenge */
     SESSION_LIFE_S = 24 * 3600, /* after it */
@@ -19,6 +21,9 @@ enum {
     SESSION_BYTES_MINUTE = 1024 * 1024, /* of statements and blobs */
     SESSION_BYTES_BURST = 16 * 1024 * 1024,
     SESSION_CHALLENGES_SECOND = 20, /* of all hosts together */
+    SESSION_ADDRESS_MINUTE = 60,    /* challenges of one address (http_address.h) */
+    SESSION_ADDRESS_BURST = 10,
+    SESSION_ADDRESSES_MAX = 1024, /* whose challenges are counted at a time */
 };
 
 struct session {
@@ -26,8 +31,10 @@ struct session {
     bool used, answered;
     uint64_t ends_ms;
     struct admission *admission;
-    struct activation_target target; /* its EK is gone once the credential is made */
-    uint8_t wanted[SHA256_LEN];
+    struct activation_target target;  /* its EK is gone once the credential is made */
+    bool certified;                   /* its key has a certificate of its own: a quote shows it */
+    uint8_t nonce[SESSION_NONCE_LEN]; /* then */
+    uint8_t wanted[SHA256_LEN];       /* the answer; if certified, the extraData of that quote */
     struct session_bucket {
         double tokens; /* that may come now */
         uint64_t last_ms;
@@ -39,11 +46,12 @@ struct sessions;
 struct err sessions_new(struct sessions **out, const char *origin) MUST_USE;
 void sessions_free(struct sessions *s);
 
-/* Counts a challenge before anything is done for it; ERR_BUSY over the rate of all hosts. `now_ms`
- * is a steady clock. */
-struct err sessions_count(struct sessions *s, uint64_t now_ms) MUST_USE;
-/* A new session for an admission, which it takes in any case, with the credential to be answered.
- * ERR_BUSY when there are too many. */
+/* Counts a challenge before anything is done for it; ERR_BUSY over the rate of its address, then of
+ * all hosts. `now_ms` is a steady clock. */
+struct err sessions_count(struct sessions *s, const struct http_address *from,
+                          uint64_t now_ms) MUST_USE;
+/* A new session for an admission, which it takes in any case, with the credential to be answered,
+ * or none where the session is `certified`. ERR_BUSY when there are too many. */
 struct err sessions_challenge(struct sessions *s, struct session **out,
                               struct credential *credential, struct admission *takes,
                               const uint8_t spki_sha256[SHA256_LEN], uint64_t now_ms) MUST_USE;
@@ -53,6 +61,11 @@ struct err sessions_challenge(struct sessions *s, struct session **out,
 struct err sessions_answer(struct sessions *s, struct session **out,
                            const uint8_t id[SESSION_ID_LEN], const uint8_t answer[SHA256_LEN],
                            uint64_t now_ms) MUST_USE;
+/* The same for a session that is `certified`: the answer is a quote (TPMS_ATTEST, TPMT_SIGNATURE).
+ */
+struct err sessions_answer_quote(struct sessions *s, struct session **out,
+                                 const uint8_t id[SESSION_ID_LEN], struct bytes attest,
+                                 struct bytes signature, uint64_t now_ms) MUST_USE;
 /* A session that was answered. ERR_NOT_FOUND. */
 struct err sessions_find(struct sessions *s, struct session **out, const uint8_t id[SESSION_ID_LEN],
                          uint64_t now_ms) MUST_USE;

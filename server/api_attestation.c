@@ -8,6 +8,7 @@
 enum {
     CREDENTIAL_MAX = 1024,
     ACTIVATION_NOTE_MAX = 64 * 1024,
+    CHALLENGE_VALUES_MAX = 16, /* of JSON: more are parsed for nobody */
     NONCE_BYTES = 32,
     ANSWER_S = 15, /* for the TPM */
 };
@@ -140,6 +141,12 @@ static bool is_tpm2b(struct bytes v)
     return reader_done(&r);
 }
 
+static void json_free(json_t **value)
+{
+    json_decref(*value);
+}
+#define JSON_AUTO __attribute__((cleanup(json_free))) json_t
+
 static struct err take_tpm2b(struct buf *out, const json_t *body, const char *name)
 {
     const json_t *value = json_object_get(body, name);
@@ -154,8 +161,11 @@ static struct err take_tpm2b(struct buf *out, const json_t *body, const char *na
     return err_ok();
 }
 
-static struct err take_challenge(struct buf *out, const json_t *body)
+static struct err take_challenge(struct buf *out, struct bytes text)
 {
+    if (json_values_bound(text) > CHALLENGE_VALUES_MAX)
+        return err_set(ERR_MALFORMED, "The body has more than %d values.", CHALLENGE_VALUES_MAX);
+    JSON_AUTO *body = json_loadb((const char *)text.data, text.len, JSON_REJECT_DUPLICATES, NULL);
     if (!json_is_object(body))
         return err_set(ERR_MALFORMED, "The body must be a JSON object.");
     TRY(take_tpm2b(out, body, "credential"));
@@ -166,9 +176,7 @@ void api_activate(struct http_exchange *x, void *context)
 {
     BUF_AUTO text = BUF_INIT, payload = BUF_INIT;
     http_body(x, &text);
-    json_t *body = json_loadb(buf_str(&text), text.len, JSON_REJECT_DUPLICATES, NULL);
-    struct err e = take_challenge(&payload, body);
-    json_decref(body);
+    struct err e = take_challenge(&payload, buf_bytes(&text));
     if (is_err(e))
         reply_failure(x, e);
     else

@@ -308,6 +308,8 @@ struct err chat_request_parse(struct chat_request *out, const char **param, stru
     *out = (struct chat_request){.params = *defaults};
     *param = NULL;
     json_error_t where;
+    if (json_values_bound(body) > CHAT_VALUES_MAX)
+        return err_set(ERR_USAGE, "The body has more than %d values.", CHAT_VALUES_MAX);
     out->root = json_loadb(body.len > 0 ? (const char *)body.data : "", body.len,
                            JSON_REJECT_DUPLICATES, &where);
     if (out->root == NULL)

@@ -12,6 +12,7 @@
 #include "engine/engine.h"
 
 enum { CHAT_SALT_LEN_MIN = 16, CHAT_SALT_LEN_MAX = 256 };
+enum { CHAT_VALUES_MAX = 65536 }; /* of JSON in a body */
 enum { CHAT_CHOICES_MAX = 16, CHAT_STOPS_MAX = 16, CHAT_STOP_LEN_MAX = 256 };
 
 struct chat_request {

@@ -135,6 +135,8 @@ static void http_metrics(struct buf *out, const struct http_stats *s)
             s->n_stalled);
     counter(out, "http_clients_timed_out_total", "Clients dropped because they sent too slowly.",
             s->n_timed_out);
+    counter(out, "http_clients_evicted_total",
+            "Connections dropped because others needed their place.", s->n_evicted);
     gauge(out, "http_connections", "Open connections.", s->n_connections);
 }
 

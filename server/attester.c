@@ -1,6 +1,11 @@
 #include "server/attester_internal.h"
 
+#include <stdio.h>
+
+#include "attest/eventlog_policy.h"
 #include "common/file.h"
+
+enum { PCR_SECURE_BOOT = 7 };
 
 static void cleanup(struct attester *a)
 {
@@ -78,6 +83,44 @@ static void append_hash_line(struct buf *out, const char *key, const uint8_t has
     buf_append_str(out, "\n");
 }
 
+static void eventlog_auto(struct eventlog *log)
+{
+    eventlog_cleanup(log);
+}
+
+/* The events that lead to the values of now; *explained tells for which PCRs they do. */
+static struct err append_events(struct buf *out, uint16_t *explained, struct bytes event_log,
+                                const struct pcr_values *pcrs)
+{
+    __attribute__((cleanup(eventlog_auto))) struct eventlog log = EVENTLOG_INIT;
+    *explained = 0;
+    if (event_log.len == 0)
+        return err_ok();
+    TRY(eventlog_parse(&log, event_log));
+    struct err e = eventlog_explains(explained, &log, pcrs);
+    if (e.code == ERR_NOT_FOUND || e.code == ERR_UNTRUE) {
+        buf_printf(out, "# The event log explains no PCR: %s\n", err_message());
+        return err_ok();
+    }
+    TRY(e);
+    *explained &= (uint16_t) ~(1U << PCR_SECURE_BOOT);
+    return eventlog_policy_lines(out, &log, *explained);
+}
+
+static struct err append_boot_lines(struct buf *out, struct bytes event_log,
+                                    const struct pcr_values *pcrs)
+{
+    uint16_t explained;
+    TRY(append_events(out, &explained, event_log, pcrs));
+    for (unsigned pcr = 0; pcr < PCR_MODEL; pcr++) {
+        char key[32];
+        snprintf(key, sizeof key, "boot-pcr %u", pcr);
+        if ((explained >> pcr & 1) == 0)
+            append_hash_line(out, key, pcrs->values[pcr]);
+    }
+    return err_ok();
+}
+
 struct err attester_policy_lines(const struct attester_options *options, bool test, struct buf *out)
 {
     ATTESTER_AUTO a = {
@@ -97,10 +140,5 @@ struct err attester_policy_lines(const struct attester_options *options, bool te
     if (options->ak_certified)
         buf_append_str(&key, ak_profile_name(options->ak_profile));
     append_hash_line(out, buf_str(&key), root);
-    for (unsigned pcr = 0; pcr < PCR_MODEL; pcr++) {
-        buf_clear(&key);
-        buf_printf(&key, "boot-pcr %u", pcr);
-        append_hash_line(out, buf_str(&key), pcrs.values[pcr]);
-    }
-    return err_ok();
+    return append_boot_lines(out, options->event_log, &pcrs);
 }

@@ -41,8 +41,10 @@ struct err attester_run(const struct attester_options *options, struct attester_
 
 /* Appends the policy lines that this host can say of itself, for `--print-policy`: `log`, the root
  * of the issuers (`test-tpm-root` with `test`, else `tpm-root`; `ak-root` for a cloud's key), and
- * `boot-pcr` 0 to 12 as they are now. Makes the log's key if there is none; disturbs no running
- * attester. */
+ * PCRs 0 to 12: by `boot-event` where the event log leads to the value of now, so that after an
+ * update only what changed needs a new line, else, and for PCR 7, where an event that is missing
+ * counts (Secure Boot), by `boot-pcr` as they are now. Makes the log's key if there is none;
+ * disturbs no running attester. */
 struct err attester_policy_lines(const struct attester_options *options, bool test,
                                  struct buf *out) MUST_USE;
 

@@ -42,23 +42,6 @@ static const char doc[] =
     "stops and for how long at most. Exit codes: 0 stopped cleanly, 1 failed while running, 2 "
     "could not start.";
 
-static int print_policy(const struct command *c)
-{
-    BUF_AUTO text = BUF_INIT;
-    struct err e = front_policy_draft(&text, &c->server.front, &c->server.attester,
-                                      c->activator_texts, c->policy_kind);
-    if (is_err(e)) {
-        fprintf(stderr, "blindllama-server: %s\n", err_message());
-        return EXIT_NOT_STARTED;
-    }
-    if (fwrite(text.data, 1, text.len, stdout) != text.len || fflush(stdout) != 0) {
-        fprintf(stderr, "blindllama-server: cannot write the policy to standard output: %s\n",
-                strerror(errno));
-        return EXIT_NOT_STARTED;
-    }
-    return EXIT_CLEAN;
-}
-
 static struct err check_model_folder(const char *dir)
 {
     struct stat status;
@@ -96,6 +79,27 @@ static struct err load_event_log(struct buf *out, const char *path, const char *
     else if (is_err(event_log_read(out, usual)))
         say_no_event_log(err_message());
     return err_ok();
+}
+
+static int print_policy(struct command *c)
+{
+    BUF_AUTO text = BUF_INIT;
+    BUF_AUTO event_log = BUF_INIT;
+    struct err e = load_event_log(&event_log, c->event_log_path, c->server.attester.tcti);
+    c->server.attester.event_log = buf_bytes(&event_log);
+    if (!is_err(e))
+        e = front_policy_draft(&text, &c->server.front, &c->server.attester, c->activator_texts,
+                               c->policy_kind);
+    if (is_err(e)) {
+        fprintf(stderr, "blindllama-server: %s\n", err_message());
+        return EXIT_NOT_STARTED;
+    }
+    if (fwrite(text.data, 1, text.len, stdout) != text.len || fflush(stdout) != 0) {
+        fprintf(stderr, "blindllama-server: cannot write the policy to standard output: %s\n",
+                strerror(errno));
+        return EXIT_NOT_STARTED;
+    }
+    return EXIT_CLEAN;
 }
 
 /* The environment is nobody's to measure: what libraries would read from it is taken away, and

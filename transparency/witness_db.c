@@ -213,22 +213,33 @@ static struct err cosign(struct buf *line, struct buf *kept, const struct witnes
     return e;
 }
 
-/* Inside the transaction. With any status but WITNESS_OK nothing has been changed. */
+/* Whether `kept` but for our own line at its end, which has the time, is what is there already. */
+static bool is_kept(struct bytes before, struct bytes kept, size_t line_len)
+{
+    size_t same = kept.len - line_len;
+    return before.len == kept.len && memcmp(before.data, kept.data, same) == 0;
+}
+
+/* Inside the transaction. With any status but WITNESS_OK nothing has been changed. A checkpoint
+ * that was cosigned last is cosigned again, with the time of now, and nothing written: what must
+ * not be forgotten is on the disk. */
 static struct err judge_and_keep(struct witness_db *w, struct witness_reply *out,
                                  const struct taken *t, uint64_t now_s)
 {
     bool known = false;
     struct witness_seen seen;
-    TRY(read_latest(&seen, NULL, &known, w->s, t->log->origin));
+    BUF_AUTO before = BUF_INIT;
+    TRY(read_latest(&seen, &before, &known, w->s, t->log->origin));
     out->status = witness_judge(&t->request, &t->checkpoint, &seen);
     out->size = seen.size;
     if (out->status != WITNESS_OK)
         return err_ok();
     BUF_AUTO kept = BUF_INIT;
     TRY(cosign(&out->body, &kept, w, t, now_s));
-    TRY(keep(w->s, known, &t->checkpoint, buf_bytes(&kept)));
     out->size = t->checkpoint.size;
-    return err_ok();
+    if (known && is_kept(buf_bytes(&before), buf_bytes(&kept), out->body.len))
+        return err_ok();
+    return keep(w->s, known, &t->checkpoint, buf_bytes(&kept));
 }
 
 static struct err run(struct store *s, enum store_sql which)

@@ -438,6 +438,21 @@ class Api(unittest.TestCase):
             with self.subTest(body=body[:8]):
                 self.refused(self.client.request("POST", "/attestation/activation", body), 400)
 
+    def test_a_body_of_many_small_values_takes_no_memory(self):
+        """What a JSON parser would take a hundred times its bytes of memory for."""
+        before = memory_kib(self.server.child("bl-front"), "VmHWM")
+        many = b"[" + b"[]," * 1300000 + b"[]]"
+        for path, field in (("/attestation/activate", b"credential"),
+                            ("/v1/chat/completions", b"messages")):
+            with self.subTest(path=path):
+                client = self.server.client()
+                answer = client.request("POST", path, b'{"' + field + b'": ' + many + b"}")
+                client.close()
+                self.refused(answer, 400)
+                self.assertIn("values", answer.error["message"])
+        if not harness.is_sanitized():
+            self.assertLess(memory_kib(self.server.child("bl-front"), "VmHWM") - before, 16 * 1024)
+
     def test_refuses_a_body_over_the_limit(self):
         before = memory_kib(self.server.child("bl-front"))
         for size in (10 * 1000 * 1000, 4 * 1024 * 1024 + 1):
@@ -476,9 +491,9 @@ class Api(unittest.TestCase):
         self.assertEqual(self.client.get("/health").status, 200)
 
 
-def memory_kib(pid):
+def memory_kib(pid, what="VmRSS"):
     with open(f"/proc/{pid}/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
+        return next(int(line.split()[1]) for line in status if line.startswith(what + ":"))
 
 
 if __name__ == "__main__":

@@ -88,10 +88,20 @@ class Clients(unittest.TestCase):
             s.close()
         self.assertGreaterEqual(self.metric("http_clients_timed_out_total"), 3)
 
-    def test_more_connections_than_the_limit_wait_their_turn(self):
+    def test_idle_connections_of_one_address_keep_nobody_out(self):
+        """Its oldest go for newer ones, and at most half of the places are its own."""
         before = self.metric("http_connections")
         many = [socket.create_connection(("127.0.0.1", self.server.port)) for _ in range(300)]
+        self.client.close()
+        self.client = self.server.client()
         self.assertLessEqual(self.metric("http_connections"), 256)
+        self.wait_for("http_connections", lambda n: n <= 128)
+        self.assertGreaterEqual(self.metric("http_clients_evicted_total"), 300 - 128)
+        other = socket.create_connection(("127.0.0.1", self.server.port),
+                                         source_address=("127.0.0.2", 0))
+        with harness.tls_context().wrap_socket(other) as s:
+            s.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertTrue(s.recv(12).endswith(b"200"))
         for s in many:
             s.close()
         self.wait_for("http_connections", lambda n: n <= before)

@@ -251,6 +251,44 @@ static void ignore_pcr_7(struct fake_world *w, enum fake_stage stage, enum fake_
     b->len -= 55;
 }
 
+static void break_a_quote(struct fake_world *w, enum fake_stage stage, enum fake_what what,
+                          void *thing)
+{
+    if (stage == FAKE_SIGNATURE && what == FAKE_PERIODIC && ++w->hook_data == 2)
+        ((struct buf *)thing)->data[30] ^= 1;
+}
+
+/* What one host logs is held against it alone; who asks for one host is told of that one. */
+static void one_false_host_exits_3_and_each_host_for_itself(void **state)
+{
+    (void)state;
+    struct fake_world w;
+    fake_world_init(&w, break_a_quote);
+    usual_history(&w);
+    write_files(&w);
+    BUF_AUTO out = BUF_INIT;
+    assert_int_equal(replay(&out, ""), 3);
+    check_terminal(&out);
+    assert_non_null(strstr(buf_str(&out), "Verdict: partly true: the log is, and 1 of its hosts"));
+    assert_non_null(strstr(buf_str(&out), "Reason:  entry 4, rule SIGNATURE"));
+    buf_clear(&out);
+    assert_int_equal(replay(&out, "--json"), 3);
+    assert_non_null(strstr(buf_str(&out), "\"outcome\":\"partly\""));
+    assert_non_null(strstr(buf_str(&out), "\"log\":\"true\""));
+    for (unsigned i = 0; i < FAKE_HOSTS; i++) {
+        BUF_AUTO option = BUF_INIT;
+        buf_append_str(&option, "--quiet --host ");
+        buf_append_hex(&option, bytes_of(w.hosts[i].ak_name.bytes + (i == 0 ? 0 : 2), 8));
+        buf_clear(&out);
+        assert_int_equal(replay(&out, buf_str(&option)), i == 0 ? 1 : 0);
+        assert_non_null(strstr(buf_str(&out), i == 0 ? ": false\n" : ": true (TEST"));
+    }
+    buf_clear(&out);
+    assert_int_equal(replay(&out, "--host 000b"), 2);
+    assert_int_equal(replay(&out, "--host 0123456789abcdef"), 2);
+    fake_world_cleanup(&w);
+}
+
 static void not_a_proof_needs_a_flag(void **state)
 {
     (void)state;
@@ -316,6 +354,7 @@ int main(void)
         cmocka_unit_test(hostile_text_never_reaches_the_terminal),
         cmocka_unit_test(a_changed_file_is_not_believed),
         cmocka_unit_test(another_logs_policy_is_false),
+        cmocka_unit_test(one_false_host_exits_3_and_each_host_for_itself),
         cmocka_unit_test(not_a_proof_needs_a_flag),
         cmocka_unit_test(what_cannot_be_checked_exits_2),
         cmocka_unit_test(a_verdict_that_cannot_be_written_exits_2),

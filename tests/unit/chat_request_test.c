@@ -232,6 +232,21 @@ static void refuses_deep_nesting(void **state)
                      ERR_MALFORMED);
 }
 
+/* A parser would take a hundred times its bytes of memory for it. */
+static void does_not_parse_a_body_of_many_small_values(void **state)
+{
+    (void)state;
+    struct chat_request r;
+    const char *param;
+    BUF_AUTO body = BUF_INIT;
+    buf_append_str(&body, "{\"messages\":[");
+    for (size_t i = 0; i < CHAT_VALUES_MAX; i++)
+        buf_append_str(&body, "0,");
+    buf_append_str(&body, "0]}");
+    assert_int_equal(chat_request_parse(&r, &param, buf_bytes(&body), &defaults).code, ERR_USAGE);
+    assert_non_null(strstr(err_message(), "65536 values"));
+}
+
 static void names_the_field_at_fault(void **state)
 {
     (void)state;
@@ -392,6 +407,7 @@ int main(void)
         cmocka_unit_test(tells_why_a_body_cannot_be_read),
         cmocka_unit_test(does_not_repeat_the_body_in_its_message),
         cmocka_unit_test(refuses_deep_nesting),
+        cmocka_unit_test(does_not_parse_a_body_of_many_small_values),
         cmocka_unit_test(names_the_field_at_fault),
         cmocka_unit_test(refuses_more_min_tokens_than_max_tokens),
         cmocka_unit_test(takes_as_many_tokens_as_the_engine_and_no_more),

@@ -155,6 +155,31 @@ static void ed25519_agrees_with_the_rfc(void **state)
     assert_int_equal(ed25519_verify(want, signature, bytes_of("\x72", 1)).code, ERR_UNTRUE);
 }
 
+static void values_of_json_are_counted_outside_of_strings(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *json;
+        size_t at_least, at_most;
+    } cases[] = {
+        {"", 0, 1},
+        {"1", 1, 1},
+        {"[]", 1, 2},
+        {"[[],[],[]]", 4, 7},
+        {"{\"a\":[1,2,3],\"b\":{}}", 6, 8},
+        {"[\",,,,[[[[\"]", 2, 2},
+        {"[\"\\\",,,,\",1]", 3, 3}, /* an escaped quote ends nothing */
+        {"[\"\\\\\",1,2]", 4, 4},   /* an escaped backslash escapes nothing */
+        {"\"", 0, 1},
+        {"\"\\", 0, 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t n = json_values_bound(bytes_of_str(cases[i].json));
+        if (n < cases[i].at_least || n > cases[i].at_most)
+            fail_msg("%s: %zu", cases[i].json, n);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +190,7 @@ int main(void)
         cmocka_unit_test(decimals_have_no_leading_zero_sign_or_overflow),
         cmocka_unit_test(hex_is_lower_case_and_exact),
         cmocka_unit_test(utf8_refuses_surrogates_and_long_forms),
+        cmocka_unit_test(values_of_json_are_counted_outside_of_strings),
         cmocka_unit_test(context_keeps_the_code_and_the_reason),
         cmocka_unit_test(files_are_written_whole_and_read_with_a_limit),
         cmocka_unit_test(ed25519_agrees_with_the_rfc),

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "attest/kdf.h"
+#include "fake_internal.h"
 #include "common/text.h"
 #include "logservice/service.h"
 #include "transparency/store.h"
@@ -129,7 +130,9 @@ json_t *scene_blobs(struct scene *s, struct bytes text)
     must(statement_parse(&st, text));
     if (st.kind == STATEMENT_HOST) {
         add_blob(list, s, st.host.ak_public.sha256);
-        add_blob(list, s, st.host.ek_certificate.sha256);
+        add_blob(list, s,
+                 st.host.ak_certified ? st.host.ak_certificate.sha256
+                                      : st.host.ek_certificate.sha256);
         for (size_t i = 0; i < st.host.n_chain; i++)
             add_blob(list, s, st.host.chain[i].sha256);
         for (size_t i = 0; i < st.host.n_activations; i++)
@@ -223,6 +226,41 @@ static void take_base64(struct buf *out, const json_t *object, const char *key)
     must(base64_decode(out, bytes_of_str(json_string_value(json_object_get(object, key))), 4096));
 }
 
+static json_t *base64_json(const struct buf *data)
+{
+    BUF_AUTO text = BUF_INIT;
+    buf_append_base64(&text, buf_bytes(data));
+    return json_string(buf_str(&text));
+}
+
+/* What a host whose key has a certificate of its own answers: a quote of its TPM. */
+static json_t *quote_answer(const struct scene *s, const json_t *challenge,
+                            const struct fake_host *h, struct fake_host *real)
+{
+    uint8_t nonce[32], extra[SHA256_LEN];
+    BUF_AUTO attest = BUF_INIT, signature = BUF_INIT;
+    must(hex_decode(nonce, 32,
+                    bytes_of_str(json_string_value(json_object_get(challenge, "nonce")))));
+    possession_extra(extra, bytes_of(nonce, 32), &h->ak_name, s->policy.log.name, h->spki_sha256);
+    fake_attest_quote(&attest, real, extra);
+    fake_sign(&signature, real->ak, buf_bytes(&attest));
+    return json_pack("{s:o, s:o}", "attest", base64_json(&attest), "signature",
+                     base64_json(&signature));
+}
+
+static json_t *credential_answer(const struct scene *s, const json_t *challenge,
+                                 const struct fake_host *h, const struct fake_host *real)
+{
+    uint8_t value[32], hash[SHA256_LEN];
+    BUF_AUTO object = BUF_INIT, secret = BUF_INIT, hex = BUF_INIT;
+    take_base64(&object, challenge, "credential");
+    take_base64(&secret, challenge, "secret");
+    activate(value, real, buf_bytes(&object), buf_bytes(&secret));
+    activation_answer(hash, bytes_of(value, 32), &h->ak_name, s->policy.log.name, h->spki_sha256);
+    buf_append_hex(&hex, bytes_of(hash, SHA256_LEN));
+    return json_pack("{s:s}", "answer", buf_str(&hex));
+}
+
 /* A challenge for host `named`, answered with the TPM of host `real`; the status of the answer. */
 int scene_session_as(struct scene *s, char session[65], unsigned named, unsigned real, json_t *more)
 {
@@ -243,20 +281,14 @@ int scene_session_as(struct scene *s, char session[65], unsigned named, unsigned
         fail_msg("challenge: %d %s", status, buf_str(&answer));
     json_t *challenge = json_loads(buf_str(&answer), 0, NULL);
     snprintf(session, 65, "%s", json_string_value(json_object_get(challenge, "session")));
-    BUF_AUTO object = BUF_INIT;
-    BUF_AUTO secret = BUF_INIT;
-    take_base64(&object, challenge, "credential");
-    take_base64(&secret, challenge, "secret");
+    json_t *reply = json_object_get(challenge, "nonce") != NULL
+                        ? quote_answer(s, challenge, h, &s->w.hosts[real])
+                        : credential_answer(s, challenge, h, &s->w.hosts[real]);
     json_decref(challenge);
-    uint8_t value[32], hash[SHA256_LEN];
-    activate(value, &s->w.hosts[real], buf_bytes(&object), buf_bytes(&secret));
-    activation_answer(hash, bytes_of(value, 32), &h->ak_name, s->policy.log.name, h->spki_sha256);
-    BUF_AUTO hex = BUF_INIT;
-    buf_append_hex(&hex, bytes_of(hash, SHA256_LEN));
+    json_object_set_new(reply, "session", json_string(session));
     buf_clear(&s->last_answer);
     snprintf(path, sizeof path, "%s/answer", s->prefix);
-    return scene_post(s, &s->last_answer, path,
-                      json_pack("{s:s, s:s}", "session", session, "answer", buf_str(&hex)));
+    return scene_post(s, &s->last_answer, path, reply);
 }
 
 void scene_session(struct scene *s, char session[65], unsigned host)

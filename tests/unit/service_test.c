@@ -95,6 +95,34 @@ static void two_hosts_share_one_log(void **state)
     scene_end(&s, 9);
 }
 
+/* As clouds lay their TPMs out: the attestation key has a certificate, and there is no endorsement
+ * key. Whoever does not hold it gets no session by knowing the nonce, nor by another key. */
+static void a_host_with_a_certified_key_shows_it_by_a_quote(void **state)
+{
+    (void)state;
+    static const char *const types[] = {"RSA", "EC"};
+    for (size_t i = 0; i < 2; i++) {
+        struct scene s;
+        char session[65];
+        BUF_AUTO text = BUF_INIT, answer = BUF_INIT;
+        scene_make(&s);
+        fake_certify(&s.w, 1, types[i]);
+        fake_start(&s.w, 1);
+        fake_policy_text(&s.w, &text);
+        policy_cleanup(&s.policy);
+        must(policy_parse(&s.policy, buf_bytes(&text)));
+        scene_start(&s);
+        assert_int_equal(scene_session_as(&s, session, 1, 0, NULL), 422);
+        assert_int_equal(scene_submit(&s, &answer, session, s.w.hosts[1].host_index), 401);
+        scene_session(&s, session, 1);
+        const struct fake_host *h = &s.w.hosts[1];
+        assert_int_equal(scene_log(&s, session, h->host_index), 0);
+        assert_int_equal(scene_log(&s, session, h->boot_index), 1);
+        assert_int_equal(scene_log(&s, session, h->identity_index), 2);
+        scene_end(&s, 3);
+    }
+}
+
 struct sender {
     struct scene s; /* the same but for its connection */
     char session[65];
@@ -328,6 +356,7 @@ int main(void)
         cmocka_unit_test(the_same_statement_is_logged_once),
         cmocka_unit_test(a_host_that_comes_back_goes_on_from_what_is_logged),
         cmocka_unit_test(two_hosts_share_one_log),
+        cmocka_unit_test(a_host_with_a_certified_key_shows_it_by_a_quote),
         cmocka_unit_test(statements_that_come_together_are_appended_under_one_commit),
         cmocka_unit_test(a_tpm_without_the_keys_is_not_admitted_and_has_one_try),
         cmocka_unit_test(blobs_are_those_that_the_statement_names),

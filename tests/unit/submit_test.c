@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "fake_host.h"
+#include "fake_internal.h"
 #include "logservice/request.h"
 #include "logservice/session.h"
 
@@ -99,6 +100,117 @@ static void a_host_fills_the_disk_at_a_rate_of_its_own(void **state)
     end(&s);
 }
 
+/* A world whose first host has a certified key, and its session with a nonce. */
+static struct session *begin_certified(struct scene *s)
+{
+    memset(s, 0, sizeof *s);
+    fake_world_init(&s->w, NULL);
+    fake_certify(&s->w, 0, "EC");
+    fake_start(&s->w, 0);
+    BUF_AUTO text = BUF_INIT;
+    fake_policy_text(&s->w, &text);
+    must(policy_parse(&s->policy, buf_bytes(&text)));
+    must(sessions_new(&s->sessions, "example.org/fake-log"));
+    struct admission *a;
+    struct session *session;
+    struct credential credential = CREDENTIAL_INIT;
+    const struct fake_host *h = &s->w.hosts[0];
+    must(admission_new(&a, &s->policy, buf_bytes(&s->w.entries[h->host_index]), blobs, &s->w));
+    must(sessions_challenge(s->sessions, &session, &credential, a, h->spki_sha256, 1000));
+    assert_int_equal(credential.secret.len, 0);
+    assert_true(session->certified);
+    return session;
+}
+
+/* The nonce and all that is hashed with it are public. */
+static void the_hash_of_a_nonce_is_no_answer(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct session *session = begin_certified(&s), *found;
+    uint8_t id[SESSION_ID_LEN], hash[SHA256_LEN];
+    memcpy(id, session->id, sizeof id);
+    possession_extra(hash, bytes_of(session->nonce, SESSION_NONCE_LEN), &s.w.hosts[0].ak_name,
+                     "example.org/fake-log", s.w.hosts[0].spki_sha256);
+    assert_memory_equal(hash, session->wanted, SHA256_LEN);
+    assert_int_equal(sessions_answer(s.sessions, &found, id, hash, 1000).code, ERR_UNTRUE);
+    assert_int_equal(sessions_find(s.sessions, &found, id, 1000).code, ERR_NOT_FOUND);
+    end(&s);
+}
+
+static struct err answer_with_quote(struct scene *s, const uint8_t id[SESSION_ID_LEN],
+                                    const uint8_t extra[SHA256_LEN])
+{
+    struct session *found;
+    BUF_AUTO attest = BUF_INIT, signature = BUF_INIT;
+    fake_attest_quote(&attest, &s->w.hosts[0], extra);
+    fake_sign(&signature, s->w.hosts[0].ak, buf_bytes(&attest));
+    return sessions_answer_quote(s->sessions, &found, id, buf_bytes(&attest), buf_bytes(&signature),
+                                 1000);
+}
+
+static void a_certified_key_has_one_try_with_a_quote(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct session *session = begin_certified(&s), *found;
+    uint8_t id[SESSION_ID_LEN], wanted[SHA256_LEN], other[SHA256_LEN];
+    memcpy(id, session->id, sizeof id);
+    memcpy(wanted, session->wanted, sizeof wanted);
+    memcpy(other, wanted, sizeof other);
+    other[0] ^= 1;
+    assert_int_equal(answer_with_quote(&s, id, other).code, ERR_UNTRUE);
+    assert_int_equal(answer_with_quote(&s, id, wanted).code, ERR_NOT_FOUND);
+    end(&s);
+    session = begin_certified(&s);
+    memcpy(id, session->id, sizeof id);
+    memcpy(wanted, session->wanted, sizeof wanted);
+    must(answer_with_quote(&s, id, wanted));
+    must(sessions_find(s.sessions, &found, id, 1000));
+    assert_int_equal(answer_with_quote(&s, id, wanted).code, ERR_NOT_FOUND); /* answered */
+    end(&s);
+}
+
+static struct http_address address(uint8_t last)
+{
+    return (struct http_address){{[10] = 0xff, [11] = 0xff, [12] = 10, [15] = last}};
+}
+
+/* One that asks without an end gets what is its own, and others get theirs. */
+static void one_address_uses_up_no_challenges_but_its_own(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin(&s);
+    const struct http_address hostile = address(1);
+    uint64_t n = 0;
+    for (uint64_t now_ms = 1000; now_ms < 61000; now_ms += 10)
+        n += !is_err(sessions_count(s.sessions, &hostile, now_ms));
+    assert_in_range(n, SESSION_ADDRESS_MINUTE, SESSION_ADDRESS_MINUTE + SESSION_ADDRESS_BURST);
+    for (uint8_t i = 2; i < 2 + SESSION_CHALLENGES_SECOND - 1; i++) {
+        const struct http_address other = address(i);
+        must(sessions_count(s.sessions, &other, 61000));
+    }
+    end(&s);
+}
+
+/* Whoever has more addresses than are counted begins anew with each, at the rate of all hosts. */
+static void addresses_without_number_share_the_rate_of_all(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin(&s);
+    uint64_t n = 0;
+    for (unsigned i = 0; i < 2 * SESSION_ADDRESSES_MAX; i++) {
+        struct http_address other = address(0);
+        other.bytes[0] = (uint8_t)(i >> 8);
+        other.bytes[1] = (uint8_t)i;
+        n += !is_err(sessions_count(s.sessions, &other, 1000));
+    }
+    assert_int_equal(n, SESSION_CHALLENGES_SECOND);
+    end(&s);
+}
+
 static void a_blob_has_the_size_that_names_it_also_if_that_is_zero(void **state)
 {
     (void)state;
@@ -138,6 +250,10 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_tpm_has_one_session_whatever_form_its_certificate_has),
         cmocka_unit_test(a_host_fills_the_disk_at_a_rate_of_its_own),
+        cmocka_unit_test(the_hash_of_a_nonce_is_no_answer),
+        cmocka_unit_test(a_certified_key_has_one_try_with_a_quote),
+        cmocka_unit_test(one_address_uses_up_no_challenges_but_its_own),
+        cmocka_unit_test(addresses_without_number_share_the_rate_of_all),
         cmocka_unit_test(a_blob_has_the_size_that_names_it_also_if_that_is_zero),
         cmocka_unit_test(a_body_of_many_small_values_is_not_parsed),
     };

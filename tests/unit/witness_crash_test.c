@@ -106,6 +106,40 @@ static void a_failing_call_gives_out_nothing_that_is_not_kept(void **state)
     }
 }
 
+/* It may be asked for without an end: then it costs no call to the disk, and has its own time. */
+static void the_same_checkpoint_again_is_cosigned_without_a_write(void **state)
+{
+    (void)state;
+    struct witness_db *w = NULL;
+    BUF_AUTO first = BUF_INIT, again = BUF_INIT;
+    WITNESS_REPLY_AUTO reply = WITNESS_REPLY_INIT;
+    request(&first, 0, 5);
+    request(&again, 5, 5);
+    assert_ok(open_witness(&w, state_path));
+    assert_ok(witness_db_add_checkpoint(w, &reply, buf_bytes(&first), 100));
+    assert_int_equal(reply.status, WITNESS_OK);
+    unsigned before = fault.n_calls;
+    for (uint64_t time_s = 200; time_s < 203; time_s++) {
+        assert_ok(witness_db_add_checkpoint(w, &reply, buf_bytes(&again), time_s));
+        assert_int_equal(reply.status, WITNESS_OK);
+        assert_int_equal(reply.size, 5);
+        struct store *s;
+        BUF_AUTO note = BUF_INIT;
+        uint64_t when = 0;
+        assert_ok(store_open_readonly(&s, log_path));
+        assert_ok(store_checkpoint_at(s, 5, &note));
+        store_close(s);
+        buf_append_bytes(&note, buf_bytes(&reply.body));
+        static struct note parsed;
+        assert_ok(note_parse(&parsed, buf_bytes(&note)));
+        assert_ok(note_verify_cosignature(&parsed, &cosigner.key, &when));
+        assert_int_equal(when, time_s);
+    }
+    assert_int_equal(fault.n_calls, before);
+    witness_db_close(w);
+    assert_int_equal(latest(state_path), 5);
+}
+
 static void cut_power(void)
 {
     if (fault.n_images == 0 || rand() % 2 != 0)
@@ -195,6 +229,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_failing_call_gives_out_nothing_that_is_not_kept),
+        TEST(the_same_checkpoint_again_is_cosigned_without_a_write),
         TEST(a_power_cut_forgets_no_cosignature),
         TEST(a_log_keeps_the_cosignatures_that_it_took),
     };

@@ -48,6 +48,13 @@ static void reply_failure(struct http_exchange *x, struct err e)
     http_reply_error(x, status_of(e), NULL, err_code_name(e.code), "%s", err_message());
 }
 
+static void reply_no_tpm(const struct front *f, struct http_exchange *x)
+{
+    http_reply_error(x, 503, NULL, "no_tpm",
+                     "The TPM of this host has failed: it cannot prove what it is until %s.",
+                     f->attester_gone ? "it is started again" : "the TPM answers again");
+}
+
 static void reply_hash(struct http_exchange *x, struct bytes hash)
 {
     BUF_AUTO hex = BUF_INIT;
@@ -70,7 +77,10 @@ static void answered(void *context, const struct channel_frame *frame)
         http_reply_json(q->http, 200, json_pack("{s:I}", "index", (json_int_t)read_u64be(&r)));
         break;
     default:
-        reply_failure(q->http, channel_error_decode(frame->payload));
+        if (front_attests(q->front))
+            reply_failure(q->http, channel_error_decode(frame->payload));
+        else
+            reply_no_tpm(q->front, q->http);
     }
     question_free(q);
 }
@@ -97,10 +107,8 @@ static void too_late(evutil_socket_t fd, short events, void *context)
 
 static void ask(struct front *f, struct http_exchange *x, uint32_t type, struct bytes payload)
 {
-    if (f->attester_gone) {
-        http_reply_error(x, 503, NULL, "no_tpm",
-                         "The TPM of this host has failed: it cannot prove what it is until it is "
-                         "started again.");
+    if (!front_attests(f)) {
+        reply_no_tpm(f, x);
         return;
     }
     struct question *q = malloc(sizeof *q);

@@ -77,10 +77,12 @@ void api_health(struct http_exchange *x, void *context)
     uint64_t age = front_attester_quote_age_s(f->attester);
     if (f->stopping)
         http_reply_error(x, 503, NULL, "stopping", "This server is about to stop.");
-    else if (f->attester_gone)
+    else if (!front_attests(f))
         http_reply_error(x, 503, NULL, "no_tpm",
                          "The TPM of this host has failed; it serves on, and cannot prove what it "
-                         "is.");
+                         "is. The last logged quote is %llu seconds old; the TPM is %s.",
+                         (unsigned long long)age,
+                         f->attester_gone ? "not tried again" : "tried again");
     else if (reply_log_service(x, f))
         return;
     else if (!front_attester_has_quoted(f->attester))
@@ -194,7 +196,11 @@ void api_metrics(struct http_exchange *x, void *context)
     buf_append_str(&out, ",");
     label(&out, "system_fingerprint", f->fingerprint);
     buf_append_str(&out, "} 1\n");
-    gauge(&out, "tpm_works", "Whether this host can still prove what it is.", !f->attester_gone);
+    gauge(&out, "tpm_works", "Whether this host can still prove what it is.", front_attests(f));
+    const struct front_attester_counts tpm = front_attester_counts(f->attester);
+    counter(&out, "tpm_failures_total", "Times that the TPM has failed.", tpm.n_failures);
+    counter(&out, "tpm_recoveries_total", "Times that it came back and was measured again.",
+            tpm.n_recoveries);
     gauge(&out, "quote_age_seconds", "Seconds since the last quote in the log.",
           front_attester_quote_age_s(f->attester));
     publishing_metrics(&out, f->attester);

@@ -23,6 +23,7 @@ static void cleanup(struct attester *a)
     buf_cleanup(&a->ak_public);
     buf_cleanup(&a->ek_certificate);
     buf_cleanup(&a->ak_certificate);
+    buf_cleanup(&a->measurement);
     for (size_t i = 0; i < EK_CHAIN_MAX; i++)
         buf_cleanup(&a->chain[i]);
     for (size_t i = 0; i < STATEMENT_ACTIVATIONS_MAX; i++)
@@ -39,26 +40,7 @@ static struct err start(struct attester *a)
     TRY(attester_load_chain(a));
     TRY(attester_load_key(a));
     TRY(a->remote.on ? attester_open_remote(a) : attester_open_log(a));
-    TRY(attester_open_tpm(a));
-    TRY(attester_open_runtime(a));
-    TRY(attester_load_tpm_keys(a));
-    TRY(attester_complete_runtime(a));
-    TRY(attester_read_history(a, &a->history, a->head.size));
-    return attester_load_activations(a);
-}
-
-/* That the TPM is gone is told apart from all else that may end us: a log that cannot be written,
- * or a TPM that says something else than it must, leaves nothing to go on with. */
-static struct err end(struct attester *a, struct err e, bool *tpm_failed)
-{
-    *tpm_failed = a->measured && e.code == ERR_IO && tpm_has_failed(a->tpm);
-    if (!*tpm_failed)
-        return e;
-    BUF_AUTO reason = BUF_INIT;
-    buf_append_str(&reason, err_message());
-    struct err told = channel_send(a->channel, CHANNEL_TPM_FAILED, 0, buf_bytes(&reason));
-    (void)told; /* the first error is the one that counts */
-    return err_set(ERR_IO, "%s", buf_str(&reason));
+    return attester_begin_tpm(a);
 }
 
 struct err attester_run(const struct attester_options *options, struct attester_fds fds,
@@ -73,7 +55,8 @@ struct err attester_run(const struct attester_options *options, struct attester_
     *tpm_failed = false;
     TRY(start(&a));
     struct err e = attester_serve(&a);
-    return is_err(e) ? end(&a, e, tpm_failed) : e;
+    *tpm_failed = a.tpm_lost;
+    return e;
 }
 
 static void append_hash_line(struct buf *out, const char *key, const uint8_t hash[SHA256_LEN])

@@ -25,6 +25,8 @@ struct attester_options {
     const struct tlog_policy *witnesses; /* who cosigns the log; NULL: nobody */
     bool log_is_remote; /* somebody else keeps it: the one log of `witnesses`, whose name is the
                            origin; statements go there through the publisher */
+    bool outlive_tpm; /* a TPM that fails is tried again, and the front told; not where the log is
+                         remote */
 };
 
 struct attester_fds {
@@ -35,7 +37,8 @@ struct attester_fds {
 /* Opens log and TPM and checks both (so that a bad TPM or log is reported before anything loads).
  * Then serves the front until CHANNEL_STOP has been answered or the other side closes. Returns an
  * error when it must end: the TPM failed (then *tpm_failed, and the front was told, if it was
- * measured by then), a commit failed, the PCRs do not fit the runtime log, the publisher ended. */
+ * measured by then; with `outlive_tpm` only after as many attempts as attester_recover makes), a
+ * commit failed, the PCRs do not fit the runtime log, the publisher ended. */
 struct err attester_run(const struct attester_options *options, struct attester_fds fds,
                         bool *tpm_failed) MUST_USE;
 

@@ -120,6 +120,8 @@ struct attester {
     struct history history;
     struct shown shown; /* what `evidence` was put together from */
     bool measured;
+    bool tpm_lost;            /* it ends because of the TPM alone */
+    struct buf measurement;   /* as the front sent it; once measured */
     uint64_t next_quote_ms;   /* CLOCK_BOOTTIME */
     struct evidence evidence; /* all but quote and nonce; empty after each commit */
     uint64_t activation_tokens, activation_ms;
@@ -275,6 +277,17 @@ struct err attester_load_activations(struct attester *a) MUST_USE;
 
 /* attester_measure.c: everything that CHANNEL_MEASURE asks for. */
 struct err attester_measure(struct attester *a, const struct measurement *m) MUST_USE;
+
+/* attester_recover.c: a TPM that failed. */
+/* All that the attester needs of the TPM and of this boot, in the order of a start. */
+struct err attester_begin_tpm(struct attester *a) MUST_USE;
+/* Whether the error is the TPM's own: it is gone, in failure mode or in lockout. */
+bool attester_tpm_is_to_blame(const struct attester *a, struct err e);
+/* One more attempt with a new connection: it is measured again, as in a start in the same boot or,
+ * where the TPM was reset, in a new one. On an error of the TPM's own it may be made again. */
+struct err attester_try_again(struct attester *a) MUST_USE;
+/* How long to wait before attempt `n`, from 0; 0: none is made any more. */
+unsigned attester_pause_ms(unsigned n);
 
 /* attester_serve.c */
 enum { READ_AHEAD_MAX = 2 * CHANNEL_PAYLOAD_MAX }; /* bytes of a channel, before they are decoded */

@@ -45,8 +45,10 @@ static struct err handle_measure(struct attester *a, const struct channel_frame 
     struct err e = measurement_decode(&m, f->payload);
     if (!is_err(e))
         e = attester_measure(a, &m);
-    if (!is_err(e))
+    if (!is_err(e)) {
+        buf_append_bytes(&a->measurement, f->payload);
         return channel_send(a->channel, CHANNEL_MEASURED, f->id, (struct bytes){0});
+    }
     /* The front may be told, but without a measurement there is nothing to go on with. */
     BUF_AUTO message = BUF_INIT;
     buf_append_str(&message, err_message());
@@ -107,27 +109,43 @@ static struct err answer_batch(struct attester *a, struct input *in)
     return attester_answer_nonces(a, in->nonces, n);
 }
 
-/* All whole frames; nonces are gathered up to the tree's limit, or to a frame that must come after.
- */
-static struct err handle_frames(struct attester *a, struct input *in)
+typedef struct err frame_handler(struct attester *a, struct input *in,
+                                 const struct channel_frame *f);
+
+static struct err handle_each(size_t *at, struct attester *a, struct input *in,
+                              frame_handler *handler)
 {
-    size_t at = 0;
     while (!in->stopped) {
         struct channel_frame f;
         size_t used;
-        TRY(channel_decode(&f, &used, bytes_of(in->bytes.data + at, in->bytes.len - at)));
+        TRY(channel_decode(&f, &used, bytes_of(in->bytes.data + *at, in->bytes.len - *at)));
         if (used == 0)
-            break;
-        if (f.type == CHANNEL_STOP || in->n_nonces == NONCES_MAX)
-            TRY(answer_batch(a, in));
-        TRY(handle(a, in, &f));
-        at += used;
+            return err_ok();
+        *at += used;
+        TRY(handler(a, in, &f));
     }
+    return err_ok();
+}
+
+/* All whole frames; each is handled once, also if that fails. */
+static struct err handle_frames(struct attester *a, struct input *in, frame_handler *handler)
+{
+    size_t at = 0;
+    struct err e = handle_each(&at, a, in, handler);
     if (at > 0) {
         in->bytes.len -= at;
         memmove(in->bytes.data, in->bytes.data + at, in->bytes.len);
     }
-    return err_ok();
+    return e;
+}
+
+/* Nonces are gathered up to the tree's limit, or to a frame that must come after. */
+static struct err handle_in_order(struct attester *a, struct input *in,
+                                  const struct channel_frame *f)
+{
+    if (f->type == CHANNEL_STOP || in->n_nonces == NONCES_MAX)
+        TRY(answer_batch(a, in));
+    return handle(a, in, f);
 }
 
 static bool is_readable(const struct attester *a, int timeout_ms)
@@ -143,10 +161,20 @@ static struct err take_frames(struct attester *a, struct input *in)
     uint64_t until_ms = boottime_ms() + GATHER_MAX_MS;
     do {
         TRY(channel_read_available(a->channel, &in->bytes, READ_AHEAD_MAX, &in->closed));
-        TRY(handle_frames(a, in));
+        TRY(handle_frames(a, in, handle_in_order));
     } while (in->n_nonces > 0 && !in->stopped && !in->closed && boottime_ms() < until_ms &&
              is_readable(a, GATHER_MS));
     return in->stopped ? err_ok() : answer_batch(a, in);
+}
+
+/* While there is no TPM. */
+static struct err refuse(struct attester *a, struct input *in, const struct channel_frame *f)
+{
+    in->stopped = f->type == CHANNEL_STOP;
+    return attester_send_error(
+        a, f->id,
+        err_set(ERR_IO, in->stopped ? "stopped without a TPM: the log does not know of it"
+                                    : "the TPM of this host has failed"));
 }
 
 static int wait_ms(const struct attester *a)
@@ -176,6 +204,47 @@ static struct err serve(struct attester *a, struct input *in)
     return err_ok();
 }
 
+/* The pause before an attempt; what is asked for meanwhile is refused. */
+static struct err wait_without_tpm(struct attester *a, struct input *in, unsigned pause_ms)
+{
+    for (uint64_t end = boottime_ms() + pause_ms, now; (now = boottime_ms()) < end;) {
+        struct pollfd channels[] = {{.fd = a->channel, .events = POLLIN},
+                                    {.fd = a->publisher, .events = POLLIN}};
+        int left = end - now < WAIT_MAX_MS ? (int)(end - now) : WAIT_MAX_MS;
+        if (poll(channels, 2, left) < 0 && errno != EINTR)
+            return err_errno("channel: cannot wait");
+        TRY(attester_hear_publisher(a));
+        TRY(channel_read_available(a->channel, &in->bytes, READ_AHEAD_MAX, &in->closed));
+        TRY(handle_frames(a, in, refuse));
+        if (in->stopped)
+            return err_set(ERR_IO, "stopped without a TPM: the log does not know of it");
+        if (in->closed)
+            return err_set(ERR_IO, "the front ended without saying that it stops");
+    }
+    return err_ok();
+}
+
+/* Ok: the TPM is back, and the front knows. Else the reason to end, which is the TPM's if
+ * a->tpm_lost. */
+static struct err recover(struct attester *a, struct input *in)
+{
+    BUF_AUTO reason = BUF_INIT;
+    buf_append_str(&reason, err_message());
+    in->n_nonces = 0; /* the front has answered them */
+    TRY(channel_send(a->channel, CHANNEL_TPM_FAILED, 0, buf_bytes(&reason)));
+    a->tpm_lost = true;
+    for (unsigned n = 0, ms; a->options->outlive_tpm && (ms = attester_pause_ms(n)) > 0; n++) {
+        TRY(wait_without_tpm(a, in, ms));
+        struct err e = attester_try_again(a);
+        a->tpm_lost = attester_tpm_is_to_blame(a, e);
+        if (is_err(e) && !a->tpm_lost)
+            return e;
+        if (!is_err(e))
+            return channel_send(a->channel, CHANNEL_TPM_BACK, 0, (struct bytes){0});
+    }
+    return err_set(ERR_IO, "%s", buf_str(&reason));
+}
+
 static void input_free(struct input **in)
 {
     if (*in)
@@ -188,5 +257,10 @@ struct err attester_serve(struct attester *a)
     __attribute__((cleanup(input_free))) struct input *in = calloc(1, sizeof *in);
     if (!in)
         return err_set(ERR_MEMORY, "out of memory for the channel");
-    return serve(a, in);
+    struct err e = serve(a, in);
+    while (is_err(e) && a->measured && attester_tpm_is_to_blame(a, e)) {
+        TRY(recover(a, in));
+        e = serve(a, in);
+    }
+    return e;
 }

@@ -14,7 +14,7 @@ enum { PUBLISHING_ON = 1, PUBLISHING_REMOTE = 2, PUBLISHING_ALARM = 4 };
 static bool known_type(uint32_t type)
 {
     return (type >= CHANNEL_MEASURE && type <= CHANNEL_STOP) ||
-           (type >= CHANNEL_MEASURED && type <= CHANNEL_PUBLISHING) || type == CHANNEL_ERROR ||
+           (type >= CHANNEL_MEASURED && type <= CHANNEL_TPM_BACK) || type == CHANNEL_ERROR ||
            (type >= CHANNEL_GROWN && type <= CHANNEL_LOOK) ||
            (type >= CHANNEL_COSIGNED && type <= CHANNEL_PROVEN);
 }

@@ -5,9 +5,9 @@
  *     u32 type | u64 id | u32 length | payload
  *
  * A request carries an id chosen by the front; its answer carries the same. CHANNEL_QUOTED,
- * CHANNEL_PUBLISHING and CHANNEL_TPM_FAILED answer nothing, have id 0 and may come at any time,
- * also between a request and its answer; after the last comes nothing more. Both sides treat a
- * frame that breaks the limits as the end of the other side.
+ * CHANNEL_PUBLISHING, CHANNEL_TPM_FAILED and CHANNEL_TPM_BACK answer nothing, have id 0 and may come
+ * at any time, also between a request and its answer; what waits when the TPM fails gets no other
+ * answer. Both sides treat a frame that breaks the limits as the end of the other side.
  */
 #ifndef SERVER_CHANNEL_H
 #define SERVER_CHANNEL_H
@@ -30,8 +30,10 @@ enum channel_type {
     CHANNEL_ACCEPTED = 20,   /* u64 index of the new host statement */
     CHANNEL_STOPPED = 21,    /* empty, or what the log lacks yet: the stop statement is durable */
     CHANNEL_QUOTED = 22,     /* empty, unasked: a quote is in the log, durable */
-    CHANNEL_TPM_FAILED = 23, /* message, unasked: the attester ends, because of the TPM alone */
+    CHANNEL_TPM_FAILED = 23, /* message, unasked: until CHANNEL_TPM_BACK nothing can be attested; if
+                                the attester ends then, it is because of the TPM alone */
     CHANNEL_PUBLISHING = 24, /* publishing_encode, unasked: what others have not seen yet */
+    CHANNEL_TPM_BACK = 25,   /* empty, unasked: measured again, logged, quoted once */
     CHANNEL_ERROR = 31,      /* u32 err code, then the message */
     /* attester to publisher */
     CHANNEL_GROWN = 33,  /* u64 size: of the host's own log, which is there from the first one on */

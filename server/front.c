@@ -49,20 +49,37 @@ static void fail(struct front *f, const char *reason)
     event_base_loopbreak(f->base);
 }
 
+bool front_attests(const struct front *f)
+{
+    return !f->attester_gone && front_attester_tpm_failure(f->attester) == NULL;
+}
+
 static void attester_gone(void *context)
 {
     struct front *f = context;
-    const char *failure = front_attester_tpm_failure(f->attester);
     f->attester_gone = true;
     if (f->stopped)
         return;
-    if (failure == NULL || !f->options->serve_without_tpm || f->asked_attester)
+    if (front_attester_tpm_failure(f->attester) == NULL || !f->options->serve_without_tpm ||
+        f->asked_attester)
         fail(f, "the attester ended");
     else
+        fprintf(stderr, "the TPM is not tried again: start the server again once it works\n");
+}
+
+static void tpm_changed(void *context)
+{
+    const struct front *f = context;
+    const char *failure = front_attester_tpm_failure(f->attester);
+    if (!f->options->serve_without_tpm)
+        return; /* the attester ends, and so do we */
+    if (failure != NULL)
         fprintf(stderr,
                 "serving goes on WITHOUT a TPM, as --on-tpm-failure asks: no quotes, no "
-                "attestation, and the log will not know of the stop. %s\n",
+                "attestation; it is tried again. %s\n",
                 failure);
+    else
+        fprintf(stderr, "the TPM is back: measured again, quoted, and the log shows the gap\n");
 }
 
 static void stop_answered(void *context, const struct channel_frame *frame)
@@ -166,7 +183,8 @@ static struct err build(struct front *f, int *channel)
     if (f->base == NULL)
         return err_set(ERR_IO, "cannot make an event loop");
     TRY(handover_new(&f->handover, f->base));
-    TRY(front_attester_new(&f->attester, f->base, *channel, &f->publishing, attester_gone, f));
+    TRY(front_attester_new(&f->attester, f->base, *channel, &f->publishing,
+                           (struct front_attester_events){attester_gone, tpm_changed}, f));
     *channel = -1;
     TRY(http_server_new(&f->http, f->base, f->tls.context, routes, f, HTTP_DEADLINES_DEFAULT));
     http_server_hint(f->http, " Try /v1/models, /v1/chat/completions, /attestation or "

@@ -19,10 +19,11 @@ struct front_attester {
     struct pending *first;
     unsigned n_pending;
     uint64_t next_id;
-    void (*gone)(void *context);
+    struct front_attester_events events;
     void *context;
     bool is_gone;
     char tpm_failure[512]; /* "" while it works */
+    struct front_attester_counts counts;
     bool has_quoted;
     time_t quoted_s; /* CLOCK_BOOTTIME */
     struct publishing publishing;
@@ -41,7 +42,41 @@ static void end(struct front_attester *a)
         return;
     a->is_gone = true;
     bufferevent_disable(a->bev, EV_READ | EV_WRITE);
-    a->gone(a->context);
+    a->events.gone(a->context);
+}
+
+/* Who asked before the TPM failed will hear no more of it. */
+static void refuse_pending(struct front_attester *a)
+{
+    BUF_AUTO error = BUF_INIT;
+    channel_error_payload(&error, err_set(ERR_IO, "%s", a->tpm_failure));
+    struct pending *list = a->first;
+    a->first = NULL;
+    a->n_pending = 0;
+    while (list != NULL) {
+        struct pending *p = list;
+        list = p->next;
+        const struct channel_frame frame = {CHANNEL_ERROR, p->id, buf_bytes(&error)};
+        if (p->answered != NULL)
+            p->answered(p->context, &frame);
+        free(p);
+    }
+}
+
+static void tpm_failed(struct front_attester *a, struct bytes reason)
+{
+    snprintf(a->tpm_failure, sizeof a->tpm_failure, "%.*s", (int)reason.len,
+             (const char *)reason.data);
+    a->counts.n_failures++;
+    a->events.tpm_changed(a->context);
+    refuse_pending(a);
+}
+
+static void tpm_is_back(struct front_attester *a)
+{
+    a->tpm_failure[0] = '\0';
+    a->counts.n_recoveries++;
+    a->events.tpm_changed(a->context);
 }
 
 static void deliver(struct front_attester *a, const struct channel_frame *frame)
@@ -54,8 +89,9 @@ static void deliver(struct front_attester *a, const struct channel_frame *frame)
         a->quoted_s = now_s();
     }
     if (frame->type == CHANNEL_TPM_FAILED)
-        snprintf(a->tpm_failure, sizeof a->tpm_failure, "%.*s", (int)frame->payload.len,
-                 (const char *)frame->payload.data);
+        tpm_failed(a, frame->payload);
+    if (frame->type == CHANNEL_TPM_BACK)
+        tpm_is_back(a);
     for (struct pending **at = &a->first; *at != NULL; at = &(*at)->next) {
         struct pending *p = *at;
         if (p->id != frame->id)
@@ -96,14 +132,14 @@ static void on_event(struct bufferevent *bev, short events, void *context)
 }
 
 struct err front_attester_new(struct front_attester **out, struct event_base *base, int fd,
-                              const struct publishing *publishing, void (*gone)(void *context),
-                              void *context)
+                              const struct publishing *publishing,
+                              struct front_attester_events events, void *context)
 {
     struct front_attester *a = calloc(1, sizeof *a);
     if (a == NULL)
         return err_set(ERR_MEMORY, "no memory for the channel to the attester");
     *a = (struct front_attester){
-        .next_id = 1, .gone = gone, .context = context, .quoted_s = now_s()};
+        .next_id = 1, .events = events, .context = context, .quoted_s = now_s()};
     a->publishing = *publishing;
     a->has_quoted = !publishing->remote;
     evutil_make_socket_nonblocking(fd);
@@ -155,6 +191,11 @@ uint64_t front_attester_waiting_s(const struct front_attester *a)
 const char *front_attester_tpm_failure(const struct front_attester *a)
 {
     return a->tpm_failure[0] != '\0' ? a->tpm_failure : NULL;
+}
+
+struct front_attester_counts front_attester_counts(const struct front_attester *a)
+{
+    return a->counts;
 }
 
 struct err front_attester_ask(struct front_attester *a, uint64_t *id, uint32_t type,

@@ -1,7 +1,7 @@
 /*
  * The front's end of the channel once it serves: requests go out without waiting, each answer finds
  * who asked. The attester closing its end is the end of the front, unless it said before that the
- * TPM failed and the front may do without.
+ * TPM failed and the front may do without. It may also say later that the TPM is back.
  */
 #ifndef SERVER_FRONT_ATTESTER_H
 #define SERVER_FRONT_ATTESTER_H
@@ -17,11 +17,15 @@ struct front_attester;
 /* `answer` is CHANNEL_ERROR or what the request's type is answered with. */
 typedef void front_attester_answered(void *context, const struct channel_frame *answer);
 
-/* Takes `fd`; a quote has just been logged, and `publishing` been told. `gone` is called once when
- * the other side closed or broke the protocol. */
+struct front_attester_events {
+    void (*gone)(void *context);        /* once: the other side closed or broke the protocol */
+    void (*tpm_changed)(void *context); /* it failed, or is back */
+};
+
+/* Takes `fd`; a quote has just been logged, and `publishing` been told. */
 struct err front_attester_new(struct front_attester **out, struct event_base *base, int fd,
-                              const struct publishing *publishing, void (*gone)(void *context),
-                              void *context) MUST_USE;
+                              const struct publishing *publishing,
+                              struct front_attester_events events, void *context) MUST_USE;
 void front_attester_free(struct front_attester *a);
 
 /* Seconds since the attester last logged a quote, as far as it has told, or since the start; a
@@ -35,8 +39,12 @@ const struct publishing *front_attester_publishing(const struct front_attester *
 /* Seconds that the oldest entry of that waits: 0 where none does. */
 uint64_t front_attester_waiting_s(const struct front_attester *a);
 
-/* Why the attester has ended or will at once, if the TPM failed; else NULL. */
+/* Why nothing can be attested, while the TPM has failed; else NULL. */
 const char *front_attester_tpm_failure(const struct front_attester *a);
+struct front_attester_counts {
+    uint64_t n_failures, n_recoveries; /* of the TPM */
+};
+struct front_attester_counts front_attester_counts(const struct front_attester *a);
 
 /* ERR_BUSY when too many requests wait; ERR_IO when the attester is gone. */
 struct err front_attester_ask(struct front_attester *a, uint64_t *id, uint32_t type,

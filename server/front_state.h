@@ -45,6 +45,9 @@ struct front {
     char failure[256]; /* why the loop ended, if it should not have */
 };
 
+/* Whether there is a TPM behind it now. */
+bool front_attests(const struct front *f);
+
 /* api_*.c; each answers its exchange, at once or later. */
 void api_chat(struct http_exchange *x, void *front);
 void api_models(struct http_exchange *x, void *front);

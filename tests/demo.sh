@@ -137,6 +137,7 @@ grep -q 'entry [0-9]' "$dir/forged.txt" || fail "the audit did not name the entr
 step "11. A client whose policy wants another model sends nothing"
 sed -E 's/^(model [^ ]+ )[0-9a-f]{8}/\100000000/' "$dir/policy" >"$dir/other-model.policy"
 cmp -s "$dir/policy" "$dir/other-model.policy" && fail "the policy for another model is the same policy"
+: >"$dir/server.out" # the address of before would be taken for the new one
 "${server[@]}" --listen 127.0.0.1:0 >"$dir/server.out" 2>>"$dir/server.log" &
 server_pid=$!
 echo "$server_pid" >"$dir/server.pid"

@@ -18,6 +18,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -96,6 +97,11 @@ class Tpm:
         """It is gone, as a device whose driver died: no shutdown, no answer, no socket."""
         os.kill(int((self.path / "swtpm.pid").read_text()), signal.SIGKILL)
 
+    def plug(self):
+        """It is there again, with what it keeps: reset, and not shut down before."""
+        (self.path / "swtpm.pid").unlink()  # the old process may have nobody who reaps it
+        self._script("start")
+
     def stop(self):
         self._script("stop")
 
@@ -104,6 +110,71 @@ class Tpm:
 
     def __exit__(self, *_):
         self.stop()
+
+
+class Wire:
+    """Between a server and a TPM: the connection can be cut while the TPM goes on."""
+
+    def __init__(self, path, tpm):
+        self.path = pathlib.Path(path)
+        self.path.mkdir()
+        self.own = self.path / "wire.sock"
+        self.to = tpm.tcti.split("path=")[1]
+        self.tcti = f"swtpm:path={self.own}"
+        self.chain = tpm.options()[2:]
+        self.joined, self.listening = [], []
+        self.join()
+
+    def options(self):
+        return ["--tcti", self.tcti, *self.chain]
+
+    def join(self):
+        for suffix in ("", ".ctrl"):
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(str(self.own) + suffix)
+            listener.listen()
+            self.listening.append(listener)
+            threading.Thread(target=self._accept, args=(listener, suffix), daemon=True).start()
+
+    def _accept(self, listener, suffix):
+        while True:
+            try:
+                near, _ = listener.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(self.to + suffix)
+            except OSError:
+                return
+            self.joined += [near, far]
+            for a, b in ((near, far), (far, near)):
+                threading.Thread(target=self._copy, args=(a, b), daemon=True).start()
+
+    @staticmethod
+    def _copy(a, b):
+        with contextlib.suppress(OSError):
+            while data := a.recv(65536):
+                b.sendall(data)
+        for s in (a, b):
+            with contextlib.suppress(OSError):
+                s.shutdown(socket.SHUT_RDWR)
+
+    def cut(self):
+        for listener in self.listening:
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        for suffix in ("", ".ctrl"):
+            pathlib.Path(str(self.own) + suffix).unlink()
+        for s in self.joined:
+            with contextlib.suppress(OSError):
+                s.shutdown(socket.SHUT_RDWR)
+            s.close()
+        self.joined, self.listening = [], []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.cut()
 
 
 class Server:

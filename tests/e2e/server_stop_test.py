@@ -1,8 +1,10 @@
 """Ends, planned and not: SIGTERM, kills at random moments, one process of the three dying."""
 
+import json
 import os
 import random
 import signal
+import subprocess
 import threading
 import time
 import unittest
@@ -177,6 +179,103 @@ class Stop(unittest.TestCase):
             client.close()
             self.assertEqual(server.terminate(), 1)
             self.assertIn("the log does not know of it", server.log())
+
+    def health_becomes(self, client, status, seconds=30):
+        end = time.monotonic() + seconds
+        while client.get("/health").status != status:
+            self.assertLess(time.monotonic(), end, client.get("/health").body)
+            time.sleep(0.1)
+
+    def vouched(self, tpm, wire=None):
+        """A running server whose key an activator vouched for, and a policy that believes it."""
+        key = self.dir / "activator.key"
+        vkey = self.run_client("key", key, "--name", "e2e.test/activator").strip()
+        options = ["--quote-interval", "1", "--activator", vkey]
+        state = self.dir / "host/state"
+        state.parent.mkdir()
+        code, text, err = harness.run_server("--model", harness.MODEL, *tpm.options(), "--state",
+                                             state, "--origin", harness.ORIGIN, *options,
+                                             "--print-policy", "test")
+        self.assertEqual(code, 0, err)
+        self.policy = self.dir / "policy"
+        self.policy.write_text(text)
+        server = self.enterContext(Server(state.parent, wire or tpm, *options,
+                                          "--on-tpm-failure", "serve"))
+        self.run_client("activate", f"https://127.0.0.1:{server.port}", "--policy", self.policy,
+                        "--key", key)
+        return server
+
+    def run_client(self, *words):
+        done = subprocess.run([harness.PROGRAMS / "blindllama", *words], capture_output=True,
+                              text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def audit(self, server):
+        """The replay of the stopped server's log, which must be true."""
+        done = subprocess.run([harness.PROGRAMS / "blindllama-audit", "replay",
+                               server.state / "log.db", "--policy", self.policy, "--json"],
+                              capture_output=True, text=True)
+        found = json.loads(done.stdout)
+        self.assertEqual((done.returncode, found["outcome"]), (0, "true"), found["reason"])
+        return [(finding["code"], finding["severity"]) for finding in found["findings"]]
+
+    def test_a_tpm_that_comes_back_is_measured_again(self):
+        """Killed and restarted with its state: reset, so a boot of its own; the gap is in the log."""
+        with Tpm(self.dir / "tpm") as tpm:
+            server = self.vouched(tpm)
+            client = server.client()
+            spki = client.spki_sha256()
+            for round_number in (1, 2):
+                tpm.pull()
+                self.health_becomes(client, 503)
+                answer = client.get("/health")
+                self.assertEqual(answer.error["code"], "no_tpm")
+                self.assertIn("tried again", answer.error["message"])
+                answer = client.get("/attestation?nonce=" + "00" * 32)
+                self.assertEqual((answer.status, answer.error["code"]), (503, "no_tpm"))
+                self.assertEqual(client.chat("Hello", max_tokens=2).status, 200)
+                tpm.plug()
+                self.health_becomes(client, 200)
+                answer = client.get("/attestation?nonce=" + "01" * 32)
+                self.assertEqual(answer.status, 200, answer.body)
+                metrics = client.get("/metrics").body
+                for line in (b"tpm_works 1", b"tpm_failures_total %d" % round_number,
+                             b"tpm_recoveries_total %d" % round_number):
+                    self.assertIn(b"blindllama_" + line + b"\n", metrics)
+            found = check_log(self, client)
+            self.assertEqual(kinds(found).count("boot"), 3)
+            self.assertEqual(kinds(found).count("identity"), 3)
+            for entry in found:
+                if entry.startswith(b"blindllama-identity/"):
+                    self.assertIn(spki.encode(), entry, "it is the same key")
+            client.close()
+            self.assertEqual(server.terminate(), 0, server.log())
+            self.assertIn("the TPM is back", server.log())
+            findings = self.audit(server)
+            self.assertEqual(findings.count(("REBOOT", "note")), 2, findings)
+            self.assertIn(("UNSAFE-CLOCK", "warning"), findings)
+
+    def test_a_connection_that_comes_back_goes_on_in_the_same_boot(self):
+        """The TPM was there all the time and its clock ran: a gap between two quotes."""
+        with Tpm(self.dir / "tpm") as tpm, harness.Wire(self.dir / "w", tpm) as wire:
+            server = self.vouched(tpm, wire)
+            client = server.client()
+            self.health_becomes(client, 200)
+            wire.cut()
+            self.health_becomes(client, 503)
+            time.sleep(2.5)
+            wire.join()
+            self.health_becomes(client, 200)
+            self.assertEqual(client.get("/attestation?nonce=" + "01" * 32).status, 200)
+            time.sleep(1.5)
+            found = check_log(self, client)
+            self.assertEqual(kinds(found).count("boot"), 1)
+            self.assertEqual(kinds(found).count("identity"), 1)
+            client.close()
+            self.assertEqual(server.terminate(), 0, server.log())
+            self.assertEqual([found for found in self.audit(server) if found[0] == "GAP"],
+                             [("GAP", "warning")])
 
     def test_a_dead_attester_is_no_dead_tpm(self):
         """Nor may it be: who can kill the attester could otherwise go on unattested."""

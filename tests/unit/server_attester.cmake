@@ -1,4 +1,5 @@
 unit_test(channel LIBS attester Threads::Threads)
+unit_test(attester_recover LIBS attester)
 unit_test(measurement LIBS attester)
 unit_test(publish_frames LIBS attester)
 unit_test(queue_file LIBS attester)

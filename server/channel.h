@@ -5,9 +5,9 @@
  *     u32 type | u64 id | u32 length | payload
  *
  * A request carries an id chosen by the front; its answer carries the same. CHANNEL_QUOTED,
- * CHANNEL_PUBLISHING, CHANNEL_TPM_FAILED and CHANNEL_TPM_BACK answer nothing, have id 0 and may come
- * at any time, also between a request and its answer; what waits when the TPM fails gets no other
- * answer. Both sides treat a frame that breaks the limits as the end of the other side.
+ * CHANNEL_PUBLISHING, CHANNEL_TPM_FAILED and CHANNEL_TPM_BACK answer nothing, have id 0 and may
+ * come at any time, also between a request and its answer; what waits when the TPM fails gets no
+ * other answer. Both sides treat a frame that breaks the limits as the end of the other side.
  */
 #ifndef SERVER_CHANNEL_H
 #define SERVER_CHANNEL_H

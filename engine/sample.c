@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/sample_fault.h"
 #include "engine/sample_row.h"
 #include "kernels/philox.h"
 
@@ -131,15 +132,8 @@ static struct err check_choice(const struct sampler *s, const struct sample_requ
         if (!is_banned(r, id))
             return err_ok();
     }
-    if (n_allowed == 0)
-        return err_set(ERR_USAGE,
-                       "the mask of allowed tokens allows none of the %zu in the "
-                       "vocabulary; no token can be chosen",
-                       s->n_vocab);
-    return err_set(ERR_USAGE,
-                   "only tokens that end the answer are allowed here, and min_tokens (%u) is not "
-                   "reached; ask for a smaller min_tokens",
-                   r->params->min_tokens);
+    return sample_fault(n_allowed == 0 ? SAMPLE_NONE_ALLOWED : SAMPLE_ONLY_ENDS, 0, s->n_vocab,
+                        r->params->min_tokens);
 }
 
 /* Step 1 and the row's scan. */

@@ -22,10 +22,15 @@ LIMIT_S = 120  # of one test
 
 # (test, file, text, what stands there instead)
 MATMUL, ROWS, ATTENTION = "cuda_matmul_test", "cuda_rows_test", "cuda_attention_test"
+STEP, SAMPLE = "cuda_step_test", "cuda_sample_test"
 KERNEL, DEVICE = "kernels/cuda/matmul.cu", "kernels/cuda/device.cuh"
 PAGES, WEIGHTS, WORK = "kernels/cuda/attention.cu", "kernels/cuda/attention.cuh", "kernels/cuda/attention_work.cuh"
+ROWS_CU, STEP_CU, SCAN = "kernels/cuda/rows.cu", "kernels/cuda/step.cu", "kernels/cuda/sample.cu"
+COMMON, SELECT = "kernels/cuda/sample.cuh", "kernels/cuda/sample_select.cuh"
+CHOOSE = "kernels/cuda/sample_choose.cu"
 # What has the kernels of a test: less to compile than all.
-SOURCES = {MATMUL: [KERNEL], ROWS: ["kernels/cuda/rows.cu"], ATTENTION: [PAGES, "kernels/cuda/attention_fold.cu"]}
+SOURCES = {MATMUL: [KERNEL], ROWS: [ROWS_CU], ATTENTION: [PAGES, "kernels/cuda/attention_fold.cu"],
+           STEP: [STEP_CU], SAMPLE: [SCAN, CHOOSE, STEP_CU]}
 MUTANTS = [
     (MATMUL, KERNEL, "mbarrier_wait_parity(&r.full[r.stage], r.parity);", ""),
     (MATMUL, KERNEL, "mbarrier_wait_parity(&r.empty[r.stage], r.parity ^ 1);", ""),
@@ -67,7 +72,38 @@ MUTANTS = [
     (ATTENTION, WEIGHTS, "const bool moved = f.seen && own.m > all.m + scale.slack", "const bool moved = f.seen && own.m > all.m"),
     (ATTENTION, WEIGHTS, "return f.first ? own : f.seen ? fmaf(own, f.add, sum * f.keep) : sum;",
      "return f.first ? own : fmaf(own, f.add, sum * f.keep);"),
+    (MATMUL, KERNEL, "bias_of(args, out + 8)", "bias_of(args, out)"),
     (ROWS, DEVICE, "    __syncthreads();\n    float sum = 0.0f;", "    float sum = 0.0f;"),
+    (ROWS, ROWS_CU, "turned ? i : half + i;", "i;"),
+    (ROWS, ROWS_CU, "args.head_dim / 2 - half)", "half)"),
+    (ROWS, ROWS_CU, "args.rows != nullptr ? args.rows[blockIdx.x] : blockIdx.x", "blockIdx.x"),
+    (STEP, STEP_CU, "i <= position / STEP_PAGE_TOKENS", "i < position / STEP_PAGE_TOKENS"),
+    (STEP, STEP_CU, "filler ? args.spare_page : from[i]", "from[i]"),
+    (STEP, STEP_CU, "newest ? args.newest_at[plan.slot] : plan.position", "plan.position"),
+    (STEP, STEP_CU, "args.page_len / 8", "args.page_len / 16"),
+    (STEP, STEP_CU, "copy.n_tokens * args.head_dim", "STEP_PAGE_TOKENS * args.head_dim"),
+    (STEP, STEP_CU, "        if (args.tokens[i] >= args.n_vocab)\n            continue;\n", ""),
+    (SAMPLE, SCAN, "    __syncthreads();\n    for (uint32_t i = threadIdx.x; i < p.n_biases", "    for (uint32_t i = threadIdx.x; i < p.n_biases"),
+    (SAMPLE, SCAN, "    __syncthreads();\n}\n\n/* The chunk's z", "}\n\n/* The chunk's z"),
+    (SAMPLE, SCAN, "        r.bins->own_count[i] = 0;\n", ""),
+    (SAMPLE, SCAN, "bins == nullptr || w == 0", "bins == nullptr"),
+    (SAMPLE, SCAN, "count & ~CUDA_IN_PROMPT", "count"),
+    (SAMPLE, COMMON, "w < f.min_p", "w <= f.min_p"),
+    (SAMPLE, COMMON, "    __syncthreads();\n    uint64_t before = 0, all = 0;", "    uint64_t before = 0, all = 0;"),
+    (SAMPLE, COMMON, "z != z ? id : rank_key(z, id)", "rank_key(z, id)"),
+    (SAMPLE, COMMON, "args.positions[row] + 1", "args.positions[row]"),
+    (SAMPLE, SELECT, "    __syncthreads(); /* everybody has read what lies there */\n", ""),
+    (SAMPLE, SELECT, "*weight_before += in.weight_before;", ""),
+    (SAMPLE, SELECT, "prefix | in.at", "in.at"),
+    (SAMPLE, SELECT, "need <= before + value_of", "need < before + value_of"),
+    (SAMPLE, SELECT, "before = 0, weight = weight_before;", "before = 0, weight = 0;"),
+    (SAMPLE, CHOOSE, "need > 0 ? need : 1", "need"),
+    (SAMPLE, CHOOSE, "    }\n    __syncthreads();\n}\n\n/* Steps 4 to 6. */", "    }\n}\n\n/* Steps 4 to 6. */"),
+    (SAMPLE, CHOOSE, "point - chunk.before", "point"),
+    (SAMPLE, CHOOSE, "<= k.last ? weigh(f, z) : (uint64_t)0", "<= k.last ? weigh(f, z) : weigh(f, z)"),
+    (SAMPLE, CHOOSE, "r.position, r.params->choice", "r.params->choice, r.position"),
+    (SAMPLE, CHOOSE, "    args.newest[r.slot] = 0;\n", ""),
+    (SAMPLE, CHOOSE, "r.params->counts[id] += 1", "r.params->counts[id] += 0"),
 ]
 
 
@@ -98,7 +134,8 @@ def build_parts(folder):
     """What no mutant changes."""
     emulator = []
     for source in [*sorted((ROOT / "kernels/emu").glob("*.cc")), ROOT / "common/err.c",
-                   ROOT / "kernels/cuda/attention_plan.c"]:
+                   ROOT / "kernels/cuda/attention_plan.c",
+                   *sorted((ROOT / "engine").glob("sample*.c")), ROOT / "engine/token_counts.c"]:
         out = folder / f"{source.stem}.o"
         must(["g++" if source.suffix == ".cc" else "gcc", *FLAGS, f"-I{ROOT}", "-c", source, "-o", out])
         emulator.append(out)

@@ -3,3 +3,6 @@
 #include "kernels/cuda/attention_fold.cu"
 #include "kernels/cuda/matmul.cu"
 #include "kernels/cuda/rows.cu"
+#include "kernels/cuda/sample.cu"
+#include "kernels/cuda/sample_choose.cu"
+#include "kernels/cuda/step.cu"

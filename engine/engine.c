@@ -47,7 +47,7 @@ void engine_free(struct engine *e)
     chat_template_free(e->tool_template);
     free(e->sampled_ids);
     tokenizer_free(e->tokenizer);
-    weights_cleanup(&e->weights, &e->config);
+    weights_cleanup(&e->weights);
     shards_cleanup(&e->shards);
     model_files_cleanup(&e->files);
     free(e->file_list);

@@ -36,6 +36,29 @@ static bool make_tables(struct kv *kv, size_t n_pages)
     return true;
 }
 
+static struct kv_cache shape_of(const struct model_config *config, size_t n_pages, float *data)
+{
+    return (struct kv_cache){.data = data,
+                             .n_pages = n_pages,
+                             .n_layers = config->n_layers,
+                             .n_kv_heads = config->n_kv_heads,
+                             .head_dim = config->head_dim};
+}
+
+struct err kv_init_elsewhere(struct kv *kv, const struct model_config *config, size_t n_pages,
+                             const struct kv_store *store)
+{
+    struct kv made = {.cache = shape_of(config, n_pages, NULL), .store = *store};
+    if (n_pages == 0 || n_pages > (size_t)1 << 31)
+        return err_set(ERR_LIMIT, "the KV cache cannot have %zu pages", n_pages);
+    if (!make_tables(&made, n_pages)) {
+        kv_cleanup(&made);
+        return err_set(ERR_MEMORY, "no memory for the tables of %zu pages", n_pages);
+    }
+    *kv = made;
+    return err_ok();
+}
+
 struct err kv_init(struct kv *kv, const struct model_config *config, size_t n_pages)
 {
     uint64_t size = 0;
@@ -53,11 +76,7 @@ struct err kv_init(struct kv *kv, const struct model_config *config, size_t n_pa
                        size);
     }
     madvise(data, size, MADV_DONTDUMP);
-    made.cache = (struct kv_cache){.data = data,
-                                   .n_pages = n_pages,
-                                   .n_layers = config->n_layers,
-                                   .n_kv_heads = config->n_kv_heads,
-                                   .head_dim = config->head_dim};
+    made.cache = shape_of(config, n_pages, data);
     *kv = made;
     return err_ok();
 }
@@ -67,8 +86,9 @@ void kv_cleanup(struct kv *kv)
     if (kv->cache.data != NULL) {
         size_t len = kv_cache_page_len(&kv->cache) * sizeof(float);
         munmap(kv->cache.data, len * kv->cache.n_pages);
-        explicit_bzero(kv->pages, kv->cache.n_pages * sizeof *kv->pages);
     }
+    if (kv->pages != NULL)
+        explicit_bzero(kv->pages, kv->cache.n_pages * sizeof *kv->pages);
     free(kv->pages);
     free(kv->free_pages);
     free(kv->buckets);
@@ -124,7 +144,10 @@ static void end_idle(struct kv *kv, uint32_t page)
 static void free_page(struct kv *kv, uint32_t page)
 {
     size_t len = kv_cache_page_len(&kv->cache);
-    explicit_bzero(kv->cache.data + page * len, len * sizeof(float));
+    if (kv->store.zero != NULL)
+        kv->store.zero(kv->store.context, page);
+    else
+        explicit_bzero(kv->cache.data + page * len, len * sizeof(float));
     kv->free_pages[kv->n_free++] = page;
 }
 
@@ -240,6 +263,10 @@ static void copy_heads(const struct kv_cache *c, float *to, const float *from, s
 void kv_copy(struct kv *kv, uint32_t to, uint32_t from, size_t n_tokens)
 {
     const struct kv_cache *c = &kv->cache;
+    if (kv->store.copy != NULL) {
+        kv->store.copy(kv->store.context, to, from, n_tokens);
+        return;
+    }
     for (size_t layer = 0; layer < c->n_layers; layer++) {
         copy_heads(c, kv_cache_keys(c, to, layer), kv_cache_keys(c, from, layer), n_tokens);
         copy_heads(c, kv_cache_values(c, to, layer), kv_cache_values(c, from, layer), n_tokens);

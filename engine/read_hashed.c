@@ -27,26 +27,30 @@ static void keep_error(struct hashed_file *f, struct err e)
         snprintf(f->message, sizeof f->message, "%s", err_message());
 }
 
-static struct err read_chunk(const struct hashed_file *f, size_t at, size_t *len)
+struct err read_part(int fd, uint64_t at, uint8_t *out, size_t len)
 {
-    *len = f->size - at < CHUNK ? f->size - at : CHUNK;
-    if (at % AHEAD == 0) /* a hint: without it everything still works */
-        (void)posix_fadvise(f->fd, (off_t)at, 2 * (off_t)AHEAD, POSIX_FADV_WILLNEED);
-    struct err e = fd_read_exact(f->fd, f->data + at, *len);
+    if (at / AHEAD != (at + len) / AHEAD || at == 0) /* a hint: without it everything still works */
+        (void)posix_fadvise(fd, (off_t)at, 2 * (off_t)AHEAD, POSIX_FADV_WILLNEED);
+    struct err e = fd_read_exact(fd, out, len);
     return !is_err(e) ? e
                       : err_set(ERR_IO, "it shrank or failed while it was read (%s); copy it again",
                                 err_message());
 }
 
-/* Behind the last byte there must be nothing. */
-static struct err check_end(const struct hashed_file *f)
+struct err read_end(int fd)
 {
     uint8_t more;
-    struct err e = fd_read_exact(f->fd, &more, 1);
+    struct err e = fd_read_exact(fd, &more, 1);
     if (e.code == ERR_NOT_FOUND) /* the end, as it should be */
         return err_ok();
     TRY(e);
     return err_set(ERR_IO, "it grew while it was read; wait until it is complete");
+}
+
+static struct err read_chunk(const struct hashed_file *f, size_t at, size_t *len)
+{
+    *len = f->size - at < CHUNK ? f->size - at : CHUNK;
+    return read_part(f->fd, at, f->data + at, *len);
 }
 
 /* Reads and hashes in turn. */
@@ -56,7 +60,7 @@ static struct err read_alone(struct hashed_file *f, struct sha256_stream *hash)
         TRY(read_chunk(f, at, &len));
         sha256_update(hash, bytes_of(f->data + at, len));
     }
-    return check_end(f);
+    return read_end(f->fd);
 }
 
 static void publish(struct reading *r, size_t n_ready, bool ended)
@@ -74,7 +78,7 @@ static struct err read_ahead(struct reading *r)
         TRY(read_chunk(r->file, at, &len));
         publish(r, at + len, false);
     }
-    return check_end(r->file);
+    return read_end(r->file->fd);
 }
 
 static void *run_reader(void *context)

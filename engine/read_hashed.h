@@ -25,4 +25,10 @@ struct hashed_file {
 struct err read_hashed(struct hashed_file *files, size_t n, unsigned n_threads,
                        size_t *failed) MUST_USE;
 
+/* What every reader of a file does. The next `len` bytes, of which the first is byte `at` of the
+ * file; the system is told now and then what will be wanted next. ERR_IO when it ends before. */
+struct err read_part(int fd, uint64_t at, uint8_t *out, size_t len) MUST_USE;
+/* Behind the last byte there must be nothing: ERR_IO. */
+struct err read_end(int fd) MUST_USE;
+
 #endif

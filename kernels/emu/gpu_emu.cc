@@ -113,6 +113,11 @@ static void emu_close(gpu *g)
     delete g;
 }
 
+static struct err emu_enter(gpu *g)
+{
+    return state(g);
+}
+
 static struct err emu_info(gpu *g, struct gpu_info *out)
 {
     struct gpu_info info = {};
@@ -467,11 +472,36 @@ const emu_registration *emu_find(const char *name)
 }
 
 const struct gpu_driver gpu_emu = {
-    "emu",           emu_count,         emu_open,         emu_close,        emu_info,
-    emu_alloc,       emu_free,          emu_host_alloc,   emu_host_free,    emu_stream_new,
-    emu_stream_free, emu_stream_wait,   emu_stream_await, emu_copy_to,      emu_copy_from,
-    emu_copy,        emu_fill,          emu_event_new,    emu_event_free,   emu_event_record,
-    emu_event_wait,  emu_event_elapsed, emu_module_load,  emu_module_free,  emu_kernel_get,
-    emu_launch,      emu_capture_begin, emu_capture_end,  emu_graph_launch, emu_graph_free,
+    "emu",
+    emu_count,
+    emu_open,
+    emu_close,
+    emu_enter,
+    emu_info,
+    emu_alloc,
+    emu_free,
+    emu_host_alloc,
+    emu_host_free,
+    emu_stream_new,
+    emu_stream_free,
+    emu_stream_wait,
+    emu_stream_await,
+    emu_copy_to,
+    emu_copy_from,
+    emu_copy,
+    emu_fill,
+    emu_event_new,
+    emu_event_free,
+    emu_event_record,
+    emu_event_wait,
+    emu_event_elapsed,
+    emu_module_load,
+    emu_module_free,
+    emu_kernel_get,
+    emu_launch,
+    emu_capture_begin,
+    emu_capture_end,
+    emu_graph_launch,
+    emu_graph_free,
     emu_make_map,
 };

@@ -252,6 +252,14 @@ void kv_expire(struct kv *kv, uint64_t age_ms)
     }
 }
 
+void kv_expire_all(struct kv *kv)
+{
+    while (kv->n_idle > 0) {
+        free_idle(kv, kv->oldest);
+        kv->n_expired++;
+    }
+}
+
 static void copy_heads(const struct kv_cache *c, float *to, const float *from, size_t n_tokens)
 {
     for (size_t head = 0; head < c->n_kv_heads; head++) {

@@ -81,6 +81,8 @@ bool kv_share(struct kv *kv, struct page_list *list, const uint8_t key[SHA256_LE
 void kv_forget(struct kv *kv, const uint8_t key[SHA256_LEN]);
 /* Zeroes and frees all pages that have been idle for `age_ms`. */
 void kv_expire(struct kv *kv, uint64_t age_ms);
+/* The same with all that are idle. */
+void kv_expire_all(struct kv *kv);
 /* When the first idle page is that old; UINT64_MAX when none is idle. */
 uint64_t kv_next_expiry_ms(const struct kv *kv, uint64_t age_ms);
 

@@ -66,5 +66,6 @@ bool model_file_name_valid(const char *name);
 /* Bytes that this process can still use: the least of what the machine says is available and what
  * its control groups and limits allow. */
 uint64_t memory_available(void);
+uint64_t memory_of_machine(void);
 
 #endif

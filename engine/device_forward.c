@@ -182,14 +182,24 @@ struct err device_forward(struct device *d, const struct device_lists *lists, si
     return multiply(d, MATMUL_LOGITS, &d->output, &d->h, d->logits, n_logits);
 }
 
+static struct err enqueue(struct device *d)
+{
+    struct gpu_graph *graph = device_find_graph(d);
+    TRY(device_send_inputs(d, graph != NULL ? d->n_rows : d->n_logits));
+    if (graph != NULL) {
+        d->n_graph_steps++;
+        return d->gpu->graph_launch(graph, d->stream);
+    }
+    const uint32_t *counts = d->inputs.counts;
+    const struct device_lists lists = {counts[0] > 0, counts[1] > 0, counts[2] > 0};
+    return device_forward(d, &lists, d->n_rows, d->n_logits);
+}
+
 struct err device_run(struct device *d, float *logits)
 {
     TRY(device_state(d)); /* pages that could not be zeroed or copied */
     d->dirty = true;
-    TRY(device_send_inputs(d));
-    const uint32_t *counts = d->inputs.counts;
-    const struct device_lists lists = {counts[0] > 0, counts[1] > 0, counts[2] > 0};
-    TRY(device_forward(d, &lists, d->n_rows, d->n_logits));
+    TRY(enqueue(d));
     if (d->n_logits > 0)
         TRY(d->gpu->copy_from(d->stream, logits, d->logits,
                               d->n_logits * d->config->vocab_size * sizeof *logits));
@@ -204,5 +214,6 @@ struct err device_load(struct device *d, const struct model_config *config, stru
     d->sizes = *sizes;
     TRY(device_find_attention(d));
     TRY(device_make_work(d));
-    return device_read_weights(d, w, shards, files);
+    TRY(device_read_weights(d, w, shards, files));
+    return device_make_graphs(d);
 }

@@ -48,6 +48,7 @@ struct device_inputs {
 /* What the kernels of rows.cu use for their sums. */
 enum { DEVICE_ROWS_SHARED_LEN = CUDA_BLOCK / 32 * sizeof(float) };
 
+enum { DEVICE_BUCKETS = 10 }; /* graphs of up to 512 rows */
 enum { DEVICE_PARTIALS_MAX = 2048, DEVICE_COPIES = 4096 };
 
 struct device_allocations {
@@ -97,7 +98,10 @@ struct device {
     /* The step that is being put together. */
     size_t n_rows, n_logits, n_runs;
     struct attention_run *runs; /* (max_rows) */
-    bool dirty;                 /* holds what came from prompts */
+    struct gpu_graph *graphs[DEVICE_BUCKETS];
+    size_t max_bucket; /* rows of the largest */
+    uint64_t n_graph_steps;
+    bool dirty; /* holds what came from prompts */
 };
 
 static inline struct gpu_address device_at(struct gpu_address a, uint64_t offset)
@@ -128,7 +132,8 @@ struct err device_read_weights(struct device *d, struct weights *w, struct shard
                                struct model_files *files) MUST_USE;
 
 /* device_step.c */
-struct err device_send_inputs(struct device *d) MUST_USE;
+/* Of logit_rows the first n_logits. */
+struct err device_send_inputs(struct device *d, size_t n_logits) MUST_USE;
 
 /* Which lists of attention work are launched. An empty one may be. */
 struct device_lists {
@@ -138,5 +143,12 @@ struct device_lists {
 /* device_forward.c: enqueues a step of that many rows. */
 struct err device_forward(struct device *d, const struct device_lists *lists, size_t n_rows,
                           size_t n_logits) MUST_USE;
+
+/* device_graph.c */
+struct err device_make_graphs(struct device *d) MUST_USE;
+void device_free_graphs(struct device *d);
+/* The graph for the step that was put together, whose rows are filled up to the graph's; NULL if
+ * there is none: then nothing is changed. */
+struct gpu_graph *device_find_graph(struct device *d);
 
 #endif

@@ -30,9 +30,9 @@ static struct err find_kernels(struct device *d)
     TRY(find(d, &k->embed, "embed_rows", DEVICE_ROWS_SHARED_LEN));
     TRY(find(d, &k->rmsnorm, "rmsnorm_rows", DEVICE_ROWS_SHARED_LEN));
     TRY(find(d, &k->rope_write, "rope_write", DEVICE_ROWS_SHARED_LEN));
-    TRY(find(d, &k->prepare, "prepare_rows", 0));
+    TRY(find(d, &k->prepare, "prepare_rows", DEVICE_ROWS_SHARED_LEN));
     TRY(find(d, &k->copy_pages, "copy_pages", 0));
-    TRY(find(d, &k->fold, "attention_fold", 0));
+    TRY(find(d, &k->fold, "attention_fold", DEVICE_ROWS_SHARED_LEN));
     return find_matmuls(d);
 }
 
@@ -84,6 +84,7 @@ struct err device_open(struct device **out, const struct gpu_backend *backend, u
 
 static void close_all(struct device *d)
 {
+    device_free_graphs(d);
     d->gpu->stream_free(d->stream);
     if (d->handle != NULL)
         device_memory_free(d);

@@ -49,7 +49,7 @@ static struct err send(struct device *d, const void *from, size_t len)
 
 /* The lists go there as far as they are filled, all within the pinned memory, which is left alone
  * until the step has passed. */
-struct err device_send_inputs(struct device *d)
+struct err device_send_inputs(struct device *d, size_t n_logits)
 {
     const struct device_inputs *in = &d->inputs;
     struct attention_plan plan = {.wide = in->wide,
@@ -62,7 +62,7 @@ struct err device_send_inputs(struct device *d)
     in->counts[1] = plan.n_narrow;
     in->counts[2] = plan.n_folds;
     TRY(send(d, in->counts, (size_t)((uint8_t *)(in->plan + d->n_rows) - (uint8_t *)in->counts)));
-    TRY(send(d, in->logit_rows, d->n_logits * sizeof *in->logit_rows));
+    TRY(send(d, in->logit_rows, n_logits * sizeof *in->logit_rows));
     TRY(send(d, in->wide, plan.n_wide * sizeof *in->wide));
     TRY(send(d, in->narrow, plan.n_narrow * sizeof *in->narrow));
     return send(d, in->folds, plan.n_folds * sizeof *in->folds);

@@ -216,6 +216,7 @@ struct err shards_open(struct shards *s, struct model_files *files)
     for (size_t i = 0; i < s->n; i++) {
         struct bytes text = {0};
         TRY(model_files_open(files, s->names[i], &s->parts[i]));
+        s->n_opened++;
         struct err e = open_one(s, files, i, &text);
         free((void *)(uintptr_t)text.data);
         TRY(in_shard(s, files, i, e));
@@ -236,7 +237,8 @@ void shards_close(struct shards *s, struct model_files *files)
     close_parts(s);
     for (size_t i = 0; i < s->n; i++)
         safetensors_cleanup(&s->headers[i]);
-    model_files_drop(files, s->n);
+    model_files_drop(files, s->n_opened);
+    s->n_opened = 0;
 }
 
 /* The first time it becomes the file's hash; then it must be that one. */

@@ -22,6 +22,7 @@ struct shards {
     uint64_t total_size;         /* of the files, in bytes */
     struct safetensors *headers; /* n, after shards_read or shards_open */
     struct parted_file *parts;   /* n, between shards_open and the end of shards_stream */
+    size_t n_opened;             /* by shards_open, so far */
     bool in_memory;              /* the tensors' bytes are where `headers` say */
 };
 

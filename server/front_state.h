@@ -32,7 +32,7 @@ struct front {
     struct handover *handover;
     struct front_attester *attester;
     struct store *log; /* read-only; NULL once the attester is asked to log the stop */
-    struct event *stop_signal, *stop_tick;
+    struct event *stop_signal, *stop_tick, *engine_tick;
     struct chat *chats;
 
     bool stopping; /* asked to stop: no new chats */

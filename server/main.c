@@ -67,7 +67,11 @@ static const struct argp_option argp_options[] = {
     {"max-context", KEY_CONTEXT, "TOKENS", 0, "Prompt and answer together; default: the model's",
      1},
     {"max-requests", KEY_REQUESTS, "N", 0, "Requests that decode together; default 16", 1},
-    {"backend", KEY_BACKEND, "auto|cpu", 0, "What computes; default auto", 1},
+    {"backend", KEY_BACKEND, "auto|cpu|cuda", 0,
+     "What computes; default auto: a GPU if there is one that works, else the CPU. When a GPU "
+     "fails "
+     "later, its requests fail and the server ends",
+     1},
     {"profile", KEY_PROFILE, "standard", 0, "The measured profile; there is one", 1},
     {"tcti", KEY_TCTI, "TCTI", 0, "The TPM, as tpm2-tss names it; default device:/dev/tpmrm0", 2},
     {"ek-chain", KEY_EK_CHAIN, "FILE", 0,
@@ -172,7 +176,9 @@ static error_t parse_model_options(int key, char *text, struct argp_state *state
         front->max_requests = (unsigned)number(state, "max-requests", text, 1, 1024);
         return 0;
     case KEY_BACKEND:
-        one_of(state, "backend", text, "auto", "cpu");
+        if (strcmp(text, "cuda") != 0 && strcmp(text, "auto") != 0 && strcmp(text, "cpu") != 0)
+            argp_error(state, "--backend %s: only auto, cpu and cuda are known", text);
+        front->backend = text;
         return 0;
     case KEY_PROFILE:
         one_of(state, "profile", text, "standard", "standard");
@@ -255,6 +261,7 @@ static void set_defaults(struct command *c)
     c->server.listen = "127.0.0.1:8443";
     c->server.front = (struct front_options){.state_dir = "./blindllama-state",
                                              .profile = "standard",
+                                             .backend = "auto",
                                              .max_requests = 16,
                                              .max_stop_duration_s = 3600};
     c->server.attester = (struct attester_options){.tcti = "device:/dev/tpmrm0",

@@ -11,6 +11,8 @@ gpu_test(cuda_matmul cuda_kernels)
 gpu_test(cuda_attention cuda_kernels cuda_plan)
 gpu_test(cuda_step cuda_kernels)
 gpu_test(cuda_sample cuda_kernels engine)
+gpu_test(engine_device engine_fixture cuda_kernels)
+set_tests_properties(unit.engine_device PROPERTIES TIMEOUT 900)
 
 add_test(NAME unit.emu_mutants
   COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/emu_mutants_test.py)

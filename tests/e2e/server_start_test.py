@@ -49,7 +49,7 @@ class Start(unittest.TestCase):
             "--quote-interval": ["0", "86401", "x", "-1", "1.5", ""],
             "--threads": ["0", "many"], "--max-requests": ["0", "100000"],
             "--max-context": ["0"], "--origin": ["", "two words", "a+b"],
-            "--activator": ["x", "name+00000000+AAAA"], "--backend": ["cuda"],
+            "--activator": ["x", "name+00000000+AAAA"], "--backend": ["gpu"],
             "--profile": ["lenient"], "--print-policy": ["yes"], "--ek-chain": ["/nowhere.pem"],
             "--max-stop-duration": ["-1"], "--state": [""],
         }.items():

@@ -69,4 +69,79 @@ struct cuda_matmul_args {
 #define MATMUL_STAGE_LEN(n) ((MATMUL_OUT + (n)) * MATMUL_K * 2)
 #define MATMUL_SHARED_LEN(n) (MATMUL_STAGES(n) * (MATMUL_STAGE_LEN(n) + 16))
 
+/*
+ * attention_<head_dim>_<tile>: causal attention over the paged cache, head_dim 64, 96 or 128 (no
+ * other has a kernel), tiles of 64 or 128 queries: pairs of a row and one of the n_heads /
+ * n_kv_heads query heads that share a key head. No bit depends on the tile, the item or the grid:
+ * docs/CUDA.md, "Attention".
+ *
+ * The work is a list of items in device memory, each taken once for every key head. An item is up
+ * to ATTENTION_ROWS(tile, group) rows beside each other, of one sequence, at ascending positions,
+ * and the splits of ATTENTION_SPLIT absolute positions that it covers. Prefill: many rows, all
+ * splits. Decode: one row; all its splits, or some, so that several blocks share a long context.
+ *
+ * Grid: any number of blocks (one a multiprocessor is meant), each takes every gridDim.x-th piece
+ * of work; ATTENTION_BLOCK(tile) threads; ATTENTION_SHARED_LEN(head_dim, tile) bytes of shared
+ * memory.
+ */
+enum { ATTENTION_KEYS = 64, ATTENTION_SPLIT = 256 }; /* positions of a block (a page), of a split */
+
+struct cuda_attention_item {
+    uint32_t row, n_rows;
+    uint32_t first_split, end_split; /* split s is of positions 256 s to 256 s + 255 */
+    /* ATTENTION_WHOLE: the item covers all splits that its rows see, and writes `out`. Else split s
+     * of row r goes to partial `partial + (r - row) * partial_stride + (s - first_split)`, to be
+     * folded. */
+    uint32_t partial, partial_stride;
+};
+
+#define ATTENTION_WHOLE 0xffffffffu
+
+struct cuda_attention_args {
+    /* The cache as a matrix of slots: (n_pages * n_layers * 2 * n_kv_heads * 64, head_dim), boxes
+     * of 64 slots and ATTENTION_CHUNK(head_dim) columns, swizzled by the bytes of that many. */
+    struct gpu_tensor_map cache;
+    uint16_t *out;       /* bf16 (n_rows, n_heads * head_dim) */
+    const uint16_t *qkv; /* bf16 (n_rows, (n_heads + 2 n_kv_heads) * head_dim): only q is read */
+    const uint32_t *positions;   /* (n_rows) */
+    const uint32_t *page_tables; /* (n_rows, page_table_len): of an item its last row's is read */
+    const struct cuda_attention_item *items;
+    const uint32_t *n_items; /* one number: it may vary from launch to launch of a graph */
+    float *partial_sums;     /* (n_partials, n_heads, head_dim) */
+    float *partial_weights;  /* (n_partials, n_heads, 2): m and l */
+    uint32_t page_table_len;
+    uint32_t n_heads, n_kv_heads; /* n_heads / n_kv_heads at most 64 */
+    uint32_t layer, n_layers;
+    uint32_t window; /* a row sees its last `window` positions, its own too; 0: all */
+    float scale;     /* of the scores, above 0 */
+};
+
+/* attention_fold: out[row] from its partials, ascending. Grid: any number of blocks of CUDA_BLOCK
+ * threads; no shared memory. */
+struct cuda_attention_fold {
+    uint32_t row;
+    /* Beside each other, splits ascending; one that the row does not see changes nothing. */
+    uint32_t partial, n_partials;
+};
+
+struct cuda_attention_fold_args {
+    uint16_t *out;             /* as above; rows without an entry in `folds` are left alone */
+    const float *partial_sums; /* as above */
+    const float *partial_weights;
+    const struct cuda_attention_fold *folds;
+    const uint32_t *n_folds; /* one number */
+    uint32_t n_heads, head_dim;
+    float scale;
+};
+
+/* Rows of an item for tiles of 64 or 128 queries; columns that one copy brings. */
+#define ATTENTION_ROWS(tile, group) ((tile) / (group))
+#define ATTENTION_CHUNK(head_dim) ((head_dim) % 64 == 0 ? 64 : 32)
+#define ATTENTION_BLOCK(tile) ((tile) + (tile) + 128)
+/* Queries, then a ring of pages: keys and values of one head, and their barriers. */
+#define ATTENTION_STAGES(head_dim) ((head_dim) == 128 ? 6 : 8)
+#define ATTENTION_PAGE_LEN(head_dim) (2 * ATTENTION_KEYS * (head_dim)*2)
+#define ATTENTION_SHARED_LEN(head_dim, tile)                                                       \
+    ((tile) * (head_dim)*2 + ATTENTION_STAGES(head_dim) * (ATTENTION_PAGE_LEN(head_dim) + 24))
+
 #endif

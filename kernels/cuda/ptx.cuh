@@ -82,6 +82,19 @@ DEVICE void tensor_map_prefetch(const gpu_tensor_map *map)
     asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
 
+/* Ordinary stores to shared memory before it are seen by the copy engine and the tensor cores after
+ * it. */
+DEVICE void fence_proxy_async()
+{
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+/* Barrier `id` (1 to 15; 0 is __syncthreads's) for n_threads threads, whole warps. */
+DEVICE void barrier_sync(uint32_t id, uint32_t n_threads)
+{
+    asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(n_threads) : "memory");
+}
+
 DEVICE void wgmma_fence()
 {
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
@@ -266,6 +279,15 @@ DEVICE void tensor_load_2d(void *to, const gpu_tensor_map *map, int x, int y, ui
 
 DEVICE void tensor_map_prefetch(const gpu_tensor_map *)
 {
+}
+
+DEVICE void fence_proxy_async()
+{
+}
+
+__attribute__((noinline)) inline void barrier_sync(uint32_t id, uint32_t n_threads)
+{
+    emu_barrier(id, n_threads, EMU_CALL);
 }
 
 DEVICE void wgmma_fence()

@@ -29,9 +29,13 @@ void emu_mbarrier_wait(uint64_t *barrier, unsigned parity);
 void emu_tensor_load(void *to, const void *map, int x, int y, uint64_t *barrier);
 
 /* d (64, n) = a (64, 16) b (n, 16)^T, plus d unless `fresh`: the calling thread's n / 2 of them, as
- * PTX lays them out. a and b are descriptors of shared memory, rows along K, swizzled by 128 bytes.
- */
+ * PTX lays them out. a and b are descriptors of shared memory, rows along K, swizzled by 128, 64 or
+ * 32 bytes. */
 void emu_wgmma(float *d, unsigned n, uint64_t a, uint64_t b, bool fresh, const void *call);
+/* a in four registers of each thread, read when the product is computed; b with its rows across K.
+ */
+void emu_wgmma_rows(float *d, unsigned n, const uint32_t *a, uint64_t b, bool fresh,
+                    const void *call);
 void emu_wgmma_fence();
 void emu_wgmma_commit();
 /* Until at most `n_left` of the newest groups are under way. */

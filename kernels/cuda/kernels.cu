@@ -1,3 +1,4 @@
 /* All kernels as one file: one fatbin, one hash in the code lane. */
+#include "kernels/cuda/attention.cu"
 #include "kernels/cuda/matmul.cu"
 #include "kernels/cuda/rows.cu"

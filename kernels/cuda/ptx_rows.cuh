@@ -21,6 +21,14 @@ template <uint32_t swizzle> DEVICE uint64_t wgmma_operand(uint32_t at, uint32_t 
 
 #if defined(__CUDACC__)
 
+/* narrow() of both in one instruction: `low` in the lower half. */
+DEVICE uint32_t narrow_pair(float low, float high)
+{
+    uint32_t bits;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
+    return bits;
+}
+
 /* wgmma whose a is in registers, 64 rows and 16 of K: a[i] holds row 16 * warp + lane / 4 + 8 * (i
  * % 2), columns 8 * (i / 2) + 2 * (lane % 4) and the next, the lower half first. They are left
  * alone until the product is waited for. b has its rows across K. */
@@ -86,6 +94,11 @@ DEVICE void wgmma_rows(accumulators<128> &d, const uint32_t (&a)[4], uint64_t b,
 }
 
 #else
+
+DEVICE uint32_t narrow_pair(float low, float high)
+{
+    return (uint32_t)narrow(high).bits << 16 | narrow(low).bits;
+}
 
 template <int n>
 __attribute__((noinline)) void wgmma_rows(accumulators<n> &d, const uint32_t (&a)[4], uint64_t b,

@@ -138,10 +138,10 @@ struct cuda_attention_fold_args {
 #define ATTENTION_ROWS(tile, group) ((tile) / (group))
 #define ATTENTION_CHUNK(head_dim) ((head_dim) % 64 == 0 ? 64 : 32)
 #define ATTENTION_BLOCK(tile) ((tile) + (tile) + 128)
-/* Queries, then a ring of pages: keys and values of one head, and their barriers. */
+/* Queries, then a ring of pages: keys and values of one head; barriers for each, and two more. */
 #define ATTENTION_STAGES(head_dim) ((head_dim) == 128 ? 6 : 8)
 #define ATTENTION_PAGE_LEN(head_dim) (2 * ATTENTION_KEYS * (head_dim)*2)
 #define ATTENTION_SHARED_LEN(head_dim, tile)                                                       \
-    ((tile) * (head_dim)*2 + ATTENTION_STAGES(head_dim) * (ATTENTION_PAGE_LEN(head_dim) + 24))
+    ((tile) * (head_dim)*2 + ATTENTION_STAGES(head_dim) * (ATTENTION_PAGE_LEN(head_dim) + 24) + 16)
 
 #endif

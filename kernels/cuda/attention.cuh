@@ -30,6 +30,11 @@ DEVICE uint32_t column_of(int i)
     return (uint32_t)(i / 4 * 8 + i % 2) + threadIdx.x % 4 * 2;
 }
 
+/* Two floats that lie beside each other, as one access. */
+struct alignas(8) pair {
+    float x, y;
+};
+
 /* The positions that a query sees. */
 struct view {
     uint32_t first, last;

@@ -1,4 +1,5 @@
 /* All kernels as one file: one fatbin, one hash in the code lane. */
 #include "kernels/cuda/attention.cu"
+#include "kernels/cuda/attention_fold.cu"
 #include "kernels/cuda/matmul.cu"
 #include "kernels/cuda/rows.cu"

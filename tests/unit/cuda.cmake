@@ -8,6 +8,7 @@ emulated_kernels(emu_kernels unit/emu_kernels.cu)
 gpu_test(emu emu_kernels)
 gpu_test(cuda_rows cuda_kernels)
 gpu_test(cuda_matmul cuda_kernels)
+gpu_test(cuda_attention cuda_kernels cuda_plan)
 
 add_test(NAME unit.emu_mutants
   COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/emu_mutants_test.py)

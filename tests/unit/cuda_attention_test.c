@@ -377,25 +377,26 @@ static void every_order_of_threads_copies_and_products_gives_them(void **state)
     world_cleanup(&w);
 }
 
-/* One sequence: at once, in chunks, and token by token with its splits shared out or not. */
+/* The end of one sequence: at once, in chunks, and token by token with its splits shared out or
+ * not. */
 static void a_row_does_not_depend_on_its_company(void **state)
 {
     (void)state;
     struct world w;
     world_init(&w, (struct attention_shape){6, 2, 64, 0, 0}, 3, 640, 12);
-    const uint32_t len = w.sequences[0].len;
+    const uint32_t n_whole = 90, first = w.sequences[0].len - n_whole;
     const size_t n = row_len(&w);
-    uint16_t *whole = malloc(len * n * 2), *part = malloc(len * n * 2);
+    uint16_t *whole = malloc(n_whole * n * 2), *part = malloc(100 * n * 2);
     struct batch b = batch_of(&w, 1);
-    batch_add(&b, 0, 0, len);
+    batch_add(&b, 0, first, n_whole);
     attend(whole, &b);
     for (uint32_t i = 0; i < 8; i++) {
         struct batch other = batch_of(&w, 2 + i);
-        uint32_t rows = i < 3 ? 1 : 1 + draw(60), from = i == 0 ? len - 1 : draw(len - rows + 1);
-        other.n_multiprocessors = 1 + 20 * draw(2);
-        other.n_partials_max = draw(2) * PARTIALS;
+        uint32_t rows = i < 4 ? 1 : 1 + draw(60), from = draw(n_whole - rows + 1);
+        other.n_multiprocessors = 1 + 20 * (i % 2);
+        other.n_partials_max = i == 7 ? 0 : PARTIALS;
         batch_add(&other, 1, draw(100), 1 + draw(5));
-        batch_add(&other, 0, from, rows);
+        batch_add(&other, 0, first + from, rows);
         attend(part, &other);
         assert_memory_equal(part + (other.n_rows - rows) * n, whole + from * n, rows * n * 2);
     }

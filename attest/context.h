@@ -8,7 +8,7 @@
 #include "transparency/checkpoint.h"
 
 enum quote_kind { QUOTE_PERIODIC, QUOTE_DEMAND, QUOTE_STOP };
-enum { NONCE_LEN = 32, NONCES_MAX = 4096, BOOT_ID_LEN = 16, CONTEXT_MAX = 2048 };
+enum { NONCE_LEN = 32, NONCES_MAX = 16384, BOOT_ID_LEN = 16, CONTEXT_MAX = 2048 };
 
 struct quote_context {
     enum quote_kind kind;

@@ -165,7 +165,7 @@ static int append_text(const char *text, size_t len, void *out)
     return 0;
 }
 
-void evidence_format(struct buf *out, const struct evidence *e)
+void evidence_format_shared(struct buf *out, const struct evidence *e)
 {
     json_t *root = json_object();
     json_object_set_new(root, "format", json_string("blindllama-evidence/v1"));
@@ -174,11 +174,25 @@ void evidence_format(struct buf *out, const struct evidence *e)
     json_object_set_new(root, "heads", json_heads(e));
     json_object_set_new(root, "blobs", json_blobs(e));
     json_object_set_new(root, "quote", json_text(buf_bytes(&e->quote)));
-    json_t *nonce = json_object();
-    json_object_set_new(nonce, "index", json_integer((json_int_t)e->nonce_index));
-    json_object_set_new(nonce, "proof", json_proof(&e->nonce_proof));
-    json_object_set_new(root, "nonce", nonce);
     if (json_dump_callback(root, append_text, out, JSON_COMPACT) != 0)
         abort(); /* only out of memory is left as a reason */
     json_decref(root);
+    out->len--; /* the object goes on */
+}
+
+void evidence_format_nonce(struct buf *out, uint64_t index, const struct merkle_proof *proof)
+{
+    buf_printf(out, ",\"nonce\":{\"index\":%llu,\"proof\":[", (unsigned long long)index);
+    for (size_t i = 0; i < proof->n_hashes; i++) {
+        buf_append_str(out, i == 0 ? "\"" : ",\"");
+        buf_append_base64(out, bytes_of(proof->hashes[i].bytes, SHA256_LEN));
+        buf_append_str(out, "\"");
+    }
+    buf_append_str(out, "]}}");
+}
+
+void evidence_format(struct buf *out, const struct evidence *e)
+{
+    evidence_format_shared(out, e);
+    evidence_format_nonce(out, e->nonce_index, &e->nonce_proof);
 }

@@ -51,7 +51,11 @@ void evidence_add_head(struct evidence *e, struct bytes note, const struct merkl
 void evidence_add_blob(struct evidence *e, struct bytes blob); /* once per content */
 void evidence_set_quote(struct evidence *e, struct bytes statement, uint64_t nonce_index,
                         const struct merkle_proof *nonce_proof);
-void evidence_format(struct buf *out, const struct evidence *e); /* compact JSON */
+/* Compact JSON, in two parts: what all bundles of one quote begin with, and the end that each nonce
+ * has of its own. evidence_format is both, for the nonce in `e`. */
+void evidence_format_shared(struct buf *out, const struct evidence *e);
+void evidence_format_nonce(struct buf *out, uint64_t index, const struct merkle_proof *proof);
+void evidence_format(struct buf *out, const struct evidence *e);
 
 /* One JSON object and nothing behind it, its keys exactly those of the format, each once; base64
  * and numbers in their one form; no blob twice. ERR_MALFORMED (with the key), ERR_LIMIT. */

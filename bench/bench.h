@@ -12,6 +12,7 @@ struct bench_options {
     const char *backend; /* of the engine; NULL: the machine's best */
     const char *shape;   /* of the engine's random models; NULL: all of them */
     const char *model;   /* a model folder instead of random weights */
+    const char *part;    /* of the log's; NULL: all of them */
     const char *folder;  /* for temporary files */
     unsigned n_threads;  /* of the engine; 0: one thread, then one per CPU */
     unsigned n_rounds;   /* 1 to ROUNDS_MAX */
@@ -20,6 +21,8 @@ struct bench_options {
 
 void bench_engine(struct results *r, const struct bench_options *o);
 void bench_log(struct results *r, const struct bench_options *o);
+/* NULL is fine; ERR_USAGE lists the names. */
+struct err bench_log_part_check(const char *name) MUST_USE;
 void bench_tokenizer(struct results *r, const struct bench_options *o);
 void bench_load(struct results *r, const struct bench_options *o);
 

@@ -55,6 +55,8 @@ static error_t parse_bench_option(struct bench_options *o, int key, char *text,
         o->model = text;
     else if (key == 'f')
         o->folder = text;
+    else if (key == 'p')
+        o->part = text;
     else if (key == 't')
         o->n_threads = number(state, text, "--threads", 1024);
     else if (key == 'r')
@@ -89,12 +91,14 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
 static const struct argp_option known[] = {
     {"json", 'j', "FILE", 0, "Write the figures there, too", 0},
-    {"record", 'R', NULL, 0, "Write them to bench/results/DATE-cpu-NUMERICS.json", 0},
+    {"record", 'R', NULL, 0, "Write them to bench/results/DATE-cpu-NUMERICS[-BENCH[-PART]].json",
+     0},
     {"rounds", 'r', "N", 0, "Rounds of which the median is taken (default 7)", 0},
     {"threads", 't', "N", 0, "Engine: that many threads (default: one, then one per CPU)", 0},
     {"backend", 'b', "NAME", 0, "Engine: default is the machine's best", 0},
     {"shape", 's', "NAME", 0, "Engine: random weights of that shape; a wrong name lists them", 0},
     {"model", 'm', "DIR", 0, "Engine: that model instead of random weights", 0},
+    {"part", 'p', "NAME", 0, "Log: that part alone; a wrong name lists them", 0},
     {"folder", 'f', "DIR", 0, "For temporary files, on the disk to measure (default /tmp)", 0},
     {"tiny", 'y', NULL, 0, "Smallest inputs: shows that it runs, not how fast", 0},
     {"commit", 'c', "TEXT", 0, "What was measured, for the JSON", 0},
@@ -105,6 +109,7 @@ static void check(const struct options *o, const struct backend **backend)
 {
     must(backend_get(backend, o->bench.backend, true)); /* random weights are bf16 */
     must(bench_shape_check(o->bench.shape));
+    must(bench_log_part_check(o->bench.part));
     if (o->json == NULL)
         return;
     FILE *file = fopen(o->json, "ae"); /* what is in it stays until there are results */
@@ -135,9 +140,11 @@ int main(int argc, char **argv)
     if (o.json != NULL)
         must(results_write(r, o.json, o.commit));
     if (o.record) {
-        char date[11], path[128];
+        char date[11], path[256];
         date_today(date);
-        snprintf(path, sizeof path, "bench/results/%s-cpu-%s.json", date, backend->numerics);
+        const char *part = all ? NULL : o.bench.part;
+        snprintf(path, sizeof path, "bench/results/%s-cpu-%s%s%s%s%s.json", date, backend->numerics,
+                 all ? "" : "-", all ? "" : o.name, part ? "-" : "", part ? part : "");
         must(results_write(r, path, o.commit));
         printf("\nrecorded in %s\n", path);
     }

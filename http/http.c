@@ -14,6 +14,8 @@
 
 #include "http/http_connection.h"
 
+enum { HTTP_RECORD_MAX = 16384 }; /* bytes in one record of TLS (RFC 8446, section 5.1) */
+
 struct http_server {
     struct event_base *base;
     struct evhttp *http;
@@ -358,14 +360,46 @@ static void reply(struct http_exchange *x, int status, const char *content_type,
     }
     log_exchange(x, status, "");
     struct evhttp_request *request = x->request;
+    struct evbuffer *output = bufferevent_get_output(x->bev);
     let_go(x);
     evhttp_send_reply(request, status, reason_phrase(status), body);
+    /* Head and body are pieces of memory of their own, and each would be a TLS record and a write:
+     * a short answer is joined. Nothing has left yet: libevent writes from its loop. */
+    if (evbuffer_get_length(output) <= HTTP_RECORD_MAX)
+        evbuffer_pullup(output, -1);
 }
 
 void http_reply(struct http_exchange *x, int status, const char *content_type, struct bytes body)
 {
     struct evbuffer *b = evbuffer_new();
     if (b == NULL || evbuffer_add(b, body.data, body.len) != 0)
+        abort();
+    reply(x, status, content_type, b);
+    evbuffer_free(b);
+}
+
+struct borrowed {
+    void (*done)(void *context);
+    void *context;
+};
+
+static void borrowed_has_left(const void *data, size_t len, void *context)
+{
+    (void)data, (void)len;
+    struct borrowed *b = context;
+    b->done(b->context);
+    free(b);
+}
+
+void http_reply_shared(struct http_exchange *x, int status, const char *content_type,
+                       struct bytes body, void (*done)(void *context), void *context)
+{
+    struct evbuffer *b = evbuffer_new();
+    struct borrowed *borrowed = malloc(sizeof *borrowed);
+    if (b == NULL || borrowed == NULL)
+        abort();
+    *borrowed = (struct borrowed){done, context};
+    if (evbuffer_add_reference(b, body.data, body.len, borrowed_has_left, borrowed) != 0)
         abort();
     reply(x, status, content_type, b);
     evbuffer_free(b);

@@ -80,6 +80,9 @@ void http_on_leave(struct http_exchange *x, void (*left)(void *context), void *c
 /* Each of these ends the exchange; `x` is invalid afterwards. */
 void http_header(struct http_exchange *x, const char *name, const char *value); /* before */
 void http_reply(struct http_exchange *x, int status, const char *content_type, struct bytes body);
+/* The same without a copy: `done` is called when the bytes have left, or will not. */
+void http_reply_shared(struct http_exchange *x, int status, const char *content_type,
+                       struct bytes body, void (*done)(void *context), void *context);
 void http_reply_json(struct http_exchange *x, int status, json_t *takes);
 /* OpenAI's shape: {"error":{"message","type","param","code"}}; `param` and `code` may be NULL. The
  * type follows from the status. */

@@ -9,6 +9,9 @@
 #include <event2/bufferevent_ssl.h>
 #include <event2/event.h>
 
+/* Bytes that one turn of the loop writes of an answer, unless the socket is full before. */
+enum { WRITE_MAX = 256 * 1024 };
+
 struct connection {
     struct http_connections *all;
     struct connection *next, **previous;
@@ -217,6 +220,7 @@ struct bufferevent *http_connection_new(struct http_connections *all, SSL_CTX *t
         abort();
     bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
     bufferevent_setwatermark(bev, EV_READ, 0, HTTP_INPUT_MAX);
+    bufferevent_set_max_single_write(bev, WRITE_MAX);
     count_changed(all, 1);
     return bev;
 }

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -55,7 +56,10 @@ struct err http_bind(int *out, const char *text)
         return err_errno("cannot make a socket for %s", text);
     int yes = 1, output = SOCKET_OUTPUT;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &output, sizeof output); /* connections inherit it */
+    /* Connections inherit these. Without TCP_NODELAY the end of an answer waits for the client to
+     * acknowledge its beginning, which clients put off by 40 ms. */
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &output, sizeof output);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     if (bind(fd, &address.any, len) != 0) {
         if (errno == EADDRINUSE)
             return err_set(ERR_BUSY,

@@ -34,19 +34,6 @@ void store_free(struct store **s)
     store_close(*s);
 }
 
-static struct err check_logs(const struct tlog_policy *p, const char *path, const char *vkey)
-{
-    struct note_key key;
-    TRY(note_vkey_parse(&key, bytes_of_str(vkey)));
-    for (size_t i = 0; i < p->n_logs; i++)
-        if (memcmp(p->logs[i].key.public_key, key.public_key, ED25519_PUBLIC_LEN) == 0 &&
-            strcmp(p->logs[i].key.name, key.name) == 0)
-            return err_ok();
-    if (p->n_logs == 0)
-        return err_ok();
-    return err_set(ERR_USAGE, "%s names other logs than this one, whose key is %s", path, vkey);
-}
-
 struct err log_options_policy(struct tlog_policy *out, const struct log_options *o,
                               const char *vkey)
 {
@@ -54,7 +41,9 @@ struct err log_options_policy(struct tlog_policy *out, const struct log_options 
         return tlog_policy_parse(out, bytes_of_str("quorum none\n"));
     TLOG_POLICY_AUTO p = TLOG_POLICY_INIT;
     TRY(tlog_policy_load(&p, o->witnesses));
-    TRY(check_logs(&p, o->witnesses, vkey));
+    struct note_key key;
+    TRY(note_vkey_parse(&key, bytes_of_str(vkey)));
+    TRY(err_context(tlog_policy_check_log(&p, &key), "%s", o->witnesses));
     *out = p;
     p = TLOG_POLICY_INIT;
     return err_ok();

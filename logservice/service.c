@@ -13,6 +13,7 @@ static const struct http_route routes[] = {
     {"/checkpoint", HTTP_GET, "/checkpoint", service_checkpoint},
     {"/tile/", HTTP_GET, "/tile", service_tile},
     {"/blob/", HTTP_GET, "/blob", service_blob},
+    {"/proof/", HTTP_GET, "/proof", service_proof},
     {"/submit/challenge", HTTP_POST, "/submit/challenge", service_challenge},
     {"/submit/answer", HTTP_POST, "/submit/answer", service_answer},
     {"/submit", HTTP_POST, "/submit", service_submit},
@@ -104,9 +105,10 @@ static struct err start_serving(struct service *s)
                                              .context = s};
     TRY(appender_new(&s->appender, &appender));
     TRY(sessions_new(&s->sessions, store_origin(s->log)));
+    TRY(shelf_new(&s->shelf));
     TRY(tls_identity_init(&s->tls));
     TRY(http_server_new(&s->http, s->base, s->tls.context, routes, s, HTTP_DEADLINES_DEFAULT));
-    http_server_hint(s->http, " Try /checkpoint, /tile/0/000 or /blob/<hash>.");
+    http_server_hint(s->http, " Try /checkpoint, /tile/0/000, /proof/0 or /blob/<hash>.");
     s->term = evsignal_new(s->base, SIGTERM, on_signal, s);
     s->interrupt = evsignal_new(s->base, SIGINT, on_signal, s);
     s->drain = event_new(s->base, -1, EV_PERSIST, on_drained, s);
@@ -159,6 +161,7 @@ void service_free(struct service *s)
     http_server_free(s->http); /* tells the appender whose clients are gone */
     appender_free(s->appender);
     sessions_free(s->sessions);
+    shelf_free(s->shelf);
     tls_identity_cleanup(&s->tls);
     if (s->term != NULL)
         event_free(s->term);

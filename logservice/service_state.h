@@ -12,7 +12,8 @@
 #include "logservice/published.h"
 #include "logservice/service.h"
 #include "logservice/session.h"
-#include "logservice/witness_link.h"
+#include "logservice/shelf.h"
+#include "publish/witness_link.h"
 
 struct service_results; /* of witnesses, between their threads and ours */
 
@@ -25,6 +26,7 @@ struct service {
     struct published published;
     struct appender *appender;
     struct sessions *sessions;
+    struct shelf *shelf;
     struct service_results *results;
     struct witness_link *links[TLOG_POLICY_WITNESSES_MAX];
     struct event *term, *interrupt, *drain;
@@ -41,6 +43,7 @@ void service_fail(struct service *s);
 void service_checkpoint(struct http_exchange *x, void *service);
 void service_tile(struct http_exchange *x, void *service);
 void service_blob(struct http_exchange *x, void *service);
+void service_proof(struct http_exchange *x, void *service);
 /* POST */
 void service_challenge(struct http_exchange *x, void *service);
 void service_answer(struct http_exchange *x, void *service);

@@ -119,8 +119,10 @@ struct err service_start_witnesses(struct service *s)
     r->event = event_new(s->base, r->fd, EV_READ | EV_PERSIST, on_results, s);
     if (r->event == NULL || event_add(r->event, NULL) != 0)
         return err_set(ERR_MEMORY, "out of memory for witnesses");
-    for (size_t i = 0; i < p->n_witnesses; i++)
-        TRY(witness_link_start(&s->links[i], s->config.db, &p->witnesses[i], take_result, r));
+    for (size_t i = 0; i < p->n_witnesses; i++) {
+        TRY(witness_link_open(&s->links[i], s->config.db, &p->witnesses[i], take_result, r));
+        TRY(witness_link_start(s->links[i]));
+    }
     service_wake_witnesses(s);
     return err_ok();
 }

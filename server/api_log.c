@@ -7,7 +7,10 @@ static const char immutable[] = "public, max-age=31536000, immutable";
 
 static bool is_closed(const struct front *f, struct http_exchange *x)
 {
-    if (f->log == NULL)
+    if (f->options->log_url != NULL)
+        http_reply_error(x, 404, NULL, "not_found", "The log of this host is kept by %s.",
+                         f->options->log_url);
+    else if (f->log == NULL)
         http_reply_error(x, 503, NULL, "stopping", "This server is about to stop.");
     return f->log == NULL;
 }

@@ -35,6 +35,42 @@ static uint64_t quote_age_max_s(const struct front *f)
     return three > QUOTE_AGE_MIN_S ? three : QUOTE_AGE_MIN_S;
 }
 
+/* As long as a quote may be late, what is logged may wait to be seen. */
+static bool is_unseen(const struct front *f)
+{
+    return front_attester_waiting_s(f->attester) > quote_age_max_s(f);
+}
+
+static void reply_unseen(struct http_exchange *x, const struct front *f)
+{
+    const struct publishing *p = front_attester_publishing(f->attester);
+    http_reply_error(x, 503, NULL, "no_quorum",
+                     "The witnesses have not cosigned the log's last %llu entries, the oldest for "
+                     "%llu seconds: clients who ask for them refuse this host. %s",
+                     (unsigned long long)p->n_waiting,
+                     (unsigned long long)front_attester_waiting_s(f->attester), p->trouble);
+}
+
+/* A log service that does not take what this host says, or shows another log than before. */
+static bool reply_log_service(struct http_exchange *x, const struct front *f)
+{
+    const struct publishing *p = front_attester_publishing(f->attester);
+    uint64_t age = front_attester_quote_age_s(f->attester);
+    bool late = !front_attester_has_quoted(f->attester) || age > quote_age_max_s(f);
+    if (!p->remote || (!p->alarm && !(late && (p->n_waiting > 0 || p->trouble[0] != '\0'))))
+        return false;
+    if (p->alarm)
+        http_reply_error(x, 503, NULL, "log_alarm", "%s", p->trouble);
+    else
+        http_reply_error(x, 503, NULL, "no_log",
+                         "The log service has taken no quote of this host for %llu seconds, so "
+                         "nobody can verify it; %llu statements wait, the oldest for %llu seconds. "
+                         "%s",
+                         (unsigned long long)age, (unsigned long long)p->n_waiting,
+                         (unsigned long long)front_attester_waiting_s(f->attester), p->trouble);
+    return true;
+}
+
 void api_health(struct http_exchange *x, void *context)
 {
     const struct front *f = context;
@@ -45,11 +81,17 @@ void api_health(struct http_exchange *x, void *context)
         http_reply_error(x, 503, NULL, "no_tpm",
                          "The TPM of this host has failed; it serves on, and cannot prove what it "
                          "is.");
+    else if (reply_log_service(x, f))
+        return;
+    else if (!front_attester_has_quoted(f->attester))
+        http_reply_error(x, 503, NULL, "no_log", "The first quote of this host is on its way.");
     else if (age > quote_age_max_s(f))
         http_reply_error(x, 503, NULL, "no_quotes",
                          "The last logged quote is %llu seconds old, and there should be one every "
                          "%llu: the TPM does not answer, so this host cannot prove what it is.",
                          (unsigned long long)age, (unsigned long long)f->options->quote_interval_s);
+    else if (!front_attester_publishing(f->attester)->remote && is_unseen(f))
+        reply_unseen(x, f);
     else
         http_reply_json(x, 200, json_pack("{s:s}", "status", "ok"));
 }
@@ -120,6 +162,22 @@ static void engine_metrics(struct buf *out, const struct engine_stats *s)
             s->n_expired);
 }
 
+static void publishing_metrics(struct buf *out, const struct front_attester *a)
+{
+    const struct publishing *p = front_attester_publishing(a);
+    if (!p->on)
+        return;
+    gauge(out, "log_entries_waiting",
+          "Entries that the witnesses have not cosigned, or the log "
+          "service has not taken.",
+          p->n_waiting);
+    gauge(out, "log_oldest_waiting_seconds", "How long the oldest of those waits.",
+          front_attester_waiting_s(a));
+    counter(out, "log_alarms_total",
+            "Times that a witness, or the log service, showed another log than before.",
+            p->n_alarms);
+}
+
 void api_metrics(struct http_exchange *x, void *context)
 {
     struct front *f = context;
@@ -139,6 +197,7 @@ void api_metrics(struct http_exchange *x, void *context)
     gauge(&out, "tpm_works", "Whether this host can still prove what it is.", !f->attester_gone);
     gauge(&out, "quote_age_seconds", "Seconds since the last quote in the log.",
           front_attester_quote_age_s(f->attester));
+    publishing_metrics(&out, f->attester);
     http_metrics(&out, http_server_stats(f->http));
     struct engine_stats stats;
     engine_stats(f->engine, &stats);

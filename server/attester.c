@@ -10,7 +10,11 @@ static void cleanup(struct attester *a)
     runtime_log_cleanup(&a->runtime);
     evidence_cleanup(&a->evidence);
     fd_close(&a->runtime_fd);
+    fd_close(&a->lock_fd);
     buf_cleanup(&a->head_note);
+    shown_cleanup(&a->shown);
+    queue_cleanup(&a->queue);
+    buf_cleanup(&a->from_publisher);
     buf_cleanup(&a->ak_public);
     buf_cleanup(&a->ek_certificate);
     buf_cleanup(&a->ak_certificate);
@@ -29,12 +33,12 @@ static struct err start(struct attester *a)
     TRY(attester_check_options(a->options));
     TRY(attester_load_chain(a));
     TRY(attester_load_key(a));
-    TRY(attester_open_log(a));
+    TRY(a->remote.on ? attester_open_remote(a) : attester_open_log(a));
     TRY(attester_open_tpm(a));
     TRY(attester_open_runtime(a));
     TRY(attester_load_tpm_keys(a));
     TRY(attester_complete_runtime(a));
-    TRY(attester_read_history(a));
+    TRY(attester_read_history(a, &a->history, a->head.size));
     return attester_load_activations(a);
 }
 
@@ -52,9 +56,15 @@ static struct err end(struct attester *a, struct err e, bool *tpm_failed)
     return err_set(ERR_IO, "%s", buf_str(&reason));
 }
 
-struct err attester_run(const struct attester_options *options, int channel_fd, bool *tpm_failed)
+struct err attester_run(const struct attester_options *options, struct attester_fds fds,
+                        bool *tpm_failed)
 {
-    ATTESTER_AUTO a = {.options = options, .channel = channel_fd, .runtime_fd = -1};
+    ATTESTER_AUTO a = {.options = options,
+                       .channel = fds.front,
+                       .publisher = fds.publisher,
+                       .runtime_fd = -1,
+                       .lock_fd = -1};
+    a.remote.on = options->log_is_remote;
     *tpm_failed = false;
     TRY(start(&a));
     struct err e = attester_serve(&a);
@@ -70,7 +80,9 @@ static void append_hash_line(struct buf *out, const char *key, const uint8_t has
 
 struct err attester_policy_lines(const struct attester_options *options, bool test, struct buf *out)
 {
-    ATTESTER_AUTO a = {.options = options, .channel = -1, .runtime_fd = -1};
+    ATTESTER_AUTO a = {
+        .options = options, .channel = -1, .publisher = -1, .runtime_fd = -1, .lock_fd = -1};
+    a.remote.on = options->log_is_remote;
     uint8_t root[SHA256_LEN];
     struct pcr_values pcrs;
     TRY(attester_check_options(options));

@@ -6,7 +6,7 @@
 #define SERVER_ATTESTER_H
 
 #include "attest/ak_cert.h"
-#include "transparency/note.h"
+#include "transparency/tlog_policy.h"
 
 struct attester_options {
     const char *tcti;      /* tpm2-tss TCTI string: "device:/dev/tpmrm0", "swtpm:host=..,port=..",
@@ -22,13 +22,21 @@ struct attester_options {
     bool ak_certified; /* the attestation key is a cloud's, and the issuers are its certificate's */
     enum ak_profile ak_profile;
     uint64_t quote_interval_s;
+    const struct tlog_policy *witnesses; /* who cosigns the log; NULL: nobody */
+    bool log_is_remote; /* somebody else keeps it: the one log of `witnesses`, whose name is the
+                           origin; statements go there through the publisher */
+};
+
+struct attester_fds {
+    int front;
+    int publisher; /* -1: nobody is asked to cosign */
 };
 
 /* Opens log and TPM and checks both (so that a bad TPM or log is reported before anything loads).
- * Then serves `channel_fd` until CHANNEL_STOP has been answered or the other side closes. Returns
- * an error when it must end: the TPM failed (then *tpm_failed, and the other side was told, if it
- * was measured by then), a commit failed, the PCRs do not fit the runtime log. */
-struct err attester_run(const struct attester_options *options, int channel_fd,
+ * Then serves the front until CHANNEL_STOP has been answered or the other side closes. Returns an
+ * error when it must end: the TPM failed (then *tpm_failed, and the front was told, if it was
+ * measured by then), a commit failed, the PCRs do not fit the runtime log, the publisher ended. */
+struct err attester_run(const struct attester_options *options, struct attester_fds fds,
                         bool *tpm_failed) MUST_USE;
 
 /* Appends the policy lines that this host can say of itself, for `--print-policy`: `log`, the root

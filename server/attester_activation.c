@@ -13,6 +13,7 @@ enum {
     ACTIVATIONS_PER_SECOND = 10,
     ACTIVATION_NOTE_MAX = 8192,
     CREDENTIAL_MAX = 1024, /* bytes of either TPM2B */
+    WAITING_FEW = 4,       /* the queue is for what a start must say */
 };
 
 /* A bucket that holds one second's worth. The TPM is slow, and periodic quotes come first. */
@@ -60,7 +61,14 @@ static struct err check_activatable(const struct attester *a)
                                     "there is nothing to activate");
 }
 
-struct err attester_activate(struct attester *a, uint64_t id, struct bytes payload)
+static struct err send_error(int channel, uint64_t id, struct err e)
+{
+    BUF_AUTO payload = BUF_INIT;
+    channel_error_payload(&payload, e);
+    return channel_send(channel, CHANNEL_ERROR, id, buf_bytes(&payload));
+}
+
+struct err attester_activate(struct attester *a, int channel, uint64_t id, struct bytes payload)
 {
     struct bytes credential, secret;
     struct err e = parse_request(&credential, &secret, payload);
@@ -71,16 +79,16 @@ struct err attester_activate(struct attester *a, uint64_t id, struct bytes paylo
     if (!is_err(e) && !take_token(a))
         e = err_set(ERR_BUSY, "too many activations: try again in a second");
     if (is_err(e))
-        return attester_send_error(a, id, e);
+        return send_error(channel, id, e);
     __attribute__((cleanup(buf_cleanup_secret))) struct buf value = BUF_INIT;
     e = tpm_activate(a->tpm, &value, credential, secret);
     if (e.code == ERR_UNTRUE || e.code == ERR_MALFORMED)
-        return attester_send_error(a, id, e);
+        return send_error(channel, id, e);
     TRY(e);
     uint8_t answer[SHA256_LEN];
     activation_answer(answer, buf_bytes(&value), &a->ak_name, a->options->origin,
                       a->lanes.spki_sha256);
-    return channel_send(a->channel, CHANNEL_ACTIVATED, id, bytes_of(answer, sizeof answer));
+    return channel_send(channel, CHANNEL_ACTIVATED, id, bytes_of(answer, sizeof answer));
 }
 
 /* Which of our activators signed the note, and what it says. ERR_UNTRUE if none did. */
@@ -150,7 +158,7 @@ static bool holds(const struct attester *a, struct bytes note)
     return false;
 }
 
-static struct err send_accepted(struct attester *a, uint64_t id)
+struct err attester_send_accepted(struct attester *a, uint64_t id)
 {
     BUF_AUTO index = BUF_INIT;
     buf_append_u64be(&index, a->history.host_index);
@@ -168,21 +176,24 @@ struct err attester_take_activation(struct attester *a, uint64_t id, struct byte
         e = read_note(&activation, &activator, a, note);
     if (!is_err(e))
         e = check_activation(a, &activation);
+    if (!is_err(e) && (a->remote.accept_id != 0 || a->queue.n_waiting >= WAITING_FEW))
+        e = err_set(ERR_BUSY, "statements of this host wait for its log: try again later");
     if (!is_err(e) && holds(a, note))
-        return send_accepted(a, id);
+        return attester_send_accepted(a, id);
     if (!is_err(e))
         e = place_note(a, activator, note);
     if (is_err(e))
         return attester_send_error(a, id, e);
     TRY(attester_log_host(a));
-    return send_accepted(a, id);
+    a->remote.accept_id = a->remote.on ? id : 0;
+    return a->remote.on ? err_ok() : attester_send_accepted(a, id);
 }
 
 struct err attester_load_activations(struct attester *a)
 {
     const struct history *h = &a->history;
     for (size_t i = 0; h->has_host && i < h->host.n_activations; i++) {
-        TRY(store_blob_read(a->log, h->host.activations[i].sha256, &a->activations[i]));
+        TRY(attester_blob(a, h->host.activations[i].sha256, &a->activations[i]));
         a->n_activations = i + 1;
     }
     return err_ok();

@@ -10,7 +10,7 @@
 
 /* All complete subtrees over the nonces, for paths: level l has n >> l hashes. */
 struct nonce_tree {
-    struct merkle_hash *levels[16]; /* NONCES_MAX is 2^12 */
+    struct merkle_hash *levels[16]; /* NONCES_MAX is 2^14 */
     size_t n;
 };
 
@@ -51,7 +51,7 @@ static struct err add_statement(struct attester *a, uint64_t index)
     BUF_AUTO text = BUF_INIT;
     struct merkle_proof proof;
     TRY(store_entry_read(a->log, index, &text));
-    TRY(store_prove_inclusion(a->log, &proof, index, a->head.size));
+    TRY(store_prove_inclusion(a->log, &proof, index, a->shown.head.size));
     evidence_add_statement(&a->evidence, index, buf_bytes(&text), &proof);
     return err_ok();
 }
@@ -61,7 +61,7 @@ static struct err add_head(struct attester *a, uint64_t size)
     BUF_AUTO note = BUF_INIT;
     struct merkle_proof proof;
     TRY(store_checkpoint_at(a->log, size, &note));
-    TRY(store_prove_consistency(a->log, &proof, size, a->head.size));
+    TRY(store_prove_consistency(a->log, &proof, size, a->shown.head.size));
     evidence_add_head(&a->evidence, buf_bytes(&note), &proof);
     return err_ok();
 }
@@ -70,10 +70,22 @@ static struct err add_head(struct attester *a, uint64_t size)
 static struct err add_event_log(struct attester *a)
 {
     BUF_AUTO log = BUF_INIT;
-    if (!a->history.boot.has_event_log)
+    const struct statement_boot *boot = &a->shown.history.boot;
+    if (!boot->has_event_log)
         return err_ok();
-    TRY(store_blob_read(a->log, a->history.boot.event_log.sha256, &log));
+    TRY(attester_blob(a, boot->event_log.sha256, &log));
     evidence_add_blob(&a->evidence, buf_bytes(&log));
+    return err_ok();
+}
+
+static struct err add_activations(struct attester *a)
+{
+    const struct statement_host *host = &a->shown.history.host;
+    for (size_t i = 0; i < host->n_activations; i++) {
+        BUF_AUTO note = BUF_INIT;
+        TRY(attester_blob(a, host->activations[i].sha256, &note));
+        evidence_add_blob(&a->evidence, buf_bytes(&note));
+    }
     return err_ok();
 }
 
@@ -85,23 +97,23 @@ static void add_blobs(struct attester *a)
     evidence_add_blob(&a->evidence, attester_certificate(a));
     for (size_t i = 0; i < a->n_chain; i++)
         evidence_add_blob(&a->evidence, buf_bytes(&a->chain[i]));
-    for (size_t i = 0; i < a->n_activations; i++)
-        evidence_add_blob(&a->evidence, buf_bytes(&a->activations[i]));
     evidence_add_blob(&a->evidence, buf_bytes(&runtime));
 }
 
-/* The newest head is also the one that the live quote names. */
+/* The head that is shown is also the one that the live quote names. */
 static struct err build(struct attester *a)
 {
-    const struct history *h = &a->history;
-    evidence_set_checkpoint(&a->evidence, buf_bytes(&a->head_note));
+    TRY(attester_choose_shown(a));
+    const struct history *h = &a->shown.history;
+    evidence_set_checkpoint(&a->evidence, buf_bytes(&a->shown.note));
     TRY(add_statement(a, h->host_index));
     TRY(add_statement(a, h->boot_index));
     TRY(add_statement(a, h->identity_index));
     TRY(add_statement(a, h->quote_index));
     TRY(add_head(a, h->quote_head_size));
-    TRY(add_head(a, a->head.size));
+    TRY(add_head(a, a->shown.head.size));
     TRY(add_event_log(a));
+    TRY(add_activations(a));
     add_blobs(a);
     return err_ok();
 }
@@ -112,22 +124,44 @@ static struct err refresh(struct attester *a)
 {
     const struct history *h = &a->history;
     TRY(attester_ensure_boot(a));
+    if (a->remote.on)
+        return err_ok(); /* it is put together when the service has answered */
     if (h->quote_index < h->host_index || h->quote_index < h->boot_index)
         TRY(attester_log_quote(a));
     return a->evidence.n_statements > 0 ? err_ok() : build(a);
 }
 
-static struct err send_bundle(struct attester *a, const struct nonce_request *request, size_t index,
-                              struct nonce_tree *tree, struct bytes quote)
+/* `json` holds what all bundles of this quote begin with; here it ends in turn as each of them. */
+static struct err send_bundle(const struct attester *a, const struct nonce_request *request,
+                              size_t index, struct nonce_tree *tree, struct buf *json)
 {
     struct merkle_proof path;
-    BUF_AUTO json = BUF_INIT;
+    size_t shared_len = json->len;
     TRY(merkle_prove_inclusion(&path, index, tree->n, nonce_source, tree));
-    evidence_set_quote(&a->evidence, quote, index, &path);
-    evidence_format(&json, &a->evidence);
-    if (json.len > EVIDENCE_MAX)
-        return err_set(ERR_LIMIT, "the evidence has %zu bytes, more than verifiers take", json.len);
-    return channel_send(a->channel, CHANNEL_EVIDENCE, request->id, buf_bytes(&json));
+    evidence_format_nonce(json, index, &path);
+    if (json->len > EVIDENCE_MAX)
+        return err_set(ERR_LIMIT, "the evidence has %zu bytes, more than verifiers take",
+                       json->len);
+    struct err e = channel_send(a->channel, CHANNEL_EVIDENCE, request->id, buf_bytes(json));
+    json->len = shared_len;
+    return e;
+}
+
+static bool can_show(const struct attester *a)
+{
+    return !a->remote.on || (!a->publishing.alarm && a->evidence.n_statements > 0 &&
+                             attester_covers_quote(a, &a->shown.history));
+}
+
+static struct err refuse(struct attester *a, const struct nonce_request *requests, size_t n)
+{
+    const char *why = a->publishing.trouble;
+    for (size_t i = 0; i < n; i++)
+        TRY(attester_send_error(a, requests[i].id,
+                                err_set(ERR_BUSY,
+                                        "the log %s does not show what this host has said yet%s%s",
+                                        a->options->origin, why[0] != '\0' ? ": " : "", why)));
+    return err_ok();
 }
 
 struct err attester_answer_nonces(struct attester *a, const struct nonce_request *requests,
@@ -136,13 +170,17 @@ struct err attester_answer_nonces(struct attester *a, const struct nonce_request
     __attribute__((cleanup(nonce_tree_cleanup))) struct nonce_tree tree = {0};
     struct merkle_hash root;
     struct statement s;
-    BUF_AUTO quote = BUF_INIT;
+    BUF_AUTO quote = BUF_INIT, json = BUF_INIT;
     TRY(nonce_tree_build(&tree, requests, n));
     TRY(merkle_source_root(&root, n, nonce_source, &tree));
     TRY(refresh(a));
+    if (!can_show(a))
+        return refuse(a, requests, n);
     TRY(attester_make_quote(a, &s, QUOTE_DEMAND, n, &root));
     statement_format(&quote, &s);
+    evidence_set_quote(&a->evidence, buf_bytes(&quote), 0, &(struct merkle_proof){0});
+    evidence_format_shared(&json, &a->evidence);
     for (size_t i = 0; i < n; i++)
-        TRY(send_bundle(a, &requests[i], i, &tree, buf_bytes(&quote)));
+        TRY(send_bundle(a, &requests[i], i, &tree, &json));
     return err_ok();
 }

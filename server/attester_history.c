@@ -29,6 +29,7 @@ void history_take(struct history *h, const struct statement *s, uint64_t index, 
         h->quote_index = index;
         h->quote_leaf = merkle_leaf(text);
         h->quote_period = s->quote.context.period;
+        h->quote_stop = s->kind == STATEMENT_STOP;
         h->quote_head_size = s->quote.context.head_size;
         memcpy(h->quote_boot_id, s->quote.context.boot_id, BOOT_ID_LEN);
         break;
@@ -57,11 +58,11 @@ static bool is_ours(const struct attester *a, const struct statement *s)
            memcmp(s->ak_name.bytes, a->ak_name.bytes, a->ak_name.len) == 0;
 }
 
-struct err attester_read_history(struct attester *a)
+struct err attester_read_history(const struct attester *a, struct history *h, uint64_t size)
 {
-    struct history *h = &a->history;
-    *h = (struct history){0};
-    for (uint64_t i = a->head.size; i-- > 0;) {
+    if (a->log == NULL) /* the queue has told */
+        return err_ok();
+    for (uint64_t i = size; i-- > 0;) {
         if (h->has_host && h->has_boot && h->has_identity && h->has_quote)
             break;
         BUF_AUTO text = BUF_INIT;

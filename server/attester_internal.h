@@ -7,6 +7,7 @@
  *   log.key      made before log.db; never made anew while log.db is there
  *   log.db       an append is one COMMIT; log.head is written after it, and before anybody is told
  *   log.head     the newest checkpoint that may have been told; log.db must continue it
+ *   log.queue    in place of log.db where somebody else keeps the log (attester_queue.c)
  *   runtime.log  a record is on disk before its PCR is extended: so PCRs fit it, or all but its
  * last
  *
@@ -23,13 +24,17 @@
 #include "server/attester.h"
 #include "server/channel.h"
 #include "server/measurement.h"
+#include "server/publish_frames.h"
+#include "server/queue_file.h"
 #include "transparency/store.h"
 
 enum {
     BOOT_COUNTER_INDEX = 0x0180b11a, /* in the owner's range of NV handles (Part 2, 13.1) */
     VKEY_MAX = 512,
     QUOTE_INTERVAL_MAX_S = 86400,
+    STATEMENT_BLOBS_MAX = 2 + EK_CHAIN_MAX + STATEMENT_ACTIVATIONS_MAX, /* that one names */
 };
+#define INDEX_UNKNOWN UINT64_MAX /* of a statement that is not in the log yet */
 
 /* This host's newest statements, as the log has them. */
 struct history {
@@ -39,19 +44,61 @@ struct history {
     struct statement_boot boot;
     struct statement_identity identity;
     struct merkle_hash quote_leaf; /* the last quote or stop */
+    bool quote_stop;
     uint64_t quote_period;
     uint8_t quote_boot_id[BOOT_ID_LEN];
     uint64_t quote_head_size;
 };
 
+/* What a bundle shows, and the live quote beside it names: the log as of one checkpoint. */
+struct shown {
+    struct history history; /* of the entries under it */
+    struct checkpoint head;
+    struct buf note;      /* with the cosignatures there are */
+    struct buf head_note; /* as the log signed it */
+};
+void shown_cleanup(struct shown *s);
+
+/* Of a log that somebody else keeps: this host's newest statements there, one of each kind, and
+ * those that wait. */
+struct queued {
+    struct buf text;
+    struct statement *statement;
+    uint64_t index;   /* logged */
+    uint64_t since_s; /* waiting: wall clock */
+};
+struct queue {
+    struct queued logged[QUEUE_LOGGED_MAX];
+    size_t n_logged;
+    struct queued waiting[QUEUE_WAITING_MAX];
+    size_t n_waiting;
+};
+void queue_cleanup(struct queue *q);
+
+/* What is asked of the log service. */
+struct remote {
+    bool on;        /* the log is somebody else's */
+    uint64_t asked; /* the request that is out; 0: none */
+    uint64_t next_id;
+    struct wanted wanted; /* the proofs that it asked for */
+    bool uncertain;       /* the first that waits may be in the log already */
+    uint64_t retry_ms;    /* nothing is asked before */
+    unsigned pause_s;
+    bool has_head;
+    uint64_t fresh_ms;  /* when the head was seen to be the newest */
+    bool stopping;      /* a quote of kind stop is wanted */
+    uint64_t accept_id; /* the front's request that the waiting host statement answers; 0: none */
+};
+
 struct attester {
     const struct attester_options *options;
-    int channel;
+    int channel;   /* to the front */
+    int publisher; /* to the publisher, or -1 */
 
     /* the log */
     struct note_signer signer;
     char vkey[VKEY_MAX];
-    struct store *log;
+    struct store *log;      /* NULL: somebody else keeps it */
     struct checkpoint head; /* newest */
     struct buf head_note;
 
@@ -71,10 +118,21 @@ struct attester {
     struct lanes lanes; /* a prefix of each until measured */
 
     struct history history;
+    struct shown shown; /* what `evidence` was put together from */
     bool measured;
     uint64_t next_quote_ms;   /* CLOCK_BOOTTIME */
     struct evidence evidence; /* all but quote and nonce; empty after each commit */
     uint64_t activation_tokens, activation_ms;
+
+    /* a log that somebody else keeps */
+    struct queue queue;
+    struct remote remote;
+    int lock_fd; /* of the state folder */
+
+    /* the witnesses */
+    uint64_t witnessed_size;      /* of the newest checkpoint with their quorum; 0: none has it */
+    struct publishing publishing; /* as the front was told last */
+    struct buf from_publisher;    /* not yet decoded */
 };
 
 /* attester_state.c: the state folder with key and log, the options. */
@@ -83,6 +141,8 @@ struct err attester_check_options(const struct attester_options *o) MUST_USE;
 struct err attester_load_key(struct attester *a) MUST_USE;
 /* Opens or makes log.db; refuses one that lacks what log.head says was there. */
 struct err attester_open_log(struct attester *a) MUST_USE;
+/* The same for a log that somebody else keeps: the queue and the newest checkpoint believed. */
+struct err attester_open_remote(struct attester *a) MUST_USE;
 /* The newest checkpoint becomes `head` and is written to log.head. */
 struct err attester_take_head(struct attester *a) MUST_USE;
 
@@ -117,7 +177,9 @@ struct err attester_compare_lanes(struct attester *a, const struct measurement *
 struct err attester_write_lanes(struct attester *a, const struct measurement *m) MUST_USE;
 
 /* attester_history.c: what the log knows of this host. */
-struct err attester_read_history(struct attester *a) MUST_USE;
+/* This host's newest statements among the first `size` entries; what `out` has is kept. */
+struct err attester_read_history(const struct attester *a, struct history *out,
+                                 uint64_t size) MUST_USE;
 /* ERR_UNTRUE if the log lacks statements that must have been there before the last identity. */
 struct err attester_check_history(const struct attester *a) MUST_USE;
 /* Takes note of a statement that was logged or found at `index`. */
@@ -135,7 +197,8 @@ struct err attester_ensure_boot(struct attester *a) MUST_USE;
 struct err attester_ensure_identity(struct attester *a) MUST_USE;
 
 /* attester_quote.c */
-/* A quote of the kind over the newest head, as a statement; nonces only for QUOTE_DEMAND. */
+/* A quote of the kind over the newest head, as a statement; nonces only for QUOTE_DEMAND, which is
+ * over the head that is shown. */
 struct err attester_make_quote(struct attester *a, struct statement *out, enum quote_kind kind,
                                uint64_t n_nonces, const struct merkle_hash *nonce_root) MUST_USE;
 /* Periodic; sets the next one's time and tells the front. */
@@ -151,9 +214,62 @@ struct nonce_request {
 struct err attester_answer_nonces(struct attester *a, const struct nonce_request *requests,
                                   size_t n) MUST_USE;
 
+/* attester_shown.c: which checkpoint is shown. The newest that the witnesses' quorum has cosigned,
+ * if it covers a quote of this identity; else the newest, and clients who ask for the quorum see
+ * that it is missing. */
+struct err attester_choose_shown(struct attester *a) MUST_USE;
+/* Whether a verifier would take what this history shows, for the boot and identity that hold now.
+ */
+bool attester_covers_quote(const struct attester *a, const struct history *h);
+
+/* attester_queue.c: the files of a log that somebody else keeps. */
+struct err attester_load_queue(struct attester *a, bool *there) MUST_USE;
+struct err attester_save_queue(const struct attester *a) MUST_USE;
+/* One statement more waits, durably. ERR_LIMIT when too many do. */
+struct err attester_enqueue(struct attester *a, struct bytes text, const struct bytes *blobs,
+                            size_t n_blobs) MUST_USE;
+/* The first that waits is in the log, at `index`. */
+struct err attester_dequeue(struct attester *a, uint64_t index) MUST_USE;
+/* A blob that a statement of this host names, from the log or the queue; appended. */
+struct err attester_blob(const struct attester *a, const uint8_t name[SHA256_LEN],
+                         struct buf *out) MUST_USE;
+size_t attester_statement_blobs(struct blob_ref out[STATEMENT_BLOBS_MAX],
+                                const struct statement *s);
+
+/* attester_remote.c: what is asked of the log service, and when. */
+/* A quote can be made now that names the log's newest head, and all that this host has said is
+ * under it. Always, where the log is this host's own. */
+bool attester_may_quote(const struct attester *a);
+/* Asks for the next thing, if there is one and nothing is out. */
+struct err attester_drive(struct attester *a) MUST_USE;
+/* When there is something to do next, unless a frame comes: CLOCK_BOOTTIME. */
+uint64_t attester_next_ms(const struct attester *a);
+struct err attester_tell_queue(struct attester *a) MUST_USE;
+struct err attester_try_later(struct attester *a, struct err why) MUST_USE;
+struct err attester_take_remote(struct attester *a, const struct channel_frame *f) MUST_USE;
+/* attester_proven.c */
+struct err attester_take_proven(struct attester *a, struct bytes payload) MUST_USE;
+
+/* attester_publisher.c: the log towards its witnesses. All of it does nothing without a publisher.
+ */
+/* The newest checkpoint that has the quorum already. After attester_open_log. */
+struct err attester_find_witnessed(struct attester *a) MUST_USE;
+/* The log has grown: tells the publisher and the front. */
+struct err attester_tell_grown(struct attester *a) MUST_USE;
+struct err attester_tell_front(struct attester *a) MUST_USE;
+/* Frames of the publisher: all that can be read without waiting. ERR_IO when it has ended. */
+struct err attester_hear_publisher(struct attester *a) MUST_USE;
+/* Logs the stop, gives the service or the witnesses a moment for it, then ends the publisher.
+ * Appends to `lacking` what is still missing. */
+struct err attester_stop(struct attester *a, uint32_t max_duration_s, struct buf *lacking) MUST_USE;
+
 /* attester_activation.c: answers go out as frames; what is returned ends the attester. */
-struct err attester_activate(struct attester *a, uint64_t id, struct bytes payload) MUST_USE;
+/* `channel` asked, and is answered. */
+struct err attester_activate(struct attester *a, int channel, uint64_t id,
+                             struct bytes payload) MUST_USE;
 struct err attester_take_activation(struct attester *a, uint64_t id, struct bytes note) MUST_USE;
+/* The index of the newest host statement, which is logged. */
+struct err attester_send_accepted(struct attester *a, uint64_t id) MUST_USE;
 /* Activations of the newest host statement, from the log's blobs. */
 struct err attester_load_activations(struct attester *a) MUST_USE;
 
@@ -161,6 +277,7 @@ struct err attester_load_activations(struct attester *a) MUST_USE;
 struct err attester_measure(struct attester *a, const struct measurement *m) MUST_USE;
 
 /* attester_serve.c */
+enum { READ_AHEAD_MAX = 2 * CHANNEL_PAYLOAD_MAX }; /* bytes of a channel, before they are decoded */
 uint64_t boottime_ms(void);
 /* Tells the front of an error that does not end the attester. */
 struct err attester_send_error(struct attester *a, uint64_t id, struct err e) MUST_USE;

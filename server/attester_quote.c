@@ -9,21 +9,23 @@
 
 static void fill_context(struct quote_context *c, const struct attester *a, enum quote_kind kind)
 {
-    const struct history *h = &a->history;
+    bool demand = kind == QUOTE_DEMAND;
+    const struct history *h = demand ? &a->shown.history : &a->history;
+    const struct checkpoint *head = demand ? &a->shown.head : &a->head;
     *c = (struct quote_context){
         .kind = kind,
         .ak_name = a->ak_name,
-        .head_size = a->head.size,
-        .head_root = a->head.root,
+        .head_size = head->size,
+        .head_root = head->root,
         .has_previous = h->has_quote,
         .previous_index = h->quote_index,
         .previous_leaf = h->quote_leaf,
         .time_s = (uint64_t)time(NULL),
     };
     memcpy(c->boot_id, a->lanes.boot_id, BOOT_ID_LEN);
-    memcpy(c->origin, a->head.origin, sizeof c->origin);
+    memcpy(c->origin, head->origin, sizeof c->origin);
     memcpy(c->spki_sha256, a->lanes.spki_sha256, SHA256_LEN);
-    sha256(c->head_note, buf_bytes(&a->head_note));
+    sha256(c->head_note, buf_bytes(demand ? &a->shown.head_note : &a->head_note));
     if (h->has_quote && memcmp(h->quote_boot_id, a->lanes.boot_id, BOOT_ID_LEN) == 0)
         c->period = h->quote_period + 1;
 }
@@ -92,10 +94,13 @@ static struct err commit_quote(struct attester *a, const struct statement *s)
 struct err attester_log_quote(struct attester *a)
 {
     struct statement s;
+    TRY(attester_ensure_boot(a));
+    if (!attester_may_quote(a)) /* a new boot goes to the log first */
+        return err_ok();
     a->next_quote_ms = boottime_ms() + a->options->quote_interval_s * 1000;
     TRY(attester_make_quote(a, &s, QUOTE_PERIODIC, 0, NULL));
     TRY(commit_quote(a, &s));
-    return channel_send(a->channel, CHANNEL_QUOTED, 0, (struct bytes){0});
+    return a->remote.on ? err_ok() : channel_send(a->channel, CHANNEL_QUOTED, 0, (struct bytes){0});
 }
 
 struct err attester_log_stop(struct attester *a, uint32_t max_duration_s)

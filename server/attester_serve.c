@@ -8,13 +8,12 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 
 enum {
-    READ_CHUNK = 65536,
-    INPUT_MAX = 2 * CHANNEL_PAYLOAD_MAX, /* read ahead no further */
-    WAIT_MAX_MS = 5000,                  /* poll's clock stands still while the host is suspended */
+    GATHER_MS = 1,      /* a nonce waits so long for the next one ... */
+    GATHER_MAX_MS = 10, /* ... and for all of them; a TPM takes longer */
+    WAIT_MAX_MS = 5000, /* poll's clock stands still while the host is suspended */
 };
 
 struct input {
@@ -36,26 +35,6 @@ struct err attester_send_error(struct attester *a, uint64_t id, struct err e)
     BUF_AUTO payload = BUF_INIT;
     channel_error_payload(&payload, e);
     return channel_send(a->channel, CHANNEL_ERROR, id, buf_bytes(&payload));
-}
-
-/* Everything that can be read without waiting. */
-static struct err read_available(struct attester *a, struct input *in)
-{
-    static uint8_t chunk[READ_CHUNK]; /* one process, one loop */
-    while (in->bytes.len < INPUT_MAX) {
-        ssize_t n = recv(a->channel, chunk, sizeof chunk, MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-            return err_ok();
-        if (n < 0 && errno != ECONNRESET)
-            return err_errno("channel: cannot read");
-        in->closed = n <= 0;
-        if (in->closed)
-            return err_ok();
-        buf_append(&in->bytes, chunk, (size_t)n);
-    }
-    return err_ok();
 }
 
 static struct err handle_measure(struct attester *a, const struct channel_frame *f)
@@ -95,10 +74,10 @@ static struct err handle_stop(struct attester *a, struct input *in, const struct
     uint32_t max_duration_s = read_u32be(&r);
     if (!reader_done(&r))
         return err_set(ERR_MALFORMED, "channel: a stop frame is 4 bytes");
-    if (a->measured)
-        TRY(attester_log_stop(a, max_duration_s));
+    BUF_AUTO lacking = BUF_INIT;
+    TRY(attester_stop(a, max_duration_s, &lacking));
     in->stopped = true;
-    return channel_send(a->channel, CHANNEL_STOPPED, f->id, (struct bytes){0});
+    return channel_send(a->channel, CHANNEL_STOPPED, f->id, buf_bytes(&lacking));
 }
 
 static struct err handle(struct attester *a, struct input *in, const struct channel_frame *f)
@@ -109,7 +88,7 @@ static struct err handle(struct attester *a, struct input *in, const struct chan
     case CHANNEL_QUOTE:
         return handle_quote(a, in, f);
     case CHANNEL_ACTIVATE:
-        return attester_activate(a, f->id, f->payload);
+        return attester_activate(a, a->channel, f->id, f->payload);
     case CHANNEL_ACTIVATION:
         return attester_take_activation(a, f->id, f->payload);
     case CHANNEL_STOP:
@@ -148,6 +127,25 @@ static struct err handle_frames(struct attester *a, struct input *in)
         in->bytes.len -= at;
         memmove(in->bytes.data, in->bytes.data + at, in->bytes.len);
     }
+    return err_ok();
+}
+
+static bool is_readable(const struct attester *a, int timeout_ms)
+{
+    struct pollfd channel = {.fd = a->channel, .events = POLLIN};
+    return poll(&channel, 1, timeout_ms) > 0;
+}
+
+/* Frames that are there. Whoever waits with a nonce waits for the TPM most of the time: those who
+ * come at the same moment get the same quote, also when they are more than the socket holds. */
+static struct err take_frames(struct attester *a, struct input *in)
+{
+    uint64_t until_ms = boottime_ms() + GATHER_MAX_MS;
+    do {
+        TRY(channel_read_available(a->channel, &in->bytes, READ_AHEAD_MAX, &in->closed));
+        TRY(handle_frames(a, in));
+    } while (in->n_nonces > 0 && !in->stopped && !in->closed && boottime_ms() < until_ms &&
+             is_readable(a, GATHER_MS));
     return in->stopped ? err_ok() : answer_batch(a, in);
 }
 
@@ -155,21 +153,23 @@ static int wait_ms(const struct attester *a)
 {
     if (!a->measured)
         return -1;
-    uint64_t now = boottime_ms();
-    uint64_t left = a->next_quote_ms > now ? a->next_quote_ms - now : 0;
+    uint64_t now = boottime_ms(), next = attester_next_ms(a);
+    uint64_t left = next > now ? next - now : 0;
     return left < WAIT_MAX_MS ? (int)left : WAIT_MAX_MS;
 }
 
 static struct err serve(struct attester *a, struct input *in)
 {
     while (!in->stopped && !in->closed) {
-        struct pollfd channel = {.fd = a->channel, .events = POLLIN};
-        if (poll(&channel, 1, wait_ms(a)) < 0 && errno != EINTR)
+        struct pollfd channels[] = {{.fd = a->channel, .events = POLLIN},
+                                    {.fd = a->publisher, .events = POLLIN}};
+        if (poll(channels, 2, wait_ms(a)) < 0 && errno != EINTR)
             return err_errno("channel: cannot wait");
-        if (a->measured && boottime_ms() >= a->next_quote_ms)
+        if (a->measured && boottime_ms() >= a->next_quote_ms && attester_may_quote(a))
             TRY(attester_log_quote(a));
-        TRY(read_available(a, in));
-        TRY(handle_frames(a, in));
+        TRY(attester_drive(a));
+        TRY(attester_hear_publisher(a));
+        TRY(take_frames(a, in));
     }
     if (!in->stopped)
         return err_set(ERR_IO, "the front ended without saying that it stops");

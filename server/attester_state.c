@@ -3,7 +3,10 @@
  */
 #include "server/attester_internal.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "common/file.h"
@@ -18,6 +21,11 @@ struct err attester_check_options(const struct attester_options *o)
                        "%zu issuer certificates: give the files of the EK certificate's issuers, "
                        "nearest first, root last (1 to %d)",
                        o->n_ek_chain, EK_CHAIN_MAX);
+    if (o->log_is_remote && o->ak_certified)
+        return err_set(
+            ERR_UNSUPPORTED,
+            "--log with --ak-profile: a log service challenges an endorsement key, and an "
+            "attestation key with a certificate of its own has none");
     if (o->n_activators > STATEMENT_ACTIVATIONS_MAX)
         return err_set(ERR_LIMIT, "%zu activators: a host statement has room for %d",
                        o->n_activators, STATEMENT_ACTIVATIONS_MAX);
@@ -31,9 +39,21 @@ static bool exists(const struct attester *a, const char *name)
     return stat(path_join(&path, a->options->state_dir, name), &st) == 0;
 }
 
+static struct err load_remote_key(struct attester *a)
+{
+    BUF_AUTO vkey = BUF_INIT;
+    note_vkey_format(&vkey, &a->options->witnesses->logs[0].key);
+    if (vkey.len >= sizeof a->vkey)
+        return err_set(ERR_LIMIT, "the origin %s is too long", a->options->origin);
+    memcpy(a->vkey, buf_str(&vkey), vkey.len + 1);
+    return err_ok();
+}
+
 struct err attester_load_key(struct attester *a)
 {
     const struct attester_options *o = a->options;
+    if (a->remote.on)
+        return load_remote_key(a);
     BUF_AUTO path = BUF_INIT;
     BUF_AUTO vkey = BUF_INIT;
     TRY(dir_make(o->state_dir));
@@ -50,7 +70,9 @@ struct err attester_load_key(struct attester *a)
     int n = snprintf(a->vkey, sizeof a->vkey, "%s", buf_str(&vkey));
     if (n < 0 || (size_t)n >= sizeof a->vkey)
         return err_set(ERR_LIMIT, "the origin %s is too long", o->origin);
-    return err_ok();
+    if (o->witnesses == NULL)
+        return err_ok();
+    return err_context(tlog_policy_check_log(o->witnesses, &a->signer.key), "--witnesses");
 }
 
 /* A log that was told of must not be begun again: clients hold heads of it. */
@@ -95,10 +117,16 @@ struct err attester_open_log(struct attester *a)
 {
     BUF_AUTO path = BUF_INIT;
     path_join(&path, a->options->state_dir, "log.db");
+    if (exists(a, "log.queue"))
+        return err_set(ERR_USAGE,
+                       "%s holds the queue of a log service (log.queue): name it with --log, or "
+                       "begin a log of this host's own with an empty state folder",
+                       a->options->state_dir);
     if (!exists(a, "log.db"))
         TRY(make_log(a, buf_str(&path)));
     TRY(store_open(&a->log, buf_str(&path), &a->signer));
     TRY(check_known_head(a));
+    TRY(attester_find_witnessed(a));
     return attester_take_head(a);
 }
 
@@ -113,5 +141,59 @@ struct err attester_take_head(struct attester *a)
     a->head = head;
     buf_clear(&a->head_note);
     buf_append_bytes(&a->head_note, buf_bytes(&note));
+    return attester_tell_grown(a);
+}
+
+/* One attester of a state: what the lock of log.db is otherwise for. */
+static struct err state_lock(struct attester *a)
+{
+    BUF_AUTO path = BUF_INIT;
+    a->lock_fd = open(path_join(&path, a->options->state_dir, "log.queue.lock"),
+                      O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (a->lock_fd < 0)
+        return err_errno("cannot open %s", buf_str(&path));
+    if (flock(a->lock_fd, LOCK_EX | LOCK_NB) != 0)
+        return err_set(ERR_BUSY, "%s is in use by another process: stop that one first",
+                       a->options->state_dir);
     return err_ok();
+}
+
+/* The newest checkpoint of the service that this host has believed. */
+static struct err load_remote_head(struct attester *a)
+{
+    BUF_AUTO path = BUF_INIT;
+    BUF_AUTO note = BUF_INIT;
+    struct err e = file_read(&note, path_join(&path, a->options->state_dir, "log.head"), NOTE_MAX);
+    if (e.code == ERR_NOT_FOUND)
+        return err_ok();
+    TRY(e);
+    TRY(err_context(tlog_policy_check(&a->head, NULL, a->options->witnesses, buf_bytes(&note)),
+                    "%s does not hold by the policy of --witnesses", buf_str(&path)));
+    buf_append_bytes(&a->head_note, buf_bytes(&note));
+    a->remote.has_head = true;
+    return err_ok();
+}
+
+struct err attester_open_remote(struct attester *a)
+{
+    bool there;
+    TRY(dir_make(a->options->state_dir));
+    TRY(state_lock(a));
+    if (exists(a, "log.db"))
+        return err_set(ERR_USAGE,
+                       "%s holds a log of this host's own (log.db): serve without --log, or begin "
+                       "in the service's with an empty state folder, after a reboot",
+                       a->options->state_dir);
+    bool lost = exists(a, "log.head") || exists(a, "runtime.log");
+    TRY(attester_load_queue(a, &there));
+    if (!there && lost)
+        return err_set(ERR_UNTRUE,
+                       "%s/log.queue is gone, and this host has logged before: put the file back, "
+                       "or begin anew with an empty state folder, after a reboot",
+                       a->options->state_dir);
+    if (!there) /* before runtime.log, so that its absence later means that it was lost */
+        TRY(attester_save_queue(a));
+    a->remote.uncertain = a->queue.n_waiting > 0;
+    TRY(load_remote_head(a));
+    return attester_tell_queue(a);
 }

@@ -8,8 +8,6 @@
 
 #include "common/text.h"
 
-enum { HOST_BLOBS_MAX = 2 + EK_CHAIN_MAX + STATEMENT_ACTIVATIONS_MAX };
-
 struct err attester_commit(struct attester *a, const struct statement *s, const struct bytes *blobs,
                            size_t n_blobs)
 {
@@ -19,6 +17,10 @@ struct err attester_commit(struct attester *a, const struct statement *s, const 
     struct err e = statement_parse(&as_read, buf_bytes(&text));
     if (is_err(e))
         return err_context(e, "this host made a malformed statement");
+    if (a->remote.on) {
+        TRY(attester_enqueue(a, buf_bytes(&text), blobs, n_blobs));
+        return attester_tell_queue(a);
+    }
     const struct store_entry entry = {buf_bytes(&text), blobs, n_blobs};
     uint64_t index;
     TRY(store_append(a->log, &index, &entry, 1));
@@ -45,7 +47,7 @@ static void fill_host(struct statement_host *host, const struct attester *a)
 struct err attester_log_host(struct attester *a)
 {
     struct statement s = {.kind = STATEMENT_HOST, .ak_name = a->ak_name};
-    struct bytes blobs[HOST_BLOBS_MAX];
+    struct bytes blobs[STATEMENT_BLOBS_MAX];
     size_t n = 0;
     fill_host(&s.host, a);
     blobs[n++] = buf_bytes(&a->ak_public);

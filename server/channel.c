@@ -3,14 +3,20 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "common/file.h"
 
+enum { READ_CHUNK = 65536 };
+enum { PUBLISHING_ON = 1, PUBLISHING_REMOTE = 2, PUBLISHING_ALARM = 4 };
+
 static bool known_type(uint32_t type)
 {
     return (type >= CHANNEL_MEASURE && type <= CHANNEL_STOP) ||
-           (type >= CHANNEL_MEASURED && type <= CHANNEL_TPM_FAILED) || type == CHANNEL_ERROR;
+           (type >= CHANNEL_MEASURED && type <= CHANNEL_PUBLISHING) || type == CHANNEL_ERROR ||
+           (type >= CHANNEL_GROWN && type <= CHANNEL_LOOK) ||
+           (type >= CHANNEL_COSIGNED && type <= CHANNEL_PROVEN);
 }
 
 static void encode_header(struct buf *out, uint32_t type, uint64_t id, size_t payload_len)
@@ -59,6 +65,25 @@ struct err channel_decode(struct channel_frame *out, size_t *used, struct bytes 
     frame.payload = read_bytes(&r, len);
     *out = frame;
     *used = CHANNEL_HEADER_LEN + len;
+    return err_ok();
+}
+
+struct err channel_read_available(int fd, struct buf *data, size_t max, bool *closed)
+{
+    uint8_t chunk[READ_CHUNK];
+    while (data->len < max) {
+        ssize_t n = recv(fd, chunk, sizeof chunk, MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+            return err_ok();
+        if (n < 0 && errno != ECONNRESET)
+            return err_errno("channel: cannot read");
+        *closed = n <= 0;
+        if (*closed)
+            return err_ok();
+        buf_append(data, chunk, (size_t)n);
+    }
     return err_ok();
 }
 
@@ -134,4 +159,33 @@ struct err channel_error_decode(struct bytes payload)
     int len = message.len > 1000 ? 1000 : (int)message.len;
     /* Precision bounds the read; a NUL in the message ends it early, which is harmless. */
     return err_set((enum err_code)code, "%.*s", len, (const char *)message.data);
+}
+
+void publishing_encode(struct buf *out, const struct publishing *p)
+{
+    buf_append_u8(out, (uint8_t)((p->on ? PUBLISHING_ON : 0) | (p->remote ? PUBLISHING_REMOTE : 0) |
+                                 (p->alarm ? PUBLISHING_ALARM : 0)));
+    buf_append_u64be(out, p->n_waiting);
+    buf_append_u64be(out, p->since_ms);
+    buf_append_u64be(out, p->n_alarms);
+    buf_append_str(out, p->trouble);
+}
+
+struct err publishing_decode(struct publishing *out, struct bytes payload)
+{
+    struct reader r = reader_of(payload);
+    uint8_t flags = read_u8(&r);
+    struct publishing p = {.on = (flags & PUBLISHING_ON) != 0,
+                           .remote = (flags & PUBLISHING_REMOTE) != 0,
+                           .alarm = (flags & PUBLISHING_ALARM) != 0};
+    p.n_waiting = read_u64be(&r);
+    p.since_ms = read_u64be(&r);
+    p.n_alarms = read_u64be(&r);
+    struct bytes trouble = read_bytes(&r, reader_left(&r));
+    if (r.failed || trouble.len >= sizeof p.trouble)
+        return err_set(ERR_MALFORMED, "channel: a frame on publishing that is none");
+    if (trouble.len > 0)
+        memcpy(p.trouble, trouble.data, trouble.len);
+    *out = p;
+    return err_ok();
 }

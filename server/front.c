@@ -75,6 +75,8 @@ static void stop_answered(void *context, const struct channel_frame *frame)
         return;
     }
     f->stopped = true;
+    snprintf(f->lacking, sizeof f->lacking, "%.*s", (int)frame->payload.len,
+             (const char *)frame->payload.data);
     event_base_loopbreak(f->base);
 }
 
@@ -148,6 +150,10 @@ static void watch_engine(evutil_socket_t fd, short events, void *context)
 
 static struct err open_log(struct front *f)
 {
+    if (f->options->log_url != NULL) {
+        fprintf(stderr, "log kept by %s; this host's statements go there\n", f->options->log_url);
+        return err_ok();
+    }
     BUF_AUTO path = BUF_INIT;
     struct checkpoint head;
     TRY(store_open_readonly(&f->log, path_join(&path, f->options->state_dir, "log.db")));
@@ -172,7 +178,7 @@ static struct err build(struct front *f, int *channel)
     if (f->base == NULL)
         return err_set(ERR_IO, "cannot make an event loop");
     TRY(handover_new(&f->handover, f->base));
-    TRY(front_attester_new(&f->attester, f->base, *channel, attester_gone, f));
+    TRY(front_attester_new(&f->attester, f->base, *channel, &f->publishing, attester_gone, f));
     *channel = -1;
     TRY(http_server_new(&f->http, f->base, f->tls.context, routes, f, HTTP_DEADLINES_DEFAULT));
     http_server_hint(f->http, " Try /v1/models, /v1/chat/completions, /attestation or "
@@ -208,7 +214,7 @@ static struct err serve(struct front *f)
     if (event_base_dispatch(f->base) < 0)
         return err_set(ERR_IO, "the event loop failed");
     if (f->stopped) {
-        fprintf(stderr, "stopped: the log says so\n");
+        fprintf(stderr, "stopped: %s\n", f->lacking[0] != '\0' ? f->lacking : "the log says so");
         return err_ok();
     }
     return err_set(ERR_IO, "%s", f->failure);

@@ -17,6 +17,7 @@ struct front_options {
     unsigned max_context;  /* 0: the model's own */
     uint64_t quote_interval_s;
     uint32_t max_stop_duration_s; /* stated in the log when stopping */
+    const char *log_url;          /* of the service that keeps the log; NULL: it is ours */
     bool serve_without_tpm;       /* else a TPM that fails ends the front */
 };
 

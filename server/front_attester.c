@@ -23,7 +23,9 @@ struct front_attester {
     void *context;
     bool is_gone;
     char tpm_failure[512]; /* "" while it works */
-    time_t quoted_s;       /* CLOCK_BOOTTIME */
+    bool has_quoted;
+    time_t quoted_s; /* CLOCK_BOOTTIME */
+    struct publishing publishing;
 };
 
 static time_t now_s(void)
@@ -44,8 +46,13 @@ static void end(struct front_attester *a)
 
 static void deliver(struct front_attester *a, const struct channel_frame *frame)
 {
-    if (frame->type == CHANNEL_QUOTED)
+    if (frame->type == CHANNEL_PUBLISHING &&
+        is_err(publishing_decode(&a->publishing, frame->payload)))
+        end(a);
+    if (frame->type == CHANNEL_QUOTED) {
+        a->has_quoted = true;
         a->quoted_s = now_s();
+    }
     if (frame->type == CHANNEL_TPM_FAILED)
         snprintf(a->tpm_failure, sizeof a->tpm_failure, "%.*s", (int)frame->payload.len,
                  (const char *)frame->payload.data);
@@ -89,13 +96,16 @@ static void on_event(struct bufferevent *bev, short events, void *context)
 }
 
 struct err front_attester_new(struct front_attester **out, struct event_base *base, int fd,
-                              void (*gone)(void *context), void *context)
+                              const struct publishing *publishing, void (*gone)(void *context),
+                              void *context)
 {
     struct front_attester *a = calloc(1, sizeof *a);
     if (a == NULL)
         return err_set(ERR_MEMORY, "no memory for the channel to the attester");
     *a = (struct front_attester){
         .next_id = 1, .gone = gone, .context = context, .quoted_s = now_s()};
+    a->publishing = *publishing;
+    a->has_quoted = !publishing->remote;
     evutil_make_socket_nonblocking(fd);
     a->bev = bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE);
     if (a->bev == NULL) {
@@ -124,6 +134,22 @@ void front_attester_free(struct front_attester *a)
 uint64_t front_attester_quote_age_s(const struct front_attester *a)
 {
     return (uint64_t)(now_s() - a->quoted_s);
+}
+
+bool front_attester_has_quoted(const struct front_attester *a)
+{
+    return a->has_quoted;
+}
+
+const struct publishing *front_attester_publishing(const struct front_attester *a)
+{
+    return &a->publishing;
+}
+
+uint64_t front_attester_waiting_s(const struct front_attester *a)
+{
+    uint64_t now = (uint64_t)now_s(), since = a->publishing.since_ms / 1000;
+    return a->publishing.since_ms == 0 || since > now ? 0 : now - since;
 }
 
 const char *front_attester_tpm_failure(const struct front_attester *a)

@@ -17,14 +17,23 @@ struct front_attester;
 /* `answer` is CHANNEL_ERROR or what the request's type is answered with. */
 typedef void front_attester_answered(void *context, const struct channel_frame *answer);
 
-/* Takes `fd`; a quote has just been logged. `gone` is called once when the other side closed or
- * broke the protocol. */
+/* Takes `fd`; a quote has just been logged, and `publishing` been told. `gone` is called once when
+ * the other side closed or broke the protocol. */
 struct err front_attester_new(struct front_attester **out, struct event_base *base, int fd,
-                              void (*gone)(void *context), void *context) MUST_USE;
+                              const struct publishing *publishing, void (*gone)(void *context),
+                              void *context) MUST_USE;
 void front_attester_free(struct front_attester *a);
 
-/* Seconds since the attester last logged a quote, as far as it has told; a suspended host ages. */
+/* Seconds since the attester last logged a quote, as far as it has told, or since the start; a
+ * suspended host ages. */
 uint64_t front_attester_quote_age_s(const struct front_attester *a);
+
+/* Whether a quote was logged at all: with a log service that is some time after the start. */
+bool front_attester_has_quoted(const struct front_attester *a);
+/* What others have not seen of the log yet, as the attester last told. */
+const struct publishing *front_attester_publishing(const struct front_attester *a);
+/* Seconds that the oldest entry of that waits: 0 where none does. */
+uint64_t front_attester_waiting_s(const struct front_attester *a);
 
 /* Why the attester has ended or will at once, if the TPM failed; else NULL. */
 const char *front_attester_tpm_failure(const struct front_attester *a);

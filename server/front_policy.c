@@ -16,8 +16,11 @@ struct err front_policy_draft(struct buf *out, const struct front_options *front
         "# compared it with what was built and downloaded elsewhere, it proves nothing: a host\n"
         "# that lies would print a policy that fits its lie.\n");
     buf_append_bytes(out, buf_bytes(&host));
-    buf_append_str(out, "# No witnesses: the log is its operator's word. No signed releases: the "
-                        "code line pins the code.\nquorum none\nrelease none\n");
+    if (attester->witnesses != NULL)
+        tlog_policy_format_quorum(out, attester->witnesses);
+    else
+        buf_append_str(out, "# No witnesses: the log is its operator's word.\nquorum none\n");
+    buf_append_str(out, "# No signed releases: the code line pins the code.\nrelease none\n");
     for (size_t i = 0; i < attester->n_activators; i++)
         buf_printf(out, "activator %s\n", activators[i]);
     buf_append_bytes(out, buf_bytes(&measured));

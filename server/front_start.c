@@ -106,15 +106,26 @@ struct err front_load(struct front *f)
     return fill_fingerprint(f);
 }
 
+/* The next frame that answers something. */
+static struct err receive_answer(struct front *f, int channel, struct channel_frame *frame,
+                                 struct buf *memory)
+{
+    for (;;) {
+        TRY(channel_receive(channel, frame, memory));
+        if (frame->type == CHANNEL_PUBLISHING)
+            TRY(publishing_decode(&f->publishing, frame->payload));
+        else if (frame->type != CHANNEL_QUOTED)
+            return err_ok();
+    }
+}
+
 /* Sends one request and waits for its answer, which must be of type `expected`. */
-static struct err ask(int channel, uint32_t type, struct bytes payload, uint32_t expected,
-                      struct buf *answer)
+static struct err ask(struct front *f, int channel, uint32_t type, struct bytes payload,
+                      uint32_t expected, struct buf *answer)
 {
     TRY(channel_send(channel, type, 0, payload));
     struct channel_frame frame;
-    do
-        TRY(channel_receive(channel, &frame, answer));
-    while (frame.type == CHANNEL_QUOTED);
+    TRY(receive_answer(f, channel, &frame, answer));
     if (frame.type == CHANNEL_ERROR)
         return channel_error_decode(frame.payload);
     if (frame.type != expected)
@@ -152,10 +163,12 @@ struct err front_measure(struct front *f, int channel)
     buf_append_hex(&spki, bytes_of(f->tls.spki_sha256, SHA256_LEN));
     fprintf(stderr, "TLS key SPKI sha256 %s, in memory only\n", buf_str(&spki));
     measurement_encode(&measurement, &f->measurement);
-    TRY(ask(channel, CHANNEL_MEASURE, buf_bytes(&measurement), CHANNEL_MEASURED, &answer));
+    TRY(ask(f, channel, CHANNEL_MEASURE, buf_bytes(&measurement), CHANNEL_MEASURED, &answer));
+    if (f->options->log_url != NULL)
+        return err_ok(); /* quotes answer once its service has taken what we say */
     uint8_t nonce[32];
     random_bytes(nonce, sizeof nonce);
-    TRY(ask(channel, CHANNEL_QUOTE, bytes_of(nonce, sizeof nonce), CHANNEL_EVIDENCE, &evidence));
+    TRY(ask(f, channel, CHANNEL_QUOTE, bytes_of(nonce, sizeof nonce), CHANNEL_EVIDENCE, &evidence));
     return log_quote(buf_bytes(&evidence));
 }
 

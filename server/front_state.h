@@ -31,7 +31,8 @@ struct front {
     struct http_server *http;
     struct handover *handover;
     struct front_attester *attester;
-    struct store *log; /* read-only; NULL once the attester is asked to log the stop */
+    struct publishing publishing; /* as told before the loop began */
+    struct store *log;            /* read-only; NULL once the attester is asked to log the stop */
     struct event *stop_signal, *stop_tick, *engine_tick;
     struct chat *chats;
 
@@ -39,6 +40,7 @@ struct front {
     bool cancelled, asked_attester;
     time_t stop_deadline_s; /* monotonic */
     bool stopped;           /* the attester has logged the stop */
+    char lacking[600];      /* what it lacks all the same */
     bool attester_gone;
     char failure[256]; /* why the loop ended, if it should not have */
 };

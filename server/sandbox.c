@@ -13,7 +13,8 @@ enum {
     A = SANDBOX_ATTESTER,
     D = SANDBOX_ATTESTER_DEVICE,
     S = SANDBOX_SUPERVISOR,
-    ALL = F | A | D | S,
+    P = SANDBOX_PUBLISHER,
+    ALL = F | A | D | S | P,
 };
 
 enum condition {
@@ -46,7 +47,7 @@ static const struct rule rules[] = {
     {"vfork", ALL, ALWAYS},
     {"clone", ALL, NOT_A_THREAD},
     {"clone3", ALL, ALWAYS},
-    {"kill", F | A | D, ALWAYS},
+    {"kill", F | A | D | P, ALWAYS},
     {"pidfd_open", ALL, ALWAYS},
     {"pidfd_getfd", ALL, ALWAYS},
     {"pidfd_send_signal", ALL, ALWAYS},
@@ -70,35 +71,39 @@ static const struct rule rules[] = {
     {"kexec_load", ALL, ALWAYS},
     {"kexec_file_load", ALL, ALWAYS},
     {"keyctl", ALL, ALWAYS},
-    /* the network: the front answers, the attester is not reachable */
+    /* the network: the front answers, the attester and the publisher are not reachable */
     {"socket", F | D | S, ALWAYS},
     {"socketpair", F | D | S, ALWAYS},
     {"connect", F | D | S, ALWAYS},
     {"bind", ALL, ALWAYS},
     {"listen", ALL, ALWAYS},
-    {"accept", A | D | S, ALWAYS},
-    {"accept4", A | D | S, ALWAYS},
-    /* prompts reach no file */
-    {"open", F, WRITE_ONLY},
-    {"open", F, READ_WRITE},
-    {"open", F, CREATE},
-    {"openat", F, WRITE_ONLY},
-    {"openat", F, READ_WRITE},
-    {"openat", F, CREATE},
-    {"openat2", F, ALWAYS},
-    {"creat", F, ALWAYS},
-    {"memfd_create", F, ALWAYS},
-    {"mknod", F, ALWAYS},
-    {"mknodat", F, ALWAYS},
-    {"shmget", F, ALWAYS},
-    {"mq_open", F, ALWAYS},
+    {"accept", A | D | S | P, ALWAYS},
+    {"accept4", A | D | S | P, ALWAYS},
+    /* prompts, and what the network says, reach no file */
+    {"open", F | P, WRITE_ONLY},
+    {"open", F | P, READ_WRITE},
+    {"open", F | P, CREATE},
+    {"openat", F | P, WRITE_ONLY},
+    {"openat", F | P, READ_WRITE},
+    {"openat", F | P, CREATE},
+    {"openat2", F | P, ALWAYS},
+    {"creat", F | P, ALWAYS},
+    {"memfd_create", F | P, ALWAYS},
+    {"mknod", F | P, ALWAYS},
+    {"mknodat", F | P, ALWAYS},
+    {"shmget", F | P, ALWAYS},
+    {"mq_open", F | P, ALWAYS},
 };
 enum { N_RULES = sizeof rules / sizeof rules[0] };
 
 static const struct {
     unsigned role;
     const char *name;
-} roles[] = {{F, "front"}, {A, "attester"}, {D, "attester-with-device"}, {S, "supervisor"}};
+} roles[] = {{F, "front"},
+             {A, "attester"},
+             {D, "attester-with-device"},
+             {S, "supervisor"},
+             {P, "publisher"}};
 
 void sandbox_text(struct buf *out)
 {

@@ -23,6 +23,7 @@ enum sandbox_role {
     SANDBOX_ATTESTER = 2, /* TPM and log: accepts no connections, starts no program */
     SANDBOX_ATTESTER_DEVICE = 4, /* the same with a TPM that is a device: no sockets at all */
     SANDBOX_SUPERVISOR = 8,      /* waits and kills */
+    SANDBOX_PUBLISHER = 16,      /* makes connections, accepts none, opens nothing to write */
 };
 
 /* The table, one line a rule: "<role> deny <call>[ <condition>]". */

@@ -34,11 +34,12 @@ struct child {
 
 struct supervisor {
     const struct server_options *options;
-    struct child attester, front;
-    struct front_fds fds; /* until the front has them */
-    int attester_channel; /* until the attester has it */
-    int ready;            /* the front's byte */
-    unsigned n_asked;     /* to stop */
+    struct child attester, front, publisher;
+    struct front_fds fds;             /* until the front has them */
+    struct attester_fds attester_fds; /* until the attester has them */
+    int publisher_channel;            /* until the publisher has it; -1 where there is none */
+    int ready;                        /* the front's byte */
+    unsigned n_asked;                 /* to stop */
     bool failed, killed;
     time_t deadline_s; /* monotonic; 0: none */
 };
@@ -69,13 +70,22 @@ static void watched_signals(sigset_t *out)
     sigaddset(out, SIGINT);
 }
 
+static struct err make_channel(int *one, int *other)
+{
+    int channel[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) != 0)
+        return err_errno("cannot make the channels between the processes");
+    *one = channel[0];
+    *other = channel[1];
+    return err_ok();
+}
+
 static struct err make_channels(struct supervisor *s)
 {
-    int channel[2], ready[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) != 0)
-        return err_errno("cannot make the channel between front and attester");
-    s->fds.channel = channel[0];
-    s->attester_channel = channel[1];
+    int ready[2];
+    TRY(make_channel(&s->fds.channel, &s->attester_fds.front));
+    if (s->options->publisher.witnesses != NULL)
+        TRY(make_channel(&s->publisher_channel, &s->attester_fds.publisher));
     if (pipe2(ready, O_CLOEXEC) != 0)
         return err_errno("cannot make a pipe");
     s->ready = ready[0];
@@ -97,17 +107,29 @@ static struct err become_child(const char *name, pid_t supervisor)
     return front_memory_private();
 }
 
-static struct err attester_body(struct supervisor *s, bool *tpm_failed)
+static void close_fronts(struct supervisor *s)
 {
-    const struct attester_options *o = &s->options->attester;
     fd_close(&s->fds.listen);
     fd_close(&s->fds.channel);
     fd_close(&s->fds.ready);
     fd_close(&s->ready);
+}
+
+static void close_attesters(struct supervisor *s)
+{
+    fd_close(&s->attester_fds.front);
+    fd_close(&s->attester_fds.publisher);
+}
+
+static struct err attester_body(struct supervisor *s, bool *tpm_failed)
+{
+    const struct attester_options *o = &s->options->attester;
+    close_fronts(s);
+    fd_close(&s->publisher_channel);
     signal(SIGTERM, SIG_IGN); /* it ends when the front has said so, or is gone */
     bool device = strncmp(o->tcti, "device", strlen("device")) == 0;
     TRY(sandbox_enter(device ? SANDBOX_ATTESTER_DEVICE : SANDBOX_ATTESTER));
-    return attester_run(o, s->attester_channel, tpm_failed);
+    return attester_run(o, s->attester_fds, tpm_failed);
 }
 
 static int run_attester(struct supervisor *s, pid_t supervisor)
@@ -123,11 +145,25 @@ static int run_attester(struct supervisor *s, pid_t supervisor)
     return is_err(e) ? EXIT_FAILED : EXIT_CLEAN;
 }
 
+static int run_publisher(struct supervisor *s, pid_t supervisor)
+{
+    struct err e = become_child("bl-publisher", supervisor);
+    close_fronts(s);
+    close_attesters(s);
+    signal(SIGTERM, SIG_IGN); /* it ends when the attester has said so, or is gone */
+    if (!is_err(e))
+        e = publisher_run(&s->options->publisher, s->publisher_channel);
+    if (is_err(e))
+        say("publisher: %s", err_message());
+    return is_err(e) ? EXIT_FAILED : EXIT_CLEAN;
+}
+
 static int run_front(struct supervisor *s, pid_t supervisor)
 {
     bool attester_ended = false;
     struct err e = become_child("bl-front", supervisor);
-    fd_close(&s->attester_channel);
+    close_attesters(s);
+    fd_close(&s->publisher_channel);
     fd_close(&s->ready);
     if (!is_err(e))
         e = front_run(&s->options->front, s->fds, &attester_ended);
@@ -164,18 +200,19 @@ static void signal_child(const struct child *child, int number)
         kill(child->pid, number);
 }
 
-static void kill_both(struct supervisor *s)
+static void kill_all(struct supervisor *s)
 {
     s->killed = true;
     signal_child(&s->front, SIGKILL);
     signal_child(&s->attester, SIGKILL);
+    signal_child(&s->publisher, SIGKILL);
 }
 
 static void on_asked(struct supervisor *s)
 {
     if (++s->n_asked > 1) {
         say("stopping at once: the log does not know of this stop");
-        kill_both(s);
+        kill_all(s);
         return;
     }
     s->deadline_s = now_s() + STOP_S;
@@ -186,12 +223,14 @@ static void on_asked(struct supervisor *s)
  * without having been told. */
 static bool ended_as_asked(const struct supervisor *s, const struct child *child)
 {
+    if (child == &s->publisher && s->front.pid == 0 && s->attester.pid == 0)
+        return true;
     int front = s->front.status;
     bool sigterm = s->front.pid == 0 && WIFSIGNALED(front) && WTERMSIG(front) == SIGTERM;
     if (s->killed || (sigterm && (s->n_asked > 0 || (s->failed && child == &s->front))))
         return true;
     if (WIFEXITED(child->status) && WEXITSTATUS(child->status) == EXIT_CLEAN)
-        return s->n_asked > 0 || s->failed;
+        return s->n_asked > 0 || s->failed || child == &s->publisher;
     return false;
 }
 
@@ -200,6 +239,14 @@ static bool may_go_on_without(const struct supervisor *s, const struct child *ch
 {
     return child == &s->attester && s->front.pid > 0 && s->options->front.serve_without_tpm &&
            WIFEXITED(child->status) && WEXITSTATUS(child->status) == EXIT_TPM_GONE;
+}
+
+/* It ends cleanly behind the attester, or when that has asked for it. Otherwise the attester sees
+ * its channel close, and ends. */
+static void on_publisher_end(struct supervisor *s)
+{
+    if (s->failed && s->deadline_s == 0)
+        s->deadline_s = now_s() + FOLLOW_S;
 }
 
 static void on_end(struct supervisor *s, struct child *child)
@@ -211,6 +258,12 @@ static void on_end(struct supervisor *s, struct child *child)
         if (WIFSIGNALED(child->status))
             say("the %s was ended by signal %d (%s)", child->name, WTERMSIG(child->status),
                 strsignal(WTERMSIG(child->status)));
+    }
+    if (s->front.pid == 0 && s->attester.pid == 0)
+        signal_child(&s->publisher, SIGKILL); /* it may be waiting, and holds nothing */
+    if (child == &s->publisher) {
+        on_publisher_end(s);
+        return;
     }
     if (other->pid == 0 || may_go_on_without(s, child))
         return;
@@ -224,9 +277,10 @@ static void reap(struct supervisor *s)
     int status;
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        struct child *child = pid == s->front.pid      ? &s->front
-                              : pid == s->attester.pid ? &s->attester
-                                                       : NULL;
+        struct child *child = pid == s->front.pid       ? &s->front
+                              : pid == s->attester.pid  ? &s->attester
+                              : pid == s->publisher.pid ? &s->publisher
+                                                        : NULL;
         if (child == NULL)
             continue;
         child->status = status;
@@ -238,7 +292,7 @@ static void watch(struct supervisor *s)
 {
     sigset_t signals;
     watched_signals(&signals);
-    while (s->front.pid > 0 || s->attester.pid > 0) {
+    while (s->front.pid > 0 || s->attester.pid > 0 || s->publisher.pid > 0) {
         struct timespec second = {1, 0};
         int number = sigtimedwait(&signals, NULL, &second);
         if (number == SIGCHLD)
@@ -248,7 +302,7 @@ static void watch(struct supervisor *s)
         if (s->deadline_s != 0 && now_s() > s->deadline_s && !s->killed) {
             say("a process did not end in time and is killed");
             s->failed = true;
-            kill_both(s);
+            kill_all(s);
         }
     }
 }
@@ -272,7 +326,17 @@ static void close_all(struct supervisor *s)
     fd_close(&s->fds.listen);
     fd_close(&s->fds.channel);
     fd_close(&s->fds.ready);
-    fd_close(&s->attester_channel);
+    close_attesters(s);
+    fd_close(&s->publisher_channel);
+}
+
+/* True in a child. */
+static bool start_children(struct supervisor *s, int *code)
+{
+    if (s->publisher_channel >= 0 && start_child(s, &s->publisher, run_publisher, code))
+        return true;
+    return start_child(s, &s->attester, run_attester, code) ||
+           start_child(s, &s->front, run_front, code);
 }
 
 int supervisor_run(const struct server_options *options)
@@ -280,8 +344,10 @@ int supervisor_run(const struct server_options *options)
     struct supervisor s = {.options = options,
                            .attester = {.name = "attester"},
                            .front = {.name = "front"},
+                           .publisher = {.name = "publisher"},
                            .fds = {-1, -1, -1},
-                           .attester_channel = -1,
+                           .attester_fds = {-1, -1},
+                           .publisher_channel = -1,
                            .ready = -1};
     sigset_t signals;
     watched_signals(&signals);
@@ -295,8 +361,7 @@ int supervisor_run(const struct server_options *options)
         return EXIT_NOT_STARTED;
     }
     int code;
-    if (start_child(&s, &s.attester, run_attester, &code) ||
-        start_child(&s, &s.front, run_front, &code))
+    if (start_children(&s, &code))
         return code;
     close_all(&s); /* each end now has one owner: a child that ends is seen by the other */
     e = sandbox_enter(SANDBOX_SUPERVISOR);
@@ -304,7 +369,7 @@ int supervisor_run(const struct server_options *options)
         if (is_err(e))
             say("%s", err_message());
         s.failed = true;
-        kill_both(&s);
+        kill_all(&s);
     }
     watch(&s);
     code = exit_code(&s);

@@ -1,17 +1,20 @@
 /*
- * The parent of front and attester: binds the address, forks both, and keeps them one thing. Either
- * one ending without being asked ends the other and the program.
+ * The parent of front, attester and, where the log has witnesses, publisher: binds the address,
+ * forks them, and keeps them one thing. One that ends without being asked ends the others and the
+ * program.
  */
 #ifndef SERVER_SUPERVISOR_H
 #define SERVER_SUPERVISOR_H
 
 #include "server/attester.h"
 #include "server/front.h"
+#include "server/publisher.h"
 
 struct server_options {
     const char *listen;
     struct front_options front;
     struct attester_options attester;
+    struct publisher_options publisher; /* its `witnesses` NULL: there is none */
 };
 
 /* Exit codes of the program. */

@@ -51,7 +51,6 @@ MUTANTS = [
     (ATTENTION, PAGES, "        mbarrier_wait_parity(r.values_full(), r.parity);\n        turn", "        turn"),
     (ATTENTION, PAGES, "tile / QUERIES * GROUP / WARP", "GROUP / WARP"),
     (ATTENTION, PAGES, "turn.give(p.group);", ""),
-    (ATTENTION, WORK, "(n + 1 + group) % 2", "(n + group) % 2"),
     (ATTENTION, PAGES, "wgmma_wait<1>();", ""),
     (ATTENTION, PAGES, "wgmma_wait<1>();", "wgmma_wait<2>();"),
     (ATTENTION, PAGES, "        wgmma_wait<0>();\n        release(r);\n        narrow", "        release(r);\n        narrow"),

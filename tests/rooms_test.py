@@ -16,11 +16,12 @@ MAY_INCLUDE = {
     "transparency": {"common"},
     "attest": {"common", "transparency"},
     "http": {"common"},
+    "publish": {"common", "transparency", "http"},
     "kernels": {"common"},
     "engine": {"common", "kernels"},
-    "server": {"common", "transparency", "attest", "http", "kernels", "engine"},
+    "server": {"common", "transparency", "attest", "http", "publish", "kernels", "engine"},
     "client": {"common", "transparency", "attest", "http"},
-    "logservice": {"common", "transparency", "attest", "http"},
+    "logservice": {"common", "transparency", "attest", "http", "publish"},
     "auditor": {"common", "transparency", "attest"},
 }
 

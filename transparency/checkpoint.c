@@ -58,12 +58,21 @@ struct err checkpoint_verify(struct checkpoint *out, struct bytes signed_note, c
     return err_ok();
 }
 
-struct err checkpoint_sign(struct buf *out, const struct checkpoint *c,
-                           const struct note_signer *signer)
+struct err checkpoint_sign_with(struct buf *out, const struct checkpoint *c,
+                                const struct note_key *key, struct ed25519_key *secret)
 {
     BUF_AUTO text = BUF_INIT;
     checkpoint_format(&text, c);
     struct checkpoint again;
     TRY(checkpoint_parse(&again, buf_bytes(&text)));
-    return note_sign(out, buf_bytes(&text), signer);
+    return note_sign_with(out, buf_bytes(&text), key, secret);
+}
+
+struct err checkpoint_sign(struct buf *out, const struct checkpoint *c,
+                           const struct note_signer *signer)
+{
+    struct ed25519_key *secret = ed25519_key_new(signer->seed);
+    struct err e = checkpoint_sign_with(out, c, &signer->key, secret);
+    ed25519_key_free(secret);
+    return e;
 }

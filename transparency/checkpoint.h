@@ -26,5 +26,8 @@ struct err checkpoint_verify(struct checkpoint *out, struct bytes signed_note, c
 /* Appends the signed note. ERR_USAGE and the like if `c` could not be read back. */
 struct err checkpoint_sign(struct buf *out, const struct checkpoint *c,
                            const struct note_signer *signer) MUST_USE;
+/* The same for who signs often; `secret` is that of `key`. */
+struct err checkpoint_sign_with(struct buf *out, const struct checkpoint *c,
+                                const struct note_key *key, struct ed25519_key *secret) MUST_USE;
 
 #endif

@@ -143,17 +143,26 @@ static struct err check_text(struct bytes text)
     return is_err(e) ? err_set(ERR_USAGE, "the text cannot be signed: %s", err_message()) : e;
 }
 
-struct err note_sign(struct buf *out, struct bytes text, const struct note_signer *signer)
+struct err note_sign_with(struct buf *out, struct bytes text, const struct note_key *key,
+                          struct ed25519_key *secret)
 {
-    if (signer->key.type != NOTE_ED25519)
-        return err_set(ERR_USAGE, "the key of %s is a cosigner's, not a note's", signer->key.name);
+    if (key->type != NOTE_ED25519)
+        return err_set(ERR_USAGE, "the key of %s is a cosigner's, not a note's", key->name);
     TRY(check_text(text));
     uint8_t signature[ED25519_SIGNATURE_LEN];
-    ed25519_sign(signature, signer->seed, text);
+    ed25519_key_sign(signature, secret, text);
     buf_append_bytes(out, text);
     buf_append_str(out, "\n");
-    append_signature_line(out, &signer->key, bytes_of(signature, sizeof signature));
+    append_signature_line(out, key, bytes_of(signature, sizeof signature));
     return err_ok();
+}
+
+struct err note_sign(struct buf *out, struct bytes text, const struct note_signer *signer)
+{
+    struct ed25519_key *secret = ed25519_key_new(signer->seed);
+    struct err e = note_sign_with(out, text, &signer->key, secret);
+    ed25519_key_free(secret);
+    return e;
 }
 
 /* What a cosigner signs (C2SP tlog-cosignature, "cosignature/v1"). */

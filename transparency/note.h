@@ -90,6 +90,9 @@ struct err note_verify(const struct note *note, const struct note_key *key) MUST
 
 /* Appends text, blank line and one signature line. ERR_USAGE if the text cannot be a note's. */
 struct err note_sign(struct buf *out, struct bytes text, const struct note_signer *signer) MUST_USE;
+/* The same for who signs often; `secret` is that of `key`. */
+struct err note_sign_with(struct buf *out, struct bytes text, const struct note_key *key,
+                          struct ed25519_key *secret) MUST_USE;
 
 /* The time of the valid cosignature (type 0x04, cosignature/v1) of `key` over the note; of several,
  * the earliest. ERR_NOT_FOUND if there is none, ERR_UNTRUE if one does not verify or states no time

@@ -9,7 +9,13 @@
 #include "common/file.h"
 #include "common/text.h"
 
-enum { RECHECKED_AT_OPEN = 16 }; /* entries whose bytes are proven against the root at a start */
+enum {
+    RECHECKED_AT_OPEN = 16, /* entries whose bytes are proven against the root at a start */
+    /* Pages of 4 KiB in the -wal before it is copied into the file: an append writes the tree's
+     * right edge anew each time, which is then copied once for many appends. A start after a crash
+     * reads that much. */
+    WAL_PAGES = 4096,
+};
 
 void store_close(struct store *s)
 {
@@ -27,7 +33,7 @@ void store_close(struct store *s)
     }
     sqlite3_close(s->db);
     fd_close(&s->lock_fd); /* after the database: the lock covers its closing */
-    note_signer_cleanup(&s->signer);
+    ed25519_key_free(s->secret);
     buf_cleanup(&s->vkey);
     buf_cleanup(&s->newest_note);
     free(s->path);
@@ -226,7 +232,7 @@ static struct err check_signer(struct store *s, const struct note_signer *signer
                        "%s: the log of '%s' is signed by key %08x, not by %08x: give the key that "
                        "it was made with",
                        s->path, s->key.name, (unsigned)s->key.id, (unsigned)signer->key.id);
-    s->signer = *signer;
+    s->secret = ed25519_key_new(signer->seed);
     return err_ok();
 }
 
@@ -244,6 +250,7 @@ struct err store_set_durable(struct store *s)
     TRY(e);
     int64_t synchronous = 0;
     TRY(store_exec(s, "PRAGMA synchronous=FULL"));
+    sqlite3_wal_autocheckpoint(s->db, WAL_PAGES);
     TRY(store_pragma_int(s, "PRAGMA synchronous", &synchronous));
     if (synchronous != 2)
         return err_set(ERR_IO, "%s: SQLite does not keep synchronous=FULL", s->path);

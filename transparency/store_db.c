@@ -3,6 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The values of eight rows. */
+#define EIGHT(row) row ", " row ", " row ", " row ", " row ", " row ", " row ", " row
+#define ENTRY_INTO "INSERT INTO entry (idx, bytes) VALUES "
+#define NODE_INTO "INSERT INTO node (level, idx, hash) VALUES "
+
 static const char *const sql_texts[N_STORE_SQL] = {
     [SQL_BEGIN_READ] = "BEGIN DEFERRED",
     [SQL_BEGIN_WRITE] = "BEGIN IMMEDIATE",
@@ -11,14 +16,18 @@ static const char *const sql_texts[N_STORE_SQL] = {
     [SQL_META] = "SELECT origin, vkey FROM meta WHERE id = 1",
     [SQL_META_INSERT] = "INSERT INTO meta (id, origin, vkey) VALUES (1, ?1, ?2)",
     [SQL_ENTRY] = "SELECT bytes FROM entry WHERE idx = ?1",
-    [SQL_ENTRY_INSERT] = "INSERT INTO entry (idx, bytes) VALUES (?1, ?2)",
+    [SQL_ENTRY_FROM] = "SELECT idx, bytes FROM entry WHERE idx >= ?1 ORDER BY idx",
+    [SQL_ENTRY_INSERT] = ENTRY_INTO "(?, ?)",
+    [SQL_ENTRY_INSERT_WIDE] = ENTRY_INTO EIGHT(EIGHT("(?, ?)")),
     [SQL_ENTRY_ALL] = "SELECT idx, bytes FROM entry ORDER BY idx",
     [SQL_ENTRY_MAX] = "SELECT coalesce(max(idx) + 1, 0) FROM entry",
     [SQL_BLOB] = "SELECT bytes FROM blob WHERE sha256 = ?1",
     [SQL_BLOB_INSERT] = "INSERT INTO blob (sha256, bytes) VALUES (?1, ?2)",
     [SQL_BLOB_ALL] = "SELECT sha256, bytes FROM blob ORDER BY sha256",
     [SQL_NODE] = "SELECT hash FROM node WHERE level = ?1 AND idx = ?2",
-    [SQL_NODE_INSERT] = "INSERT INTO node (level, idx, hash) VALUES (?1, ?2, ?3)",
+    [SQL_NODE_FROM] = "SELECT idx, hash FROM node WHERE level = ?1 AND idx >= ?2 ORDER BY idx",
+    [SQL_NODE_INSERT] = NODE_INTO "(?, ?, ?)",
+    [SQL_NODE_INSERT_WIDE] = NODE_INTO EIGHT(EIGHT("(?, ?, ?)")),
     [SQL_NODE_COUNT] = "SELECT count(*) FROM node",
     [SQL_CHECKPOINT_NEWEST] = "SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1",
     [SQL_CHECKPOINT_AT] = "SELECT size, note FROM checkpoint WHERE size = ?1",
@@ -147,7 +156,9 @@ static struct err open_with(struct store **out, const char *path, int flags, con
     BUF_AUTO uri = BUF_INIT;
     append_uri(&uri, path);
     buf_append_str(&uri, query);
-    int code = sqlite3_open_v2(buf_str(&uri), &s->db, flags | SQLITE_OPEN_URI, NULL);
+    /* A store is one thread's at a time: SQLite need not lock for us. */
+    int code =
+        sqlite3_open_v2(buf_str(&uri), &s->db, flags | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX, NULL);
     struct err e = err_ok();
     if (code != SQLITE_OK)
         e = sqlite_err(code, path, "open it", s->db != NULL ? sqlite3_errmsg(s->db) : "no memory");

@@ -18,14 +18,18 @@ enum store_sql {
     SQL_META,
     SQL_META_INSERT,
     SQL_ENTRY,
+    SQL_ENTRY_FROM,
     SQL_ENTRY_INSERT,
+    SQL_ENTRY_INSERT_WIDE, /* STORE_ROWS_WIDE rows */
     SQL_ENTRY_ALL,
     SQL_ENTRY_MAX,
     SQL_BLOB,
     SQL_BLOB_INSERT,
     SQL_BLOB_ALL,
     SQL_NODE,
+    SQL_NODE_FROM,
     SQL_NODE_INSERT,
+    SQL_NODE_INSERT_WIDE,
     SQL_NODE_COUNT,
     SQL_CHECKPOINT_NEWEST,
     SQL_CHECKPOINT_AT,
@@ -43,6 +47,16 @@ enum store_sql {
     SQL_WITNESS_UPDATE,
     N_STORE_SQL,
 };
+enum { STORE_ROWS_WIDE = 64 };
+
+/* Nodes that proofs have met: the upper ones are in every proof. Each has one place. */
+enum { STORE_MET_NODES = 4096 };
+struct store_met_node {
+    bool there;
+    uint8_t level;
+    uint64_t index;
+    struct merkle_hash hash;
+};
 
 struct store {
     sqlite3 *db;
@@ -50,15 +64,16 @@ struct store {
     char *path;
     int lock_fd; /* -1, or holds the writer's or a lone reader's lock */
     bool writer;
-    int version;               /* of the file's format; 2 has cosignatures */
-    bool started;              /* the writer found all in order, so closing may checkpoint */
-    char failed[512];          /* why no later call may succeed; "" while all is well */
-    struct note_key key;       /* what meta says; its name is the origin */
-    struct buf vkey;           /* its text */
-    struct note_signer signer; /* writer only */
-    struct merkle_edge edge;   /* writer only: the newest tree */
-    struct checkpoint newest;  /* writer only */
-    struct buf newest_note;    /* writer only */
+    int version;                /* of the file's format; 2 has cosignatures */
+    bool started;               /* the writer found all in order, so closing may checkpoint */
+    char failed[512];           /* why no later call may succeed; "" while all is well */
+    struct note_key key;        /* what meta says; its name is the origin */
+    struct buf vkey;            /* its text */
+    struct ed25519_key *secret; /* writer only: of `key` */
+    struct merkle_edge edge;    /* writer only: the newest tree */
+    struct checkpoint newest;   /* writer only */
+    struct buf newest_note;     /* writer only */
+    struct store_met_node met[STORE_MET_NODES]; /* committed: they never change */
 };
 
 /* How a connection is opened. */

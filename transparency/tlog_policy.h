@@ -58,6 +58,11 @@ void tlog_policy_cleanup(struct tlog_policy *p);
 struct err tlog_policy_parse(struct tlog_policy *out, struct bytes text) MUST_USE;
 struct err tlog_policy_load(struct tlog_policy *out, const char *path) MUST_USE;
 
+/* Appends the `witness`, `group` and `quorum` lines, for a policy that means the same. */
+void tlog_policy_format_quorum(struct buf *out, const struct tlog_policy *p);
+/* ERR_USAGE where the policy has log lines and none of them is of this key and name. */
+struct err tlog_policy_check_log(const struct tlog_policy *p, const struct note_key *log) MUST_USE;
+
 /* One line without its newline, for files that hold such lines among others; messages name no line.
  * After an error the policy is as before. */
 struct err tlog_policy_line(struct tlog_policy *p, struct bytes line) MUST_USE;

@@ -139,3 +139,42 @@ void tlog_policy_describe(struct buf *out, const struct tlog_policy *p,
     }
     buf_append_str(out, ")");
 }
+
+static void format_node(struct buf *out, const struct tlog_policy *p, size_t n)
+{
+    const struct tlog_policy_node *node = &p->nodes[n];
+    if (node->witness != TLOG_POLICY_NONE) {
+        const struct tlog_policy_witness *w = &p->witnesses[node->witness];
+        buf_printf(out, "witness %s ", node->name);
+        note_vkey_format(out, &w->key);
+        if (w->url != NULL)
+            buf_printf(out, " %s", w->url);
+    } else {
+        buf_printf(out, "group %s %u", node->name, node->threshold);
+        for (size_t i = 0; i < n; i++)
+            if (p->nodes[i].parent == n)
+                buf_printf(out, " %s", p->nodes[i].name);
+    }
+    buf_append_str(out, "\n");
+}
+
+void tlog_policy_format_quorum(struct buf *out, const struct tlog_policy *p)
+{
+    for (size_t i = 0; i < p->n_nodes; i++)
+        format_node(out, p, i);
+    buf_printf(out, "quorum %s\n",
+               p->quorum == TLOG_POLICY_NONE ? "none" : p->nodes[p->quorum].name);
+}
+
+struct err tlog_policy_check_log(const struct tlog_policy *p, const struct note_key *log)
+{
+    for (size_t i = 0; i < p->n_logs; i++)
+        if (memcmp(p->logs[i].key.public_key, log->public_key, ED25519_PUBLIC_LEN) == 0 &&
+            strcmp(p->logs[i].key.name, log->name) == 0)
+            return err_ok();
+    if (p->n_logs == 0)
+        return err_ok();
+    BUF_AUTO vkey = BUF_INIT;
+    note_vkey_format(&vkey, log);
+    return err_set(ERR_USAGE, "it names other logs than this one, whose key is %s", buf_str(&vkey));
+}

@@ -109,14 +109,14 @@ class Tpm:
 class Server:
     """A running server. Output goes to files, so that it can never block the server."""
 
-    def __init__(self, path, tpm, *options, model=MODEL, listen=":0", wait=True):
+    def __init__(self, path, tpm, *options, model=MODEL, listen=":0", wait=True, origin=ORIGIN):
         self.path = pathlib.Path(path)
         self.path.mkdir(exist_ok=True)
         self.state = self.path / "state"
         self.out = self.path / "out.txt"
         self.err = self.path / "err.txt"
         command = [SERVER, "--model", model, "--listen", listen, "--state", self.state,
-                   "--origin", ORIGIN, *tpm.options(), *options]
+                   *(["--origin", origin] if origin else []), *tpm.options(), *options]
         with open(self.out, "wb") as out, open(self.err, "ab") as err:
             self.process = subprocess.Popen([str(c) for c in command], stdout=out, stderr=err)
         self.port = None

@@ -13,9 +13,9 @@ import time
 import unittest
 
 import harness
-from harness import PROGRAMS, Server, Tpm, folder, leaf_hash, tree_hash
+from harness import Server, Tpm, folder, leaf_hash, tree_hash
+from logservice import LOG, Program
 
-LOG = PROGRAMS / "blindllama-log"
 DASH = "\u2014 "
 
 
@@ -82,6 +82,10 @@ def inclusion_root(leaf, index, size, proof):
     return hashlib.sha256(b"\1" + proof[-1] + right).digest()
 
 
+def bundle_of(entries):
+    return b"".join(len(e).to_bytes(2, "big") + e for e in entries)
+
+
 def check_proof(path, text, entry, log, witnesses):
     """A tlog-proof@v1; returns the index."""
     head, note = text.split("\n\n", 1)
@@ -92,44 +96,6 @@ def check_proof(path, text, entry, log, witnesses):
     assert inclusion_root(leaf_hash(entry), index, size,
                           [base64.b64decode(h) for h in hashes]) == root
     return index
-
-
-class Program:
-    """A serving blindllama-log, until its end."""
-
-    def __init__(self, path, *words):
-        self.out = path / f"{words[0]}-{time.monotonic_ns()}.txt"
-        self.err = self.out.with_suffix(".err")
-        with open(self.out, "wb") as out, open(self.err, "wb") as err:
-            self.process = subprocess.Popen([str(LOG), *[str(w) for w in words]], stdout=out,
-                                            stderr=err)
-        end = time.monotonic() + 40
-        while "listening on " not in self.out.read_text():
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"it does not listen: {self.process.poll()} {self.err.read_text()}")
-            time.sleep(0.02)
-        self.url = self.out.read_text().split("listening on ")[1].strip()
-        self.port = int(self.url.rsplit(":", 1)[1])
-
-    def stop(self, how=signal.SIGTERM):
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-        return self.process.wait(40)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.stop(signal.SIGKILL)
-
-    def get(self, path):
-        c = http.client.HTTPSConnection("127.0.0.1", self.port, context=harness.tls_context(),
-                                        timeout=30)
-        c.request("GET", path)
-        answer = c.getresponse()
-        body = answer.read()
-        c.close()
-        return answer.status, body
 
 
 class Usage(unittest.TestCase):
@@ -266,7 +232,16 @@ class Service(unittest.TestCase):
                 leaves = [leaf_hash(e) for e in self.entries[:size]]
                 self.assertEqual(tree_hash(leaves), root)
                 self.assertEqual(s.get(f"/tile/0/000.p/{size}"), (200, b"".join(leaves)))
+                for _ in range(2):  # read from the log, then from memory
+                    self.assertEqual(s.get(f"/tile/entries/000.p/{size}"), (200, bundle_of(self.entries[:size])))
                 self.assertEqual(s.get("/tile/0/001")[0], 404)
+                for i in range(size):
+                    status, text = s.get(f"/proof/{i}")
+                    self.assertEqual(status, 200)
+                    self.assertEqual(check_proof(self.path, text.decode(), self.entries[i], log,
+                                                 self.witnesses), i)
+                for wrong in (str(size), "-1", "01", "", "x", "0/", str(2**64)):
+                    self.assertEqual(s.get("/proof/" + wrong)[0], 404, wrong)
                 self.assertEqual(s.stop(), 0, s.err.read_text())
             for i in range(size):
                 code, text, err = run("prove", i, "--db", self.db, "--witnesses", self.policy)
@@ -276,8 +251,8 @@ class Service(unittest.TestCase):
             self.assertEqual(code, 0, err)
             self.assertEqual((site / "checkpoint").read_bytes(), note)
             self.assertEqual((site / f"tile/0/000.p/{size}").read_bytes(), b"".join(leaves))
-            bundle = b"".join(len(e).to_bytes(2, "big") + e for e in self.entries[:size])
-            self.assertEqual((site / f"tile/entries/000.p/{size}").read_bytes(), bundle)
+            self.assertEqual((site / f"tile/entries/000.p/{size}").read_bytes(),
+                             bundle_of(self.entries[:size]))
             for blob in (site / "blob").iterdir():
                 self.assertEqual(hashlib.sha256(blob.read_bytes()).hexdigest(), blob.name)
             self.assertIn("written 0", run("export", site, "--db", self.db, "--witnesses", self.policy)[1])

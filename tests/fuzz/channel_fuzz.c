@@ -1,6 +1,7 @@
 /* Frames from the other side of the channel: decoding consumes what it says, and re-encodes equal.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "server/channel.h"
 
@@ -18,6 +19,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (used > size || !bytes_equal(buf_bytes(&again), bytes_of(data, used)))
             abort();
         if (f.type == CHANNEL_ERROR && !is_err(channel_error_decode(f.payload)))
+            abort();
+        struct publishing p;
+        if (f.type == CHANNEL_PUBLISHING && !is_err(publishing_decode(&p, f.payload)) &&
+            memchr(p.trouble, 0, sizeof p.trouble) == NULL)
             abort();
         data += used;
         size -= used;

@@ -45,6 +45,7 @@ struct host {
     struct ending *ending;
     pid_t pid;
     int fd;
+    int publisher, publisher_peer; /* the attester's end and ours, or -1 */
     uint64_t next_id;
 };
 
@@ -79,7 +80,7 @@ static inline void host_fill_measurement(struct host *h)
 
 static inline int host_init(struct host *h)
 {
-    *h = (struct host){.fd = -1};
+    *h = (struct host){.fd = -1, .publisher = -1, .publisher_peer = -1};
     if (software_tpm_start(&h->tpm) != 0)
         return -1;
     snprintf(h->state_dir, sizeof h->state_dir, "%s/host-state", h->tpm.dir);
@@ -123,13 +124,16 @@ static inline void host_start(struct host *h)
     assert_true(h->pid >= 0);
     if (h->pid == 0) {
         close(pair[0]);
-        struct err e = attester_run(&h->options, pair[1], &h->ending->tpm_failed);
+        fd_close(&h->publisher_peer);
+        const struct attester_fds fds = {pair[1], h->publisher};
+        struct err e = attester_run(&h->options, fds, &h->ending->tpm_failed);
         h->ending->code = e.code;
         if (is_err(e))
             snprintf(h->ending->message, sizeof h->ending->message, "%s", err_message());
         _exit(is_err(e));
     }
     close(pair[1]);
+    fd_close(&h->publisher);
     h->fd = pair[0];
 }
 
@@ -152,7 +156,7 @@ static inline struct err host_ask(struct host *h, uint32_t type, struct bytes pa
     TRY(channel_send(h->fd, type, id, payload));
     do
         TRY(channel_receive(h->fd, answer, memory));
-    while (answer->type == CHANNEL_QUOTED);
+    while (answer->type == CHANNEL_QUOTED || answer->type == CHANNEL_PUBLISHING);
     assert_int_equal(answer->id, id);
     if (answer->type == CHANNEL_ERROR)
         return channel_error_decode(answer->payload);
@@ -222,8 +226,8 @@ static inline bool host_activate(struct host *h, struct activation_target *targe
     buf_append_bytes(&request, buf_bytes(&c.id_object));
     buf_append_bytes(&request, buf_bytes(&c.secret));
     OK(host_ask(h, CHANNEL_ACTIVATE, buf_bytes(&request), &answer, &memory));
-    activation_answer(expected, bytes_of(c.value, sizeof c.value), &target->ak_name, ORIGIN,
-                      target->spki_sha256);
+    activation_answer(expected, bytes_of(c.value, sizeof c.value), &target->ak_name,
+                      h->options.origin, target->spki_sha256);
     credential_cleanup(&c);
     return answer.type == CHANNEL_ACTIVATED &&
            bytes_equal(answer.payload, bytes_of(expected, sizeof expected));

@@ -54,7 +54,7 @@ static void waits_for_the_rest_of_a_frame(void **state)
 static void refuses_unknown_types_and_lengths_over_the_limit(void **state)
 {
     (void)state;
-    const uint32_t unknown[] = {0, 6, 16, 24, 30, 32, UINT32_MAX};
+    const uint32_t unknown[] = {0, 6, 16, 25, 30, 32, 37, 48, 52, UINT32_MAX};
     struct channel_frame f;
     size_t used;
     for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
@@ -146,6 +146,24 @@ static void errors_cross_with_code_and_message(void **state)
     assert_int_equal(channel_error_decode(bytes_of("\0\0", 2)).code, ERR_MALFORMED);
 }
 
+static void what_others_have_not_seen_crosses(void **state)
+{
+    (void)state;
+    BUF_AUTO payload = BUF_INIT;
+    struct publishing p = {.on = true, .n_waiting = 3, .since_ms = 4, .n_alarms = 5}, q;
+    strcpy(p.trouble, "the witness sleeps");
+    publishing_encode(&payload, &p);
+    assert_false(is_err(publishing_decode(&q, buf_bytes(&payload))));
+    assert_true(q.on && q.n_waiting == 3 && q.since_ms == 4 && q.n_alarms == 5);
+    assert_string_equal(q.trouble, p.trouble);
+    assert_false(is_err(publishing_decode(&q, bytes_of(payload.data, 25))));
+    assert_string_equal(q.trouble, "");
+    assert_int_equal(publishing_decode(&q, bytes_of(payload.data, 24)).code, ERR_MALFORMED);
+    while (payload.len < 25 + sizeof p.trouble)
+        buf_append_u8(&payload, '.');
+    assert_int_equal(publishing_decode(&q, buf_bytes(&payload)).code, ERR_MALFORMED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -155,6 +173,7 @@ int main(void)
         cmocka_unit_test(carries_the_largest_payload),
         cmocka_unit_test(tells_a_clean_end_from_a_torn_frame),
         cmocka_unit_test(errors_cross_with_code_and_message),
+        cmocka_unit_test(what_others_have_not_seen_crosses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

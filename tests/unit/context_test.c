@@ -76,7 +76,7 @@ static void refuses_one_flaw_at_a_time(void **state)
         {"previous 6 ", "previous none ", "line 8"},
         {"spki-sha256 66", "spki-sha256 6", "line 9"},
         {"nonces 3 ", "nonces 0 ", "line 10"},
-        {"nonces 3 ", "nonces 4097 ", "line 10"},
+        {"nonces 3 ", "nonces 16385 ", "line 10"},
         {"period 4", "period +4", "line 11"},
         {"time 1750000000", "time 18446744073709551616", "line 12"},
         {"time 1750000000\n", "time 1750000000", "line 12"},

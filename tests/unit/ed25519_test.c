@@ -51,9 +51,41 @@ static void every_published_case_is_judged_as_it_should(void **state)
     json_decref(j);
 }
 
+/* Contexts are kept between signatures and between verifications; nothing of one stays for the
+ * next. */
+static void what_was_signed_or_verified_before_changes_nothing(void **state)
+{
+    (void)state;
+    enum { N = 3 };
+    struct ed25519_key *keys[N];
+    uint8_t seeds[N][ED25519_SEED_LEN] = {{1}, {2}, {3}}, public[N][ED25519_PUBLIC_LEN];
+    static const uint8_t no_point[ED25519_PUBLIC_LEN] = {2}; /* on no curve: RFC 8032, 5.1.3 */
+    for (size_t i = 0; i < N; i++) {
+        keys[i] = ed25519_key_new(seeds[i]);
+        ed25519_public(public[i], seeds[i]);
+    }
+    for (size_t round = 0; round < 12; round++) {
+        size_t i = round % N, other = (round + 1) % N;
+        uint8_t text[40] = {(uint8_t)round}, kept[ED25519_SIGNATURE_LEN], anew[sizeof kept];
+        struct bytes message = bytes_of(text, 8 + 3 * round % 32);
+        ed25519_key_sign(kept, keys[i], message);
+        ed25519_sign(anew, seeds[i], message);
+        assert_memory_equal(kept, anew, sizeof kept);
+        assert_false(is_err(ed25519_verify(public[i], kept, message)));
+        assert_int_equal(ed25519_verify(public[other], kept, message).code, ERR_UNTRUE);
+        assert_int_equal(ed25519_verify(no_point, kept, message).code, ERR_UNTRUE);
+        kept[round] ^= 1;
+        assert_int_equal(ed25519_verify(public[i], kept, message).code, ERR_UNTRUE);
+        assert_false(is_err(ed25519_verify(public[i], anew, message)));
+    }
+    for (size_t i = 0; i < N; i++)
+        ed25519_key_free(keys[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_signed_or_verified_before_changes_nothing),
         cmocka_unit_test(every_published_case_is_judged_as_it_should),
     };
     int n_failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@ target_link_libraries(service_scene PUBLIC logservice fake_host PkgConfig::CMOCK
 
 unit_test(service LIBS service_scene)
 unit_test(service_witness LIBS service_scene)
+unit_test(shelf LIBS logservice)
 unit_test(submit LIBS logservice fake_host)
 unit_test(witness_client LIBS logservice PkgConfig::SQLITE)
 fuzz_target(request LIBS logservice)

@@ -79,7 +79,7 @@ static int accepts(void)
     return accept(-1, NULL, NULL) == -1 && errno == EBADF ? 0 : 1;
 }
 
-static int sockets_for_the_tpm(void)
+static int makes_sockets(void)
 {
     return socket(AF_UNIX, SOCK_STREAM, 0) >= 0 ? 0 : 1;
 }
@@ -123,7 +123,7 @@ static void the_attester_is_not_reachable(void **state)
     skip_without_sandbox();
     assert_int_equal(inside(SANDBOX_ATTESTER, no_programs_no_processes), 0);
     assert_int_equal(inside(SANDBOX_ATTESTER, no_listening), 0);
-    assert_int_equal(inside(SANDBOX_ATTESTER, sockets_for_the_tpm), 0);
+    assert_int_equal(inside(SANDBOX_ATTESTER, makes_sockets), 0);
     assert_int_equal(inside(SANDBOX_ATTESTER, writes_files), 0);
 }
 
@@ -135,6 +135,16 @@ static void with_a_tpm_device_the_attester_has_no_sockets(void **state)
     assert_int_equal(inside(SANDBOX_ATTESTER_DEVICE, no_listening), 0);
     assert_int_equal(inside(SANDBOX_ATTESTER_DEVICE, no_network_of_its_own), 0);
     assert_int_equal(inside(SANDBOX_ATTESTER_DEVICE, writes_files), 0);
+}
+
+static void the_publisher_calls_and_is_not_called(void **state)
+{
+    (void)state;
+    skip_without_sandbox();
+    assert_int_equal(inside(SANDBOX_PUBLISHER, no_programs_no_processes), 0);
+    assert_int_equal(inside(SANDBOX_PUBLISHER, no_listening), 0);
+    assert_int_equal(inside(SANDBOX_PUBLISHER, no_file_to_write), 0);
+    assert_int_equal(inside(SANDBOX_PUBLISHER, makes_sockets), 0);
 }
 
 static void the_supervisor_only_waits_and_kills(void **state)
@@ -161,6 +171,8 @@ static void the_text_says_what_is_denied(void **state)
     assert_non_null(strstr(buf_str(&text), "\nfront deny openat with O_WRONLY\n"));
     assert_null(strstr(buf_str(&text), "\nfront deny accept4\n"));
     assert_null(strstr(buf_str(&text), "\nattester deny connect\n"));
+    assert_null(strstr(buf_str(&text), "\npublisher deny connect\n"));
+    assert_non_null(strstr(buf_str(&text), "\npublisher deny openat with O_CREAT\n"));
     assert_non_null(strstr(buf_str(&text), "\nattester-with-device deny connect\n"));
 #endif
 }
@@ -171,6 +183,7 @@ int main(void)
         cmocka_unit_test(the_front_answers_and_does_nothing_else),
         cmocka_unit_test(the_attester_is_not_reachable),
         cmocka_unit_test(with_a_tpm_device_the_attester_has_no_sockets),
+        cmocka_unit_test(the_publisher_calls_and_is_not_called),
         cmocka_unit_test(the_supervisor_only_waits_and_kills),
         cmocka_unit_test(the_text_says_what_is_denied),
     };

@@ -14,7 +14,7 @@
 #include "attest/credential.h"
 #include "common/file.h"
 #include "logservice/service.h"
-#include "logservice/witness_link.h"
+#include "publish/witness_link.h"
 #include "logservice/witness_server.h"
 #include "transparency/store.h"
 #include "transparency/tlog_proof.h"

@@ -129,6 +129,37 @@ static void tiles_hold_the_tree_and_the_entries(void **state)
     store_close(s);
 }
 
+/* Appends of all shapes: rows go in one by one or many to a statement, subtrees are completed by
+ * old and new ones. */
+static void every_batch_gives_the_tree_of_its_entries(void **state)
+{
+    (void)state;
+    static const size_t batches[] = {1, 1, 62, 63, 64, 65, 1, 127, 128, 129, 3, 400, 256, 7};
+    enum { MOST = 400 };
+    struct store *s = fixture_open();
+    struct store_entry entries[MOST];
+    struct merkle_edge edge = MERKLE_EDGE_INIT;
+    char texts[MOST][24];
+    for (size_t b = 0; b < sizeof batches / sizeof batches[0]; b++) {
+        uint64_t first, size = edge.size;
+        for (size_t i = 0; i < batches[b]; i++) {
+            snprintf(texts[i], sizeof texts[i], "entry %llu", (unsigned long long)(size + i));
+            entries[i] = (struct store_entry){.bytes = bytes_of_str(texts[i])};
+            struct merkle_hash leaf = merkle_leaf(entries[i].bytes);
+            merkle_edge_append(&edge, &leaf);
+        }
+        assert_ok(store_append(s, &first, entries, batches[b]));
+        assert_int_equal(first, size);
+        struct checkpoint newest;
+        struct merkle_hash root = merkle_edge_root(&edge);
+        assert_ok(store_checkpoint(s, NULL, &newest));
+        assert_int_equal(newest.size, edge.size);
+        assert_true(merkle_equal(&newest.root, &root));
+    }
+    assert_ok(store_fsck(s, &signer.key, NULL, NULL));
+    store_close(s);
+}
+
 static void impossible_appends_are_refused_and_change_nothing(void **state)
 {
     (void)state;
@@ -258,6 +289,7 @@ int main(void)
         TEST(a_batch_is_one_checkpoint),
         TEST(a_replay_visits_every_entry_in_order_and_stops_at_the_visitors_error),
         TEST(tiles_hold_the_tree_and_the_entries),
+        TEST(every_batch_gives_the_tree_of_its_entries),
         TEST(impossible_appends_are_refused_and_change_nothing),
         TEST(what_is_not_there_is_not_found),
         TEST(an_older_copy_is_found_by_a_newer_checkpoint),

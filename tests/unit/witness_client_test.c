@@ -2,7 +2,7 @@
  * line that verifies or none, asks once more after a 409, and knows an alarm from bad luck. */
 #include "store_fixture.h"
 
-#include "logservice/witness_client.h"
+#include "publish/witness_client.h"
 #include "transparency/witness_db.h"
 
 /* What a scripted witness does with one request. */

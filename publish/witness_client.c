@@ -1,4 +1,4 @@
-#include "logservice/witness_client.h"
+#include "publish/witness_client.h"
 
 #include <stdlib.h>
 #include <string.h>

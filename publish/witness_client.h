@@ -2,8 +2,8 @@
  * One log's side of tlog-witness: asking one witness for its cosignature of the log's newest
  * checkpoint. The transport is the caller's, so that every answer can be tried in a test.
  */
-#ifndef LOGSERVICE_WITNESS_CLIENT_H
-#define LOGSERVICE_WITNESS_CLIENT_H
+#ifndef PUBLISH_WITNESS_CLIENT_H
+#define PUBLISH_WITNESS_CLIENT_H
 
 #include "transparency/store.h"
 #include "transparency/witness.h"

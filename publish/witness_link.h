@@ -3,10 +3,10 @@
  * connection and a reading view of the log of its own, and hands what it got to the log's thread.
  * A witness that fails is asked again, less and less often; one that raises an alarm is not.
  */
-#ifndef LOGSERVICE_WITNESS_LINK_H
-#define LOGSERVICE_WITNESS_LINK_H
+#ifndef PUBLISH_WITNESS_LINK_H
+#define PUBLISH_WITNESS_LINK_H
 
-#include "logservice/witness_client.h"
+#include "publish/witness_client.h"
 
 struct witness_link;
 
@@ -24,12 +24,16 @@ typedef void witness_link_take(void *context, struct witness_result *result);
 struct err witness_link_ask_once(struct witness_line *out, const char *db,
                                  const struct tlog_policy_witness *witness) MUST_USE;
 
-/* `witness` is borrowed; `db` is the log's file. */
-struct err witness_link_start(struct witness_link **out, const char *db,
-                              const struct tlog_policy_witness *witness, witness_link_take *take,
-                              void *context) MUST_USE;
+/* Opens the log's file `db` for its reading view, so that a process may give up opening files
+ * before anything is asked. `witness` is borrowed. */
+struct err witness_link_open(struct witness_link **out, const char *db,
+                             const struct tlog_policy_witness *witness, witness_link_take *take,
+                             void *context) MUST_USE;
+/* Starts the thread. */
+struct err witness_link_start(struct witness_link *l) MUST_USE;
 /* The log has this size now. */
 void witness_link_wake(struct witness_link *l, uint64_t size);
+/* Waits for the thread, if it was started: at most as long as a request takes. */
 void witness_link_stop(struct witness_link *l);
 
 #endif

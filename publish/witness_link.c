@@ -1,4 +1,4 @@
-#include "logservice/witness_link.h"
+#include "publish/witness_link.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -13,11 +13,10 @@ enum { CONNECT_S = 5, ANSWER_S = 10, WAIT_FIRST_S = 1, WAIT_MOST_S = 60 };
 /* What one witness is asked with. Certificates are not believed: an answer counts by its signature,
  * and a request holds nothing that is secret. */
 struct asker {
-    const char *db;
     const struct tlog_policy_witness *witness;
     struct url url;
     char path[URL_PREFIX_MAX + 32];
-    struct store *log;             /* opened with the first use */
+    struct store *log;
     struct connection *connection; /* NULL: to be made anew */
     struct witness_client client;
 };
@@ -31,12 +30,13 @@ struct witness_link {
     pthread_cond_t changed;
     uint64_t wanted; /* size; under the lock */
     bool stop;       /* under the lock */
+    bool started;
 };
 
 static struct err asker_init(struct asker *a, const char *db,
                              const struct tlog_policy_witness *witness)
 {
-    *a = (struct asker){.db = db, .witness = witness, .client = {.witness = witness}};
+    *a = (struct asker){.witness = witness, .client = {.witness = witness}};
     char prefix[URL_PREFIX_MAX + 1];
     if (witness->url == NULL)
         return err_set(ERR_USAGE, "witness '%s' has no URL in the policy, so it cannot be asked",
@@ -44,6 +44,8 @@ static struct err asker_init(struct asker *a, const char *db,
     TRY(err_context(url_parse_prefix(&a->url, prefix, witness->url), "witness '%s'",
                     witness->name));
     snprintf(a->path, sizeof a->path, "%s/add-checkpoint", prefix);
+    TRY(store_open_readonly(&a->log, db));
+    a->client.log = a->log;
     return err_ok();
 }
 
@@ -72,9 +74,6 @@ static struct err post(void *context, int *status, struct buf *answer, struct by
 
 static struct err ask(struct asker *a, struct witness_line *out)
 {
-    if (a->log == NULL)
-        TRY(store_open_readonly(&a->log, a->db));
-    a->client.log = a->log;
     bool reused = a->connection != NULL;
     struct err e = witness_client_ask(&a->client, out, post, a);
     if (reused && e.code == ERR_IO) { /* an idle connection may have been closed meanwhile */
@@ -135,9 +134,9 @@ static void *run(void *context)
     return NULL;
 }
 
-struct err witness_link_start(struct witness_link **out, const char *db,
-                              const struct tlog_policy_witness *witness, witness_link_take *take,
-                              void *context)
+struct err witness_link_open(struct witness_link **out, const char *db,
+                             const struct tlog_policy_witness *witness, witness_link_take *take,
+                             void *context)
 {
     struct witness_link *l = calloc(1, sizeof *l);
     if (l == NULL)
@@ -151,11 +150,15 @@ struct err witness_link_start(struct witness_link **out, const char *db,
     l->context = context;
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->changed, NULL);
-    if (pthread_create(&l->thread, NULL, run, l) != 0) {
-        free(l);
-        return err_set(ERR_IO, "cannot start a thread for a witness");
-    }
     *out = l;
+    return err_ok();
+}
+
+struct err witness_link_start(struct witness_link *l)
+{
+    if (pthread_create(&l->thread, NULL, run, l) != 0)
+        return err_set(ERR_IO, "cannot start a thread for a witness");
+    l->started = true;
     return err_ok();
 }
 
@@ -176,7 +179,8 @@ void witness_link_stop(struct witness_link *l)
     l->stop = true;
     pthread_cond_signal(&l->changed);
     pthread_mutex_unlock(&l->lock);
-    pthread_join(l->thread, NULL);
+    if (l->started)
+        pthread_join(l->thread, NULL);
     asker_cleanup(&l->asker);
     pthread_mutex_destroy(&l->lock);
     pthread_cond_destroy(&l->changed);

@@ -1,0 +1,282 @@
+#include "publish/log_client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "common/text.h"
+#include "http/connection.h"
+#include "transparency/tlog_proof.h"
+
+enum {
+    CONNECT_S = 5,
+    ANSWER_S = 45, /* the service waits 30 s for its witnesses */
+    SMALL_ANSWER_MAX = 64 * 1024,
+    TPM2B_MAX = 1024,
+    ANSWER_VALUES_MAX = 64,
+};
+
+struct log_client {
+    struct url url;
+    char prefix[URL_PREFIX_MAX + 1];
+    struct connection *connection; /* NULL: to be made */
+    char session[65];              /* "": there is none */
+};
+
+struct err log_client_open(struct log_client **out, const char *url)
+{
+    struct log_client *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return err_set(ERR_MEMORY, "out of memory for a log's client");
+    struct err e = url_parse_prefix(&c->url, c->prefix, url);
+    if (is_err(e)) {
+        free(c);
+        return e;
+    }
+    *out = c;
+    return err_ok();
+}
+
+void log_client_close(struct log_client *c)
+{
+    if (c == NULL)
+        return;
+    connection_close(c->connection);
+    explicit_bzero(c->session, sizeof c->session);
+    free(c);
+}
+
+static void drop(struct log_client *c)
+{
+    connection_close(c->connection);
+    c->connection = NULL;
+}
+
+static struct err ask_once(struct log_client *c, struct answer *out, const struct request *r)
+{
+    const struct connection_limits limits = {CONNECT_S, ANSWER_S, ANSWER_S};
+    if (c->connection == NULL)
+        TRY(connection_open(&c->connection, &c->url, &limits));
+    return connection_request(c->connection, out, r);
+}
+
+/* An idle connection may have been closed meanwhile: then once more on a new one. Every request
+ * here may be sent twice: the service answers a statement that it has with its proof. */
+static struct err ask(struct log_client *c, struct answer *out, struct request *r, const char *path)
+{
+    BUF_AUTO whole = BUF_INIT;
+    buf_printf(&whole, "%s%s", c->prefix, path);
+    r->path = buf_str(&whole);
+    bool reused = c->connection != NULL;
+    struct err e = ask_once(c, out, r);
+    if (reused && e.code == ERR_IO) {
+        drop(c);
+        e = ask_once(c, out, r);
+    }
+    if (is_err(e))
+        drop(c);
+    return e;
+}
+
+/* The service's own words, if the body holds any. */
+static void error_message(char shown[84], struct bytes body)
+{
+    const char *message = NULL;
+    json_t *root = NULL;
+    if (json_values_bound(body) <= ANSWER_VALUES_MAX)
+        root = json_loadb((const char *)body.data, body.len, JSON_REJECT_DUPLICATES, NULL);
+    json_t *error = json_object_get(root, "error");
+    message = json_string_value(json_object_get(error, "message"));
+    printable(shown, message != NULL ? bytes_of_str(message) : bytes_of_str("no reason given"));
+    json_decref(root);
+}
+
+static struct err check_status(const struct answer *a, const char *what)
+{
+    char shown[84];
+    if (a->status == 200)
+        return err_ok();
+    error_message(shown, buf_bytes(&a->body));
+    switch (a->status) {
+    case 400:
+    case 403:
+    case 422:
+        return err_set(ERR_UNTRUE, "the log service refuses %s (%d): %s", what, a->status, shown);
+    case 429:
+    case 503:
+        return err_set(ERR_BUSY, "the log service asks to wait with %s (%d): %s", what, a->status,
+                       shown);
+    default:
+        return err_set(ERR_IO, "the log service answers %d to %s: %s", a->status, what, shown);
+    }
+}
+
+static struct err get(struct log_client *c, const char *path, size_t max, const char *what,
+                      struct buf *out)
+{
+    ANSWER_AUTO answer = ANSWER_INIT;
+    struct request r = {.max = max};
+    TRY(ask(c, &answer, &r, path));
+    TRY(check_status(&answer, what));
+    buf_append_bytes(out, buf_bytes(&answer.body));
+    return err_ok();
+}
+
+struct err log_client_checkpoint(struct log_client *c, struct buf *note)
+{
+    return get(c, "/checkpoint", NOTE_MAX, "the checkpoint", note);
+}
+
+struct err log_client_tile(void *client, const struct tile *tile, struct buf *out)
+{
+    BUF_AUTO path = BUF_INIT;
+    buf_append_str(&path, "/");
+    tile_format(&path, tile);
+    return get(client, buf_str(&path), TILE_WIDTH * SHA256_LEN, "a tile", out);
+}
+
+static json_t *blobs_json(const struct bytes *blobs, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        BUF_AUTO text = BUF_INIT;
+        buf_append_base64(&text, blobs[i]);
+        json_array_append_new(list, json_stringn((const char *)text.data, text.len));
+    }
+    return list;
+}
+
+/* Takes `body`. */
+static struct err post(struct log_client *c, struct answer *out, const char *path, size_t max,
+                       json_t *body)
+{
+    char *text = json_dumps(body, JSON_COMPACT);
+    json_decref(body);
+    if (text == NULL)
+        return err_set(ERR_MEMORY, "out of memory for a request");
+    struct request r = {.content_type = "application/json", .body = bytes_of_str(text), .max = max};
+    struct err e = ask(c, out, &r, path);
+    free(text);
+    return e;
+}
+
+static json_t *text_json(struct bytes text)
+{
+    return json_stringn((const char *)text.data, text.len);
+}
+
+static json_t *challenge_json(const struct log_submission *s)
+{
+    BUF_AUTO spki = BUF_INIT;
+    buf_append_hex(&spki, bytes_of(s->spki_sha256, SHA256_LEN));
+    json_t *body = json_pack("{s:o, s:o, s:s}", "host", text_json(s->host), "blobs",
+                             blobs_json(s->host_blobs, s->n_host_blobs), "spki", buf_str(&spki));
+    if (s->has_boot)
+        json_object_set_new(body, "boot", json_integer((json_int_t)s->boot));
+    if (s->has_identity)
+        json_object_set_new(body, "identity", json_integer((json_int_t)s->identity));
+    return body;
+}
+
+static struct err take_base64(struct buf *out, const json_t *root, const char *key)
+{
+    const json_t *value = json_object_get(root, key);
+    if (!json_is_string(value))
+        return err_set(ERR_MALFORMED, "the challenge has no %s", key);
+    return err_context(base64_decode(out,
+                                     bytes_of(json_string_value(value), json_string_length(value)),
+                                     TPM2B_MAX),
+                       "the challenge's %s", key);
+}
+
+static struct err take_session(char out[65], const json_t *root)
+{
+    const json_t *value = json_object_get(root, "session");
+    uint8_t raw[32];
+    if (!json_is_string(value) ||
+        is_err(hex_decode(raw, sizeof raw,
+                          bytes_of(json_string_value(value), json_string_length(value)))))
+        return err_set(ERR_MALFORMED, "the challenge names no session");
+    memcpy(out, json_string_value(value), 65);
+    return err_ok();
+}
+
+struct err log_client_parse_challenge(char session[65], struct buf *credential, struct buf *secret,
+                                      struct bytes body)
+{
+    BUF_AUTO id_object = BUF_INIT;
+    BUF_AUTO encrypted = BUF_INIT;
+    char id[65];
+    if (json_values_bound(body) > ANSWER_VALUES_MAX)
+        return err_set(ERR_MALFORMED, "the challenge has more values than it may");
+    json_t *root = json_loadb((const char *)body.data, body.len, JSON_REJECT_DUPLICATES, NULL);
+    struct err e = json_object_size(root) == 3
+                       ? take_session(id, root)
+                       : err_set(ERR_MALFORMED, "the challenge is no object of three values");
+    if (!is_err(e))
+        e = take_base64(&id_object, root, "credential");
+    if (!is_err(e))
+        e = take_base64(&encrypted, root, "secret");
+    json_decref(root);
+    TRY(e);
+    memcpy(session, id, sizeof id);
+    buf_append_bytes(credential, buf_bytes(&id_object));
+    buf_append_bytes(secret, buf_bytes(&encrypted));
+    return err_ok();
+}
+
+static struct err begin_session(struct log_client *c, const struct log_submission *s,
+                                log_client_activate *activate, void *context)
+{
+    ANSWER_AUTO challenge = ANSWER_INIT;
+    ANSWER_AUTO accepted = ANSWER_INIT;
+    BUF_AUTO credential = BUF_INIT;
+    BUF_AUTO secret = BUF_INIT;
+    BUF_AUTO hex = BUF_INIT;
+    char session[65];
+    uint8_t answer[SHA256_LEN];
+    TRY(post(c, &challenge, "/submit/challenge", SMALL_ANSWER_MAX, challenge_json(s)));
+    TRY(check_status(&challenge, "a challenge"));
+    TRY(log_client_parse_challenge(session, &credential, &secret, buf_bytes(&challenge.body)));
+    TRY(activate(context, answer, buf_bytes(&credential), buf_bytes(&secret)));
+    buf_append_hex(&hex, bytes_of(answer, sizeof answer));
+    TRY(post(c, &accepted, "/submit/answer", SMALL_ANSWER_MAX,
+             json_pack("{s:s, s:s}", "session", session, "answer", buf_str(&hex))));
+    if (accepted.status == 401)
+        return err_set(ERR_BUSY, "the log service has forgotten its challenge");
+    TRY(check_status(&accepted, "the TPM's answer"));
+    memcpy(c->session, session, sizeof session);
+    return err_ok();
+}
+
+static struct err submit(struct log_client *c, struct answer *out, const struct log_submission *s)
+{
+    return post(c, out, "/submit", TLOG_PROOF_MAX,
+                json_pack("{s:s, s:o, s:o}", "session", c->session, "statement",
+                          text_json(s->statement), "blobs", blobs_json(s->blobs, s->n_blobs)));
+}
+
+struct err log_client_submit(struct log_client *c, struct buf *proof,
+                             const struct log_submission *s, log_client_activate *activate,
+                             void *context)
+{
+    ANSWER_AUTO answer = ANSWER_INIT;
+    bool fresh = c->session[0] == '\0';
+    if (fresh)
+        TRY(begin_session(c, s, activate, context));
+    TRY(submit(c, &answer, s));
+    if (answer.status == 401 && !fresh) { /* it was started anew, or a day has passed */
+        answer_cleanup(&answer);
+        answer = ANSWER_INIT;
+        c->session[0] = '\0';
+        TRY(begin_session(c, s, activate, context));
+        TRY(submit(c, &answer, s));
+    }
+    if (answer.status == 401)
+        c->session[0] = '\0';
+    TRY(check_status(&answer, "the statement"));
+    buf_append_bytes(proof, buf_bytes(&answer.body));
+    return err_ok();
+}

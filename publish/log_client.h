@@ -1,0 +1,54 @@
+/*
+ * A host's side of a log service (docs/FORMATS.md section 10): a session after credential
+ * activation, statements, proofs. One connection, made anew when it broke off; one request at a
+ * time, each with a deadline. The service's certificate is not believed: what counts is signed, and
+ * what comes back is verified by the caller.
+ */
+#ifndef PUBLISH_LOG_CLIENT_H
+#define PUBLISH_LOG_CLIENT_H
+
+#include "publish/tile_proofs.h"
+
+enum { LOG_CLIENT_BLOBS_MAX = 64 };
+
+struct log_client;
+
+/* ERR_USAGE for a URL that is none. Connects with the first request. */
+struct err log_client_open(struct log_client **out, const char *url) MUST_USE;
+void log_client_close(struct log_client *c);
+
+/* The newest checkpoint that the service shows; appended. */
+struct err log_client_checkpoint(struct log_client *c, struct buf *note) MUST_USE;
+/* A tile_fetch whose context is the client. */
+struct err log_client_tile(void *client, const struct tile *tile, struct buf *out);
+
+/* Has the TPM answer a challenge: TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET, each with its length
+ * in front. */
+typedef struct err log_client_activate(void *context, uint8_t answer[SHA256_LEN],
+                                       struct bytes credential, struct bytes secret);
+
+struct log_submission {
+    struct bytes host; /* the statement that says who submits */
+    const struct bytes *host_blobs;
+    size_t n_host_blobs;
+    uint8_t spki_sha256[SHA256_LEN];
+    bool has_boot, has_identity; /* the log has them already */
+    uint64_t boot, identity;     /* there */
+    struct bytes statement;
+    const struct bytes *blobs;
+    size_t n_blobs;
+};
+
+/* Appends the tlog-proof@v1. Takes a session first where there is none, or where the service has
+ * forgotten it. ERR_UNTRUE: refused (422, 400, 403), and the same again will be; ERR_BUSY: asked to
+ * wait (429, 503); ERR_IO, ERR_NOT_FOUND: not reached; ERR_MALFORMED: an answer that is none. */
+struct err log_client_submit(struct log_client *c, struct buf *proof,
+                             const struct log_submission *s, log_client_activate *activate,
+                             void *context) MUST_USE;
+
+/* The three fields of the answer to a challenge, strictly; for log_client.c and its fuzz target.
+ * (session: 64 digits and a NUL) */
+struct err log_client_parse_challenge(char session[65], struct buf *credential, struct buf *secret,
+                                      struct bytes body) MUST_USE;
+
+#endif

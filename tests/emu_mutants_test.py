@@ -11,16 +11,23 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WARNINGS_OFF = ["-w"]
 FLAGS = ["-O1", "-g", "-D_GNU_SOURCE", "-ffp-contract=off", "-fno-strict-aliasing",
          "-fsanitize=address", "-fno-omit-frame-pointer"]
 
+LIMIT_S = 120  # of one test
+
 # (test, file, text, what stands there instead)
-MATMUL, ROWS = "cuda_matmul_test", "cuda_rows_test"
+MATMUL, ROWS, STEP, SAMPLE = "cuda_matmul_test", "cuda_rows_test", "cuda_step_test", "cuda_sample_test"
 KERNEL, DEVICE = "kernels/cuda/matmul.cu", "kernels/cuda/device.cuh"
-ROWS_CU = "kernels/cuda/rows.cu"
+ROWS_CU, STEP_CU, SCAN = "kernels/cuda/rows.cu", "kernels/cuda/step.cu", "kernels/cuda/sample.cu"
+COMMON, SELECT = "kernels/cuda/sample.cuh", "kernels/cuda/sample_select.cuh"
+CHOOSE = "kernels/cuda/sample_choose.cu"
+# What has the kernels of a test: less to compile than all.
+SOURCES = {MATMUL: [KERNEL], ROWS: [ROWS_CU], STEP: [STEP_CU], SAMPLE: [SCAN, CHOOSE, STEP_CU]}
 MUTANTS = [
     (MATMUL, KERNEL, "mbarrier_wait_parity(&r.full[r.stage], r.parity);", ""),
     (MATMUL, KERNEL, "mbarrier_wait_parity(&r.empty[r.stage], r.parity ^ 1);", ""),
@@ -41,6 +48,32 @@ MUTANTS = [
     (ROWS, ROWS_CU, "turned ? i : half + i;", "i;"),
     (ROWS, ROWS_CU, "args.head_dim / 2 - half)", "half)"),
     (ROWS, ROWS_CU, "args.rows != nullptr ? args.rows[blockIdx.x] : blockIdx.x", "blockIdx.x"),
+    (STEP, STEP_CU, "i <= position / STEP_PAGE_TOKENS", "i < position / STEP_PAGE_TOKENS"),
+    (STEP, STEP_CU, "filler ? args.spare_page : from[i]", "from[i]"),
+    (STEP, STEP_CU, "newest ? args.newest_at[plan.slot] : plan.position", "plan.position"),
+    (STEP, STEP_CU, "args.page_len / 8", "args.page_len / 16"),
+    (STEP, STEP_CU, "copy.n_tokens * args.head_dim", "STEP_PAGE_TOKENS * args.head_dim"),
+    (STEP, STEP_CU, "        if (args.tokens[i] >= args.n_vocab)\n            continue;\n", ""),
+    (SAMPLE, SCAN, "    __syncthreads();\n    for (uint32_t i = threadIdx.x; i < p.n_biases", "    for (uint32_t i = threadIdx.x; i < p.n_biases"),
+    (SAMPLE, SCAN, "    __syncthreads();\n}\n\n/* The chunk's z", "}\n\n/* The chunk's z"),
+    (SAMPLE, SCAN, "        r.bins->own_count[i] = 0;\n", ""),
+    (SAMPLE, SCAN, "bins == nullptr || w == 0", "bins == nullptr"),
+    (SAMPLE, SCAN, "count & ~CUDA_IN_PROMPT", "count"),
+    (SAMPLE, COMMON, "w < f.min_p", "w <= f.min_p"),
+    (SAMPLE, COMMON, "    __syncthreads();\n    uint64_t before = 0, all = 0;", "    uint64_t before = 0, all = 0;"),
+    (SAMPLE, COMMON, "z != z ? id : rank_key(z, id)", "rank_key(z, id)"),
+    (SAMPLE, COMMON, "args.positions[row] + 1", "args.positions[row]"),
+    (SAMPLE, SELECT, "    __syncthreads(); /* everybody has read what lies there */\n", ""),
+    (SAMPLE, SELECT, "*weight_before += in.weight_before;", ""),
+    (SAMPLE, SELECT, "prefix | in.at", "in.at"),
+    (SAMPLE, SELECT, "need <= before + value_of", "need < before + value_of"),
+    (SAMPLE, SELECT, "before = 0, weight = weight_before;", "before = 0, weight = 0;"),
+    (SAMPLE, CHOOSE, "need > 0 ? need : 1", "need"),
+    (SAMPLE, CHOOSE, "point - chunk.before", "point"),
+    (SAMPLE, CHOOSE, "<= k.last ? weigh(f, z) : (uint64_t)0", "<= k.last ? weigh(f, z) : weigh(f, z)"),
+    (SAMPLE, CHOOSE, "r.position, r.params->choice", "r.params->choice, r.position"),
+    (SAMPLE, CHOOSE, "    args.newest[r.slot] = 0;\n", ""),
+    (SAMPLE, CHOOSE, "r.params->counts[id] += 1", "r.params->counts[id] += 0"),
 ]
 
 
@@ -54,27 +87,50 @@ def must(command):
         sys.exit(f"{' '.join(map(str, command))}\n{result.stderr}")
 
 
-def compile_kernels(folder, out):
-    must(["g++", "-x", "c++", "-std=c++17", *FLAGS, *WARNINGS_OFF, f"-I{folder}", f"-I{ROOT}", "-c",
-          folder / "kernels/cuda/kernels.cu", "-o", out])
+def compile_kernels(folder, test):
+    objects = []
+    for source in SOURCES[test]:
+        objects.append(folder / f"{pathlib.Path(source).stem}.o")
+        must(["g++", "-x", "c++", "-std=c++17", *FLAGS, *WARNINGS_OFF, f"-I{folder}", f"-I{ROOT}", "-c",
+              folder / source, "-o", objects[-1]])
+    return objects
 
 
 def link(parts, kernels, test, out):
-    must(["g++", *FLAGS, *parts["emulator"], parts[test], kernels, "-lcmocka", "-lm", "-o", out])
+    must(["g++", *FLAGS, *parts["emulator"], parts[test], *kernels, "-lcmocka", "-lm", "-o", out])
 
 
 def build_parts(folder):
     """What no mutant changes."""
     emulator = []
-    for source in [*sorted((ROOT / "kernels/emu").glob("*.cc")), ROOT / "common/err.c"]:
+    for source in [*sorted((ROOT / "kernels/emu").glob("*.cc")), ROOT / "common/err.c",
+                   *sorted((ROOT / "engine").glob("sample*.c")), ROOT / "engine/token_counts.c"]:
         out = folder / f"{source.stem}.o"
         must(["g++" if source.suffix == ".cc" else "gcc", *FLAGS, f"-I{ROOT}", "-c", source, "-o", out])
         emulator.append(out)
     parts = {"emulator": emulator}
-    for test in (MATMUL, ROWS):
+    for test in SOURCES:
         parts[test] = folder / f"{test}.o"
         must(["gcc", *FLAGS, f"-I{ROOT}", "-c", ROOT / f"tests/unit/{test}.c", "-o", parts[test]])
     return parts
+
+
+def passes(test):
+    """Until the first of its tests fails."""
+    environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=0")
+    with subprocess.Popen([test], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                          env=environment) as process:
+        watch = threading.Timer(LIMIT_S, process.kill)
+        watch.start()
+        failed = any("[  FAILED  ]" in line for line in process.stdout)
+        if failed:
+            process.kill()
+        process.wait()
+        in_time = watch.is_alive()
+        watch.cancel()
+    if not in_time:
+        raise subprocess.TimeoutExpired(test, LIMIT_S)
+    return not failed and process.returncode == 0
 
 
 def verdict(parts, folder, number):
@@ -86,11 +142,9 @@ def verdict(parts, folder, number):
     if source.count(text) != 1:
         return f"mutant {number}: {file} has {source.count(text)} of {text!r}"
     (own / file).write_text(source.replace(text, instead))
-    compile_kernels(own, own / "kernels.o")
-    link(parts, own / "kernels.o", test, own / "test")
-    environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=0")
+    link(parts, compile_kernels(own, test), test, own / "test")
     try:
-        passed = run([own / "test"], timeout=120, env=environment).returncode == 0
+        passed = passes(own / "test")
     except subprocess.TimeoutExpired:
         return f"mutant {number}: without an end: {text!r} -> {instead!r}"
     return f"mutant {number} lives: {text!r} -> {instead!r}" if passed else ""
@@ -103,9 +157,10 @@ def main():
     with tempfile.TemporaryDirectory() as name, concurrent.futures.ThreadPoolExecutor(2) as pool:
         folder = pathlib.Path(name)
         parts = build_parts(folder)
-        wrong = [w for w in pool.map(lambda i: verdict(parts, folder, i), range(len(MUTANTS))) if w]
+        chosen = [i for i, mutant in enumerate(MUTANTS) if mutant[0] in (sys.argv[1:] or mutant[0])]
+        wrong = [w for w in pool.map(lambda i: verdict(parts, folder, i), chosen) if w]
     print("\n".join(wrong))
-    print(f"mutants: {len(MUTANTS)} faults, {len(MUTANTS) - len(wrong)} found")
+    print(f"mutants: {len(chosen)} faults, {len(chosen) - len(wrong)} found")
     return 1 if wrong else 0
 
 

@@ -150,7 +150,7 @@ enum {
     CUDA_SAMPLE_CHUNK = 4096, /* ids of one block */
     CUDA_SAMPLE_BINS = 2048,  /* of a row's ids by their distance from the best */
     CUDA_SAMPLE_TOP = 20,     /* alternatives that one token can report */
-    CUDA_SAMPLE_SHARED_LEN = 32 << 10,
+    CUDA_SAMPLE_SHARED_LEN = 36 << 10,
 };
 
 struct cuda_token_float { /* a bias, or a logprob */
@@ -204,8 +204,8 @@ struct cuda_sample_args {
 };
 
 #define CUDA_SAMPLE_CHUNKS(n_vocab) (((n_vocab) + CUDA_SAMPLE_CHUNK - 1) / CUDA_SAMPLE_CHUNK)
-/* Of a row: 32 bytes a chunk, then twice (the row's own logits, and z) 12 bytes a bin. */
+/* Of a row: 32 bytes a chunk, 16 bytes a bin. */
 #define CUDA_SAMPLE_SCRATCH_LEN(n_rows, n_vocab)                                                   \
-    ((size_t)(n_rows) * (CUDA_SAMPLE_CHUNKS((size_t)(n_vocab)) * 64 + 2 * CUDA_SAMPLE_BINS * 12))
+    ((size_t)(n_rows) * (CUDA_SAMPLE_CHUNKS((size_t)(n_vocab)) * 32 + CUDA_SAMPLE_BINS * 16))
 
 #endif

@@ -9,6 +9,7 @@ gpu_test(emu emu_kernels)
 gpu_test(cuda_rows cuda_kernels)
 gpu_test(cuda_matmul cuda_kernels)
 gpu_test(cuda_step cuda_kernels)
+gpu_test(cuda_sample cuda_kernels engine)
 
 add_test(NAME unit.emu_mutants
   COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/emu_mutants_test.py)

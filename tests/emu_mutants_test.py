@@ -158,6 +158,8 @@ def main():
         folder = pathlib.Path(name)
         parts = build_parts(folder)
         chosen = [i for i, mutant in enumerate(MUTANTS) if mutant[0] in (sys.argv[1:] or mutant[0])]
+        if not chosen:
+            sys.exit(f"mutants: none for {sys.argv[1:]}")
         wrong = [w for w in pool.map(lambda i: verdict(parts, folder, i), chosen) if w]
     print("\n".join(wrong))
     print(f"mutants: {len(chosen)} faults, {len(chosen) - len(wrong)} found")

@@ -11,9 +11,12 @@ gpu_test(cuda_matmul cuda_kernels)
 gpu_test(cuda_step cuda_kernels)
 gpu_test(cuda_sample cuda_kernels engine)
 
-add_test(NAME unit.emu_mutants
-  COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/emu_mutants_test.py)
-set_tests_properties(unit.emu_mutants PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 600)
+foreach(kernels cuda_matmul cuda_rows cuda_step cuda_sample)
+  add_test(NAME unit.emu_mutants_${kernels}
+    COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/emu_mutants_test.py ${kernels}_test)
+  set_tests_properties(unit.emu_mutants_${kernels} PROPERTIES
+    LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 1200)
+endforeach()
 
 add_test(NAME unit.fatbin COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/fatbin_test.py)
 set_tests_properties(unit.fatbin PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 300)

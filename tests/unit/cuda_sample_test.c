@@ -121,7 +121,7 @@ static void check_company(uint64_t seed)
 static void rows_of_all_kinds_are_sampled_as_on_the_cpu(void **state)
 {
     (void)state;
-    for (uint64_t seed = 0; seed < 150; seed++) {
+    for (uint64_t seed = 0; seed < 100; seed++) {
         make_company(1 + below(ROWS), draw_n_vocab());
         check_company(seed);
     }

@@ -19,11 +19,11 @@ foreach(kernels cuda_matmul cuda_rows cuda_step cuda_sample)
 endforeach()
 
 add_test(NAME unit.fatbin COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/fatbin_test.py)
-set_tests_properties(unit.fatbin PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 300)
+set_tests_properties(unit.fatbin PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 900)
 
 add_test(NAME unit.kernels_report
   COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/kernels_report_test.py)
-set_tests_properties(unit.kernels_report PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 300)
+set_tests_properties(unit.kernels_report PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 900)
 
 if(TARGET gpu_cuda)
   # Sanitizers would want their own library in every process that loads these.

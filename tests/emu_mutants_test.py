@@ -97,7 +97,6 @@ MUTANTS = [
     (SAMPLE, SELECT, "need <= before + value_of", "need < before + value_of"),
     (SAMPLE, SELECT, "before = 0, weight = weight_before;", "before = 0, weight = 0;"),
     (SAMPLE, CHOOSE, "need > 0 ? need : 1", "need"),
-    (SAMPLE, CHOOSE, "    }\n    __syncthreads();\n}\n\n/* Steps 4 to 6. */", "    }\n}\n\n/* Steps 4 to 6. */"),
     (SAMPLE, CHOOSE, "point - chunk.before", "point"),
     (SAMPLE, CHOOSE, "<= k.last ? weigh(f, z) : (uint64_t)0", "<= k.last ? weigh(f, z) : weigh(f, z)"),
     (SAMPLE, CHOOSE, "r.position, r.params->choice", "r.params->choice, r.position"),
@@ -188,6 +187,8 @@ def main():
         folder = pathlib.Path(name)
         parts = build_parts(folder)
         chosen = [i for i, mutant in enumerate(MUTANTS) if mutant[0] in (sys.argv[1:] or mutant[0])]
+        if not chosen:
+            sys.exit(f"mutants: none for {sys.argv[1:]}")
         wrong = [w for w in pool.map(lambda i: verdict(parts, folder, i), chosen) if w]
     print("\n".join(wrong))
     print(f"mutants: {len(chosen)} faults, {len(chosen) - len(wrong)} found")

@@ -20,6 +20,7 @@ FLAGS = ["-O1", "-g", "-D_GNU_SOURCE", "-ffp-contract=off", "-fno-strict-aliasin
 # (test, file, text, what stands there instead)
 MATMUL, ROWS = "cuda_matmul_test", "cuda_rows_test"
 KERNEL, DEVICE = "kernels/cuda/matmul.cu", "kernels/cuda/device.cuh"
+ROWS_CU = "kernels/cuda/rows.cu"
 MUTANTS = [
     (MATMUL, KERNEL, "mbarrier_wait_parity(&r.full[r.stage], r.parity);", ""),
     (MATMUL, KERNEL, "mbarrier_wait_parity(&r.empty[r.stage], r.parity ^ 1);", ""),
@@ -35,7 +36,11 @@ MUTANTS = [
     (MATMUL, KERNEL, "k == 0 && step == 0", "step == 0"),
     (MATMUL, KERNEL, "number / across * n}", "number / across * n + 1}"),
     (MATMUL, KERNEL, "    if (row >= args.n_rows)\n        return;\n", ""),
+    (MATMUL, KERNEL, "bias_of(args, out + 8)", "bias_of(args, out)"),
     (ROWS, DEVICE, "    __syncthreads();\n    float sum = 0.0f;", "    float sum = 0.0f;"),
+    (ROWS, ROWS_CU, "turned ? i : half + i;", "i;"),
+    (ROWS, ROWS_CU, "args.head_dim / 2 - half)", "half)"),
+    (ROWS, ROWS_CU, "args.rows != nullptr ? args.rows[blockIdx.x] : blockIdx.x", "blockIdx.x"),
 ]
 
 

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/philox.h"
 #include "engine/sample_row.h"
+#include "kernels/philox.h"
 
 __extension__ typedef unsigned __int128 u128;
 
@@ -196,10 +196,7 @@ static size_t keep_top_p(struct sampler *s, const struct engine_params *p, struc
 /* Step 6: a random point below `sum`. */
 static uint64_t random_point(const struct sample_request *r, uint64_t sum)
 {
-    uint32_t words[4], key[2] = {(uint32_t)r->seed, (uint32_t)(r->seed >> 32)};
-    uint32_t counter[4] = {(uint32_t)r->position, r->params->choice, 0, 0};
-    philox4x32_10(words, counter, key);
-    uint64_t random = (uint64_t)words[1] << 32 | words[0];
+    uint64_t random = philox_of_token(r->seed, (uint32_t)r->position, r->params->choice);
     return (uint64_t)(((u128)random * sum) >> 64);
 }
 

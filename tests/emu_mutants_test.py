@@ -68,6 +68,9 @@ MUTANTS = [
     (ATTENTION, WEIGHTS, "return f.first ? own : f.seen ? fmaf(own, f.add, sum * f.keep) : sum;",
      "return f.first ? own : fmaf(own, f.add, sum * f.keep);"),
     (ROWS, DEVICE, "    __syncthreads();\n    float sum = 0.0f;", "    float sum = 0.0f;"),
+    (ROWS, ROWS_CU, "turned ? i : half + i;", "i;"),
+    (ROWS, ROWS_CU, "args.head_dim / 2 - half)", "half)"),
+    (ROWS, ROWS_CU, "args.rows != nullptr ? args.rows[blockIdx.x] : blockIdx.x", "blockIdx.x"),
 ]
 
 

@@ -112,7 +112,7 @@ DEVICE void multiply(const cuda_matmul_args &args, ring<n> &r, accumulators<n> &
         mbarrier_arrive(before);
 }
 
-enum epilogue { STORE, ADD, SILU };
+enum epilogue { STORE, ADD, SILU, LOGITS };
 
 /* g / (1 + exp(-g)) * u, left to right. */
 DEVICE float silu_mul(float g, float u)
@@ -120,7 +120,7 @@ DEVICE float silu_mul(float g, float u)
     return __fdiv_rn(g, 1.0f + det_exp(-g)) * u;
 }
 
-/* The accumulators of outputs `out` and out + 8 for one row. */
+/* The sums of outputs `out` and out + 8 for one row. */
 template <epilogue what>
 DEVICE void put(const cuda_matmul_args &args, uint32_t row, uint32_t out, float first, float second)
 {
@@ -136,6 +136,11 @@ DEVICE void put(const cuda_matmul_args &args, uint32_t row, uint32_t out, float 
             args.sum_into[at] = args.sum_into[at] + first;
         if (out + 8 < args.n_out)
             args.sum_into[at + 8] = args.sum_into[at + 8] + second;
+    } else if (what == LOGITS) {
+        if (out < args.n_out)
+            args.sum_into[at] = first;
+        if (out + 8 < args.n_out)
+            args.sum_into[at + 8] = second;
     } else {
         if (out < args.n_out)
             ((bf16 *)args.y)[at] = narrow(first);
@@ -144,16 +149,24 @@ DEVICE void put(const cuda_matmul_args &args, uint32_t row, uint32_t out, float 
     }
 }
 
+/* +0 where there is none: that changes no sum, since none is -0. */
+DEVICE float bias_of(const cuda_matmul_args &args, uint32_t out)
+{
+    return args.bias != nullptr && out < args.n_out ? args.bias[out] : 0.0f;
+}
+
 template <int n, epilogue what>
 DEVICE void write_tile(const cuda_matmul_args &args, const tile &t, const accumulators<n> &sum)
 {
     const uint32_t thread = threadIdx.x % GROUP, group = threadIdx.x / GROUP - 1;
     const uint32_t out = t.out + group * OUT_OF_GROUP + thread / WARP * 16 + thread % WARP / 4;
     const uint32_t row = t.row + thread % 4 * 2;
+    const float bias = bias_of(args, out), bias8 = bias_of(args, out + 8);
     UNROLL
     for (int i = 0; i < n / 2; i += 4) {
-        put<what>(args, row + (uint32_t)i * 2, out, sum.d[i], sum.d[i + 2]);
-        put<what>(args, row + (uint32_t)i * 2 + 1, out, sum.d[i + 1], sum.d[i + 3]);
+        const uint32_t r = row + (uint32_t)i * 2;
+        put<what>(args, r, out, sum.d[i] + bias, sum.d[i + 2] + bias8);
+        put<what>(args, r + 1, out, sum.d[i + 1] + bias, sum.d[i + 3] + bias8);
     }
 }
 
@@ -203,6 +216,10 @@ template <int n, epilogue what> DEVICE void matmul(const cuda_matmul_args &args)
     KERNEL(matmul_silu_##n, cuda_matmul_args, MATMUL_BLOCK)                                        \
     {                                                                                              \
         matmul<n, SILU>(args);                                                                     \
+    }                                                                                              \
+    KERNEL(matmul_logits_##n, cuda_matmul_args, MATMUL_BLOCK)                                      \
+    {                                                                                              \
+        matmul<n, LOGITS>(args);                                                                   \
     }
 
 /* Only chips with these instructions have these kernels. */

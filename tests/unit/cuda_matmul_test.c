@@ -16,7 +16,7 @@
 #include "kernels/emu/tensor_core.h"
 #include "tests/unit/gpu_room.h"
 
-enum { STORE, ADD, SILU };
+enum { STORE, ADD, SILU, LOGITS, EPILOGUES };
 
 static uint64_t dice = 1;
 
@@ -46,7 +46,9 @@ struct problem {
     size_t n_rows, n_out, n_cols;
     uint16_t *x, *w; /* (n_rows, n_cols), (n_out, n_cols) */
     float *before;   /* (n_rows, n_out), for ADD */
-    float *sums;     /* as defined, (n_rows, n_out) */
+    float *bias;     /* (n_out) */
+    bool biased;
+    float *sums; /* as defined, (n_rows, n_out) */
 };
 
 static void problem_init(struct problem *p, size_t n_rows, size_t n_out, size_t n_cols)
@@ -55,6 +57,8 @@ static void problem_init(struct problem *p, size_t n_rows, size_t n_out, size_t 
     p->x = malloc(n_rows * n_cols * 2);
     p->w = malloc(n_out * n_cols * 2);
     p->before = malloc(n_rows * n_out * 4);
+    p->bias = malloc(n_out * 4);
+    p->biased = draw(2) == 0;
     p->sums = malloc(n_rows * n_out * 4);
     for (size_t i = 0; i < n_rows * n_cols; i++)
         p->x[i] = narrow((float)draw(2001) / 1000 - 1);
@@ -62,6 +66,8 @@ static void problem_init(struct problem *p, size_t n_rows, size_t n_out, size_t 
         p->w[i] = narrow((float)draw(2001) / 1000 - 1);
     for (size_t i = 0; i < n_rows * n_out; i++)
         p->before[i] = (float)draw(1000);
+    for (size_t i = 0; i < n_out; i++)
+        p->bias[i] = (float)draw(2001) / 300 - 3;
     for (size_t r = 0; r < n_rows; r++)
         for (size_t o = 0; o < n_out; o++) {
             float sum = 0.0f;
@@ -73,7 +79,7 @@ static void problem_init(struct problem *p, size_t n_rows, size_t n_out, size_t 
                 }
                 sum = tensor_core_step(sum, a, b);
             }
-            p->sums[r * n_out + o] = sum;
+            p->sums[r * n_out + o] = p->biased ? sum + p->bias[o] : sum;
         }
 }
 
@@ -82,6 +88,7 @@ static void problem_cleanup(struct problem *p)
     free(p->x);
     free(p->w);
     free(p->before);
+    free(p->bias);
     free(p->sums);
 }
 
@@ -89,7 +96,7 @@ static void problem_cleanup(struct problem *p)
 static size_t out_len(const struct problem *p, int epilogue)
 {
     size_t n = p->n_rows * p->n_out;
-    return epilogue == ADD ? n * 4 : epilogue == SILU ? n : n * 2;
+    return epilogue == ADD || epilogue == LOGITS ? n * 4 : epilogue == SILU ? n : n * 2;
 }
 
 static void expected(void *out, const struct problem *p, int epilogue)
@@ -100,6 +107,8 @@ static void expected(void *out, const struct problem *p, int epilogue)
             ((uint16_t *)out)[i] = narrow(p->sums[i]);
         else if (epilogue == ADD)
             ((float *)out)[i] = p->before[i] + p->sums[i];
+        else if (epilogue == LOGITS)
+            ((float *)out)[i] = p->sums[i];
         else if (o % 16 < 8) {
             float g = p->sums[i], u = p->sums[i + 8];
             ((uint16_t *)out)[r * (p->n_out / 2) + o / 16 * 8 + o % 8] =
@@ -125,7 +134,7 @@ static void make_map(struct gpu_room *r, struct gpu_tensor_map *out, struct gpu_
 static struct err multiply(void *out, const struct problem *p, int epilogue, unsigned n,
                            unsigned n_blocks, uint64_t seed)
 {
-    static const char *const names[] = {"store", "add", "silu"};
+    static const char *const names[] = {"store", "add", "silu", "logits"};
     struct gpu_room r;
     struct cuda_matmul_args args = {
         .n_rows = (uint32_t)p->n_rows, .n_out = (uint32_t)p->n_out, .n_cols = (uint32_t)p->n_cols};
@@ -140,6 +149,7 @@ static struct err multiply(void *out, const struct problem *p, int epilogue, uns
     make_map(&r, &args.x, x, p->n_rows, p->n_cols, n);
     args.y = of(y);
     args.sum_into = of(y);
+    args.bias = p->biased ? of(gpu_room_put(&r, p->bias, p->n_out * 4)) : NULL;
     struct gpu_launch how = {.grid = {n_blocks, 1, 1},
                              .block = {MATMUL_BLOCK, 1, 1},
                              .shared_len = (size_t)MATMUL_SHARED_LEN(n)};
@@ -172,7 +182,7 @@ static void every_tile_shape_gives_the_defined_bits(void **state)
     struct problem p;
     problem_init(&p, 11, 144, 136);
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
-        for (int epilogue = STORE; epilogue <= SILU; epilogue++)
+        for (int epilogue = STORE; epilogue < EPILOGUES; epilogue++)
             check(&p, epilogue, shapes[i], 1, i);
     problem_cleanup(&p);
 }
@@ -194,7 +204,7 @@ static void shapes_of_all_sizes_are_right(void **state)
         struct problem p;
         size_t n_out = 16 * (1 + draw(20)), n_cols = 8 * (1 + draw(30));
         problem_init(&p, 1 + draw(40), n_out, n_cols);
-        check(&p, (int)draw(3), draw(2) == 0 ? 16 : 32, 1 + draw(4), i);
+        check(&p, (int)draw(EPILOGUES), draw(2) == 0 ? 16 : 32, 1 + draw(4), i);
         problem_cleanup(&p);
     }
 }
@@ -229,6 +239,7 @@ static void a_product_is_near_double(void **state)
     problem_init(&p, 4, 64, 1024);
     float *got = malloc(out_len(&p, ADD));
     memset(p.before, 0, out_len(&p, ADD));
+    p.biased = false;
     gpu_must(multiply(got, &p, ADD, 8, 1, 1));
     double error = 0, size = 0;
     for (size_t i = 0; i < p.n_rows * p.n_out; i++) {

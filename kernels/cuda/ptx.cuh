@@ -174,6 +174,18 @@ DEVICE void grid_launch_dependents()
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 
+/* Four matrices of 8 by 8 bf16, held as a product leaves them (lane / 4 is the row; a lane has two
+ * neighbours of it in one register), each stored turned: column i as eight bf16 at the address that
+ * lane 8 * matrix + i gives, a multiple of 16. */
+DEVICE void stmatrix_x4_turned(void *to, const uint32_t (&matrices)[4])
+{
+    asm volatile(
+        "stmatrix.sync.aligned.m8n8.x4.trans.shared::cta.b16 [%0], {%1, %2, %3, %4};" ::"r"(
+            shared_address(to)),
+        "r"(matrices[0]), "r"(matrices[1]), "r"(matrices[2]), "r"(matrices[3])
+        : "memory");
+}
+
 DEVICE void tensor_map_prefetch(const gpu_tensor_map *map)
 {
     asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
@@ -339,6 +351,7 @@ DEVICE void wgmma(accumulators<256> &d, uint64_t a, uint64_t b, bool fresh)
 #else
 
 #include "kernels/emu/async.h"
+#include "kernels/emu/warp_matrix.h"
 
 DEVICE uint32_t shared_address(const void *p)
 {
@@ -437,6 +450,11 @@ DEVICE void grid_wait()
 
 DEVICE void grid_launch_dependents()
 {
+}
+
+__attribute__((noinline)) inline void stmatrix_x4_turned(void *to, const uint32_t (&matrices)[4])
+{
+    emu_stmatrix(to, matrices, 4, true, EMU_CALL);
 }
 
 DEVICE void tensor_map_prefetch(const gpu_tensor_map *)

@@ -52,11 +52,20 @@ meeting &find_meeting(thread &t, uint32_t lanes, const void *call)
     return of_warp.back();
 }
 
+/* What every lane gave, to every lane. */
+void gather(const meeting &m)
+{
+    for (unsigned to = 0; to < WARP; to++)
+        for (unsigned lane = 0; m.gathered[to] != nullptr && lane < WARP; lane++)
+            memcpy((uint8_t *)m.gathered[to] + lane * m.len, m.given[lane], m.len);
+}
+
 /* Everybody is there: each lane gets its value, and all but the last to come are woken. */
 void finish_meeting(thread &last, meeting &m)
 {
     unsigned first = last.number / WARP * WARP;
     uint32_t bits = 0;
+    gather(m);
     for (unsigned lane = 0; lane < WARP; lane++)
         if ((m.lanes >> lane & 1) != 0 && m.value[lane] != 0)
             bits |= 1u << lane;
@@ -72,12 +81,22 @@ void finish_meeting(thread &last, meeting &m)
     }
 }
 
-void meet(uint32_t lanes, uint64_t value, unsigned from, const void *call)
+struct gathering {
+    const void *given;
+    void *all;
+    size_t len;
+};
+
+void meet(uint32_t lanes, uint64_t value, unsigned from, const void *call,
+          const gathering &g = {nullptr, nullptr, 0})
 {
     thread &t = self();
     meeting &m = find_meeting(t, lanes, call);
     unsigned lane = t.number % WARP;
     m.arrived |= 1u << lane;
+    m.given[lane] = g.given;
+    m.gathered[lane] = g.all;
+    m.len = g.len;
     m.value[lane] = value;
     m.from[lane] = from;
     if (m.arrived != m.lanes) {
@@ -179,6 +198,12 @@ uint32_t emu_ballot(uint32_t lanes, bool value, const void *call)
 {
     meet(lanes, value ? 1 : 0, WARP, call);
     return self().got_bits;
+}
+
+void emu_gather(void *all, const void *own, size_t len, const void *call)
+{
+    images_note(*self().home);
+    meet(0xffffffffu, 0, WARP, call, gathering{own, all, len});
 }
 
 void emu_warp_barrier(uint32_t lanes, const void *call)

@@ -50,6 +50,10 @@ struct meeting {
     const void *call = nullptr;
     uint64_t value[WARP] = {};
     unsigned from[WARP] = {};
+    const void *given[WARP] =
+        {}; /* of a gathering: what each lane gives, and where all of it goes */
+    void *gathered[WARP] = {};
+    size_t len = 0;
 };
 
 struct barrier {

@@ -11,14 +11,18 @@ namespace emu
 namespace
 {
 
-enum { PIECE = 512 };
-
-/* New stores among `len` bytes: each byte's writer, and ranges for the writer's fence. */
-void note_piece(block &b, size_t at, size_t len, uint16_t writer)
+/* New stores in a piece: each byte's writer, and ranges for the writer's fence. */
+void note_piece(block &b, size_t at, uint16_t writer)
 {
     images &i = *b.both;
+    if (memcmp(&i.seen[at], b.shared + at, IMAGE_PIECE) == 0)
+        return;
+    if (!i.is_hot[at / IMAGE_PIECE]) {
+        i.is_hot[at / IMAGE_PIECE] = true;
+        i.hot.push_back(at);
+    }
     auto &pending = i.pending[writer == ANYBODY ? i.pending.size() - 1 : writer - 1u];
-    for (size_t k = at; k < at + len; k++) {
+    for (size_t k = at; k < at + IMAGE_PIECE; k++) {
         if (i.seen[k] == b.shared[k])
             continue;
         i.seen[k] = b.shared[k];
@@ -28,6 +32,18 @@ void note_piece(block &b, size_t at, size_t len, uint16_t writer)
         else
             pending.push_back({k, 1});
     }
+}
+
+uint16_t writer_now(const images &i)
+{
+    return i.several_ran || i.ran == nullptr ? (uint16_t)ANYBODY : (uint16_t)(i.ran->number + 1);
+}
+
+void note_all(block &b)
+{
+    uint16_t writer = writer_now(*b.both);
+    for (size_t at = 0; at < b.shared_room; at += IMAGE_PIECE)
+        note_piece(b, at, writer);
 }
 
 void publish(block &b, uint16_t writer, std::vector<images::range> &pending)
@@ -52,7 +68,8 @@ images &images_of(block &b)
         b.both->seen.assign(b.shared_room, 0xff);
         b.both->writer.assign(b.shared_room, PUBLISHED);
         b.both->pending.resize(b.threads.size() + 1);
-        images_note(b);
+        b.both->is_hot.resize(b.shared_room / IMAGE_PIECE);
+        note_all(b);
     }
     return *b.both;
 }
@@ -70,11 +87,9 @@ void images_note(block &b)
     if (b.both == nullptr)
         return;
     images &i = *b.both;
-    uint16_t writer =
-        i.several_ran || i.ran == nullptr ? (uint16_t)ANYBODY : (uint16_t)(i.ran->number + 1);
-    for (size_t at = 0; at < b.shared_room; at += PIECE)
-        if (memcmp(&i.seen[at], b.shared + at, PIECE) != 0)
-            note_piece(b, at, PIECE, writer);
+    uint16_t writer = writer_now(i);
+    for (size_t k = 0; k < i.hot.size(); k++)
+        note_piece(b, i.hot[k], writer);
     i.several_ran = false;
     i.ran = nullptr;
 }
@@ -82,7 +97,8 @@ void images_note(block &b)
 void images_fence(block &b, const thread &t)
 {
     images &i = images_of(b);
-    images_note(b);
+    note_all(b);
+    i.several_ran = false;
     i.ran = &t; /* it goes on */
     publish(b, (uint16_t)(t.number + 1), i.pending[t.number]);
     publish(b, ANYBODY, i.pending.back());

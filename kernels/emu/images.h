@@ -5,7 +5,8 @@
  *
  * Ordinary stores cannot be seen as they happen: what has changed is found at barriers, arrivals
  * and fences, and belongs to the thread that ran since the last of them. Where several did, the
- * next fence of any of them carries it over.
+ * next fence of any of them carries it over. A fence looks at everything, the others only where
+ * something was found before.
  */
 #ifndef KERNELS_EMU_IMAGES_H
 #define KERNELS_EMU_IMAGES_H
@@ -29,10 +30,13 @@ struct images {
         size_t at, len;
     };
     std::vector<std::vector<range>> pending; /* of each thread; the last: of anybody */
-    const thread *ran = nullptr;             /* since something was last looked for */
+    std::vector<size_t> hot; /* pieces that threads have stored to, by their first byte */
+    std::vector<bool> is_hot;
+    const thread *ran = nullptr; /* since something was last looked for */
     bool several_ran = true;
 };
 
+enum : size_t { IMAGE_PIECE = 512 };
 enum : uint16_t { PUBLISHED = 0, ANYBODY = 0xffff };
 
 /* From now on the block has both. */

@@ -63,6 +63,8 @@ void emu_grid_wait();
 uint64_t emu_exchange(uint32_t lanes, uint64_t value, unsigned from, const void *call);
 /* The lanes of `lanes` whose `value` is not zero. */
 uint32_t emu_ballot(uint32_t lanes, bool value, const void *call);
+/* What each of the warp's lanes gives, `len` bytes, to all: 32 of them. */
+void emu_gather(void *all, const void *own, size_t len, const void *call);
 void emu_warp_barrier(uint32_t lanes, const void *call);
 /* Lets others go on. Where a kernel waits for memory in a loop. */
 void emu_yield();

@@ -130,7 +130,6 @@ void add_store(std::function<void(std::vector<uint8_t> &)> read,
     if (self().stores.empty())
         self().stores.emplace_back();
     self().stores.back().push_back(own);
-    emu_yield();
 }
 
 } // namespace
@@ -156,6 +155,7 @@ void emu_tensor_store(const void *map, int x, int y, const void *from)
     block *home = self().home;
     add_store([home, b](std::vector<uint8_t> &to) { read_box(*home, b, to); },
               [b](const uint8_t *bytes) { put_box(b, bytes); });
+    emu_yield();
 }
 
 void emu_bulk_store(void *to, const void *from, uint32_t len)
@@ -173,6 +173,7 @@ void emu_bulk_store(void *to, const void *from, uint32_t len)
                           "between");
         },
         [to, len](const uint8_t *bytes) { memcpy(to, bytes, len); });
+    emu_yield();
 }
 
 void emu_bulk_commit()

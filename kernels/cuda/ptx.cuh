@@ -162,16 +162,20 @@ template <int n_left> DEVICE void bulk_wait()
 }
 
 /* Until the launches ahead of this one have ended and what they wrote is visible; at once where
- * this one does not overlap them. */
+ * this one does not overlap them, and on chips where none does. */
 DEVICE void grid_wait()
 {
+#if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
 }
 
 /* The launch behind this one may begin, as far as it can without grid_wait. */
 DEVICE void grid_launch_dependents()
 {
+#if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
 }
 
 /* Four matrices of 8 by 8 bf16, held as a product leaves them (lane / 4 is the row; a lane has two

@@ -14,7 +14,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FLAGS = [f for f in (ROOT / "kernels/cuda/nvcc_flags.txt").read_text().split()
          if not f.startswith(("-gencode", "--fatbin", "--no-compress"))]
-CHIPS = {"sm_80": 4, "sm_90a": 28}  # how many kernels each has
+CHIPS = {"sm_80": 4, "sm_90a": 34}  # how many kernels each has
 # Registers at entry of a thread: 65,536 of a multiprocessor over its block's threads, in eights.
 LIMITS = {"matmul": 168, "attention_fold": 64, "attention_": 240, "embed_rows": 64, "rmsnorm_rows": 64, "rope_write": 64}
 

@@ -43,6 +43,12 @@ void emu_bulk_store(void *to, const void *from, uint32_t len);
 void emu_bulk_commit();
 /* Until all but `n_left` of the thread's newest groups have read, and written. */
 void emu_bulk_wait(unsigned n_left, bool read_alone);
+/* A copy of 16 bytes by a thread, or zeros; it lands at a drawn moment up to the wait for its
+ * group.
+ */
+void emu_copy_async(void *to, const void *from, bool is_there);
+void emu_copy_async_commit();
+void emu_copy_async_wait(unsigned n_left);
 /* A thread ends: its stores must have read. */
 void emu_stores_end();
 

@@ -42,6 +42,7 @@ struct thread {
     bool at_cluster = false;    /* it has arrived at the cluster's barrier and not waited yet */
     uint64_t cluster_phase = 0; /* that it arrived in */
     std::vector<store_group> stores; /* committed ones, then the open one */
+    std::vector<std::vector<std::shared_ptr<emu_effect>>> copies; /* likewise, of its own */
 };
 
 /* A meeting of some lanes of one warp. */

@@ -62,6 +62,7 @@ struct box {
 
 box find_box(const void *shared, const void *opaque, int x, int y)
 {
+    emu_needs_hopper();
     box b = {};
     memcpy(&b.map, opaque, sizeof b.map);
     b.at = emu_shared_offset(shared);
@@ -160,6 +161,7 @@ void emu_tensor_store(const void *map, int x, int y, const void *from)
 
 void emu_bulk_store(void *to, const void *from, uint32_t len)
 {
+    emu_needs_hopper();
     block *home = self().home;
     size_t at = emu_shared_offset(from);
     (void)emu_shared(at, len);
@@ -194,6 +196,40 @@ void emu_bulk_wait(unsigned n_left, bool read_alone)
         }
     if (!read_alone)
         all.erase(all.begin(), all.begin() + (long)n);
+}
+
+void emu_copy_async(void *to, const void *from, bool is_there)
+{
+    size_t at = emu_shared_offset(to);
+    (void)emu_shared(at, PIECE);
+    if (at % PIECE != 0 || (is_there && (uintptr_t)from % PIECE != 0))
+        emu_fail("a copy of 16 bytes that is not aligned to them");
+    auto &all = self().copies;
+    if (all.empty())
+        all.emplace_back();
+    all.back().push_back(emu_later(emu_draw_half(), [to, from, is_there] {
+        if (is_there)
+            memcpy(to, from, PIECE);
+        else
+            memset(to, 0, PIECE);
+    }));
+}
+
+void emu_copy_async_commit()
+{
+    self().copies.emplace_back();
+    emu_yield();
+}
+
+void emu_copy_async_wait(unsigned n_left)
+{
+    emu_yield();
+    auto &all = self().copies;
+    size_t n = all.size() > n_left + 1 ? all.size() - 1 - n_left : 0; /* the last is open */
+    for (size_t i = 0; i < n; i++)
+        for (auto &copy : all[i])
+            emu_force(*copy);
+    all.erase(all.begin(), all.begin() + (long)n);
 }
 
 void emu_stores_end()

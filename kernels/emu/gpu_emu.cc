@@ -162,7 +162,7 @@ static struct err emu_info(gpu *g, struct gpu_info *out)
 {
     struct gpu_info info = {};
     strcpy(info.name, "emulated");
-    info.major = 9;
+    info.major = emu_chip() / 10;
     info.n_multiprocessors = 4;
     info.driver_version = GPU_DRIVER_MIN;
     info.shared_len_max = SHARED_LEN_MAX;
@@ -461,6 +461,11 @@ static struct err emu_make_map(gpu *g, struct gpu_tensor_map *out, const struct 
     memset(out->opaque, 0, sizeof out->opaque);
     memcpy(out->opaque, &map, sizeof map);
     return err_ok();
+}
+
+extern "C" void gpu_emu_chip(unsigned chip)
+{
+    emu_set_chip(chip);
 }
 
 extern "C" void gpu_emu_seed(uint64_t seed)

@@ -318,6 +318,24 @@ bool emu_draw_half()
     return running->random->below(2) == 0;
 }
 
+static unsigned chip = 90;
+
+unsigned emu_chip()
+{
+    return chip;
+}
+
+void emu_set_chip(unsigned its_chip)
+{
+    chip = its_chip;
+}
+
+void emu_needs_hopper()
+{
+    if (chip < 90)
+        emu_fail("an instruction that the chip does not have");
+}
+
 unsigned emu_thread_number()
 {
     return self().number;

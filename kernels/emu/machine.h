@@ -83,6 +83,11 @@ void emu_wake(const void *what);
 void emu_wait(const void *what, const char *name);
 bool emu_draw_half();
 
+/* The chip that is emulated: 80 or 90. What it lacks is refused. */
+unsigned emu_chip();
+void emu_set_chip(unsigned chip);
+void emu_needs_hopper();
+
 /* The thread's number in its block; the offset of an address in the block's shared memory. */
 unsigned emu_thread_number();
 size_t emu_shared_offset(const void *p);

@@ -233,6 +233,7 @@ void give_back(warpgroup &g, unsigned thread, size_t n_products)
 
 warpgroup &bind_group()
 {
+    emu_needs_hopper();
     warpgroup &g = own_group();
     g.home = self().home;
     return g;

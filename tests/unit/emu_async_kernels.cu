@@ -1,7 +1,7 @@
 /* Kernels for the test of what a block does beside its threads: right ones, and each with one fault
  * that the emulator must find. */
 #include "kernels/cuda/device.cuh"
-#include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/ptx_warp.cuh"
 #include "tests/unit/emu_async_kernels.h"
 
 namespace
@@ -189,3 +189,62 @@ ASYNC_KERNEL(pair_narrow_mask, pair, NARROW_MASK)
 ASYNC_KERNEL(add_one, add_one, NONE)
 ASYNC_KERNEL(add_one_no_grid_wait, add_one, NO_GRID_WAIT)
 ASYNC_KERNEL(add_one_writes_early, add_one, WRITES_EARLY)
+
+namespace
+{
+
+/* One warp: in holds a (16, 16) and b (8, 16), out becomes d (16, 8) as the bits of floats. */
+template <fault which> DEVICE void multiply(const emu_async_args &args)
+{
+    uint16_t *a = shared_at<uint16_t>(0, 16 * 16), *b = shared_at<uint16_t>(512, 8 * 16);
+    const uint32_t lane = threadIdx.x % WARP;
+    if (threadIdx.x >= WARP)
+        return;
+    copy_async(a + lane * 8, args.in + lane * 8, true);
+    copy_async_commit();
+    if (lane < 16)
+        copy_async(b + lane * 8, args.in + 256 + lane * 8, true);
+    else
+        copy_async(b + lane * 8, nullptr, false);
+    copy_async_commit();
+    if (which != NO_READ_WAIT)
+        copy_async_wait<0>();
+    else
+        copy_async_wait<1>();
+    __syncwarp();
+    uint32_t rows[4], cols[4], of_b[2];
+    float d[4] = {0, 0, 0, 0};
+    ldmatrix_x4(rows, a + lane % 16 * 16 + lane / 16 * 8);
+    ldmatrix_x4(cols, b + (lane % 8 * 16 + lane / 8 % 2 * 8));
+    of_b[0] = cols[0];
+    of_b[1] = cols[1];
+    mma(d, rows, of_b);
+    for (uint32_t i = 0; i < 4; i++)
+        ((float *)args.out)[(lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = d[i];
+    if (which == NO_READ_WAIT)
+        copy_async_wait<0>();
+}
+
+/* out[i] = in[i] of four matrices, each turned twice. */
+template <fault which> DEVICE void turn_twice(const emu_async_args &args)
+{
+    uint16_t *from = shared_at<uint16_t>(0, 256), *to = shared_at<uint16_t>(512, 256);
+    const uint32_t lane = threadIdx.x % WARP;
+    if (threadIdx.x >= WARP)
+        return;
+    for (uint32_t i = lane; i < 256; i += WARP)
+        from[i] = args.in[i];
+    __syncwarp();
+    uint32_t matrices[4];
+    ldmatrix_x4_turned(matrices, from + lane * 8);
+    stmatrix_x4_turned(to + lane * 8, matrices);
+    __syncwarp();
+    for (uint32_t i = lane; i < 256; i += WARP)
+        args.out[i] = to[i];
+}
+
+} // namespace
+
+ASYNC_KERNEL(multiply, multiply, NONE)
+ASYNC_KERNEL(multiply_no_wait, multiply, NO_READ_WAIT)
+ASYNC_KERNEL(turn_twice, turn_twice, NONE)

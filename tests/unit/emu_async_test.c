@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "kernels/emu/tensor_core.h"
 #include "tests/unit/emu_async_kernels.h"
 #include "tests/unit/gpu_room.h"
 
@@ -21,7 +22,8 @@ static uint16_t *pointer(struct gpu_address a)
 
 static uint16_t value(size_t i)
 {
-    return (uint16_t)(i * 7 + 1);
+    uint32_t h = (uint32_t)i * 2654435761u;
+    return (uint16_t)(0x3c00 + (h >> 20 & 0x7ff) + (h >> 8 & 1) * 0x8000); /* bf16 near 1 */
 }
 
 static void make_map(struct gpu_room *r, struct gpu_tensor_map *out, struct gpu_address base,
@@ -257,6 +259,71 @@ static void what_a_launch_ahead_still_uses_is_found_touched(void **state)
     assert_true(wrong_chains("add_one_writes_early") > SEEDS / 2);
 }
 
+/* Sums as the tensor cores of a chip have them, in every element of out (16, 8). */
+static bool sums_are(const uint16_t out[N_OUT],
+                     float step(float c, const uint16_t a[TENSOR_K], const uint16_t b[TENSOR_K]))
+{
+    uint16_t in[(16 + 8) * TENSOR_K];
+    for (size_t i = 0; i < sizeof in / sizeof in[0]; i++)
+        in[i] = value(i);
+    for (size_t i = 0; i < 16 * 8; i++) {
+        float got, want = step(0.0f, in + i / 8 * TENSOR_K, in + (16 + i % 8) * TENSOR_K);
+        memcpy(&got, out + 2 * i, sizeof got);
+        if (memcmp(&got, &want, sizeof got) != 0)
+            return false;
+    }
+    return true;
+}
+
+static bool sums_of_hopper(const uint16_t out[N_OUT])
+{
+    return sums_are(out, tensor_core_step);
+}
+
+static bool sums_of_ampere(const uint16_t out[N_OUT])
+{
+    return sums_are(out, tensor_core_step_80);
+}
+
+static void a_warp_multiplies_as_its_chip_does(void **state)
+{
+    (void)state;
+    assert_int_equal(times_found("multiply", 1, false, sums_of_hopper, NULL), 0);
+    assert_int_equal(times_found("multiply", 1, false, sums_of_ampere, NULL), SEEDS);
+    gpu_emu_chip(80);
+    assert_int_equal(times_found("multiply", 1, false, sums_of_ampere, NULL), 0);
+    gpu_emu_chip(90);
+}
+
+static void a_copy_that_was_not_waited_for_is_found(void **state)
+{
+    (void)state;
+    assert_true(times_found("multiply_no_wait", 1, false, sums_of_hopper, NULL) > SEEDS / 2);
+}
+
+static bool matrices_are_turned_back(const uint16_t out[N_OUT])
+{
+    for (size_t i = 0; i < 256; i++)
+        if (out[i] != value(i))
+            return false;
+    return true;
+}
+
+static void matrices_turned_twice_are_themselves(void **state)
+{
+    (void)state;
+    assert_int_equal(times_found("turn_twice", 1, false, matrices_are_turned_back, NULL), 0);
+}
+
+static void refuses_what_an_older_chip_lacks(void **state)
+{
+    (void)state;
+    gpu_emu_chip(80);
+    assert_int_equal(
+        times_found("load_over", 1, false, tile_is_loaded, "that the chip does not have"), SEEDS);
+    gpu_emu_chip(90);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +338,10 @@ int main(void)
         cmocka_unit_test(a_block_that_another_does_not_wait_for_is_found),
         cmocka_unit_test(a_tile_that_another_block_still_reads_is_not_copied_to),
         cmocka_unit_test(a_block_whose_half_never_comes_waits_for_ever),
+        cmocka_unit_test(a_warp_multiplies_as_its_chip_does),
+        cmocka_unit_test(a_copy_that_was_not_waited_for_is_found),
+        cmocka_unit_test(matrices_turned_twice_are_themselves),
+        cmocka_unit_test(refuses_what_an_older_chip_lacks),
         cmocka_unit_test(launches_overlap_up_to_their_wait),
         cmocka_unit_test(what_a_launch_ahead_still_uses_is_found_touched),
     };

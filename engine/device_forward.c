@@ -58,6 +58,16 @@ static unsigned tile_for(size_t n_rows)
     return i;
 }
 
+/* Whole clusters: as many as have a piece to multiply, and as the chip holds at once. */
+static unsigned matmul_blocks(const struct device *d, size_t n_out, size_t n_rows, unsigned n)
+{
+    const unsigned cluster = MATMUL_CLUSTER(n), held = d->info.n_multiprocessors / cluster;
+    size_t across = (n_out + (size_t)MATMUL_OUT * cluster - 1) / ((size_t)MATMUL_OUT * cluster);
+    size_t n_pieces = across * ((n_rows + n - 1) / n);
+    size_t n_clusters = n_pieces < held ? n_pieces : held;
+    return cluster * (n_clusters > 0 ? (unsigned)n_clusters : 1);
+}
+
 static struct err multiply(const struct device *d, enum device_matmul what,
                            const struct device_matrix *w, const struct device_operand *x,
                            struct gpu_address out, size_t n_rows)
@@ -72,12 +82,11 @@ static struct err multiply(const struct device *d, enum device_matmul what,
                                           .n_rows = (uint32_t)n_rows,
                                           .n_out = (uint32_t)w->n_out,
                                           .n_cols = (uint32_t)w->n_cols};
-    size_t n_tiles = (w->n_out + MATMUL_OUT - 1) / MATMUL_OUT * ((n_rows + n - 1) / n);
-    size_t n_blocks =
-        n_tiles < d->info.n_multiprocessors ? n_tiles : (size_t)d->info.n_multiprocessors;
-    const struct gpu_launch how = {.grid = {(unsigned)n_blocks, 1, 1},
+    const struct gpu_launch how = {.grid = {matmul_blocks(d, w->n_out, n_rows, n), 1, 1},
                                    .block = {MATMUL_BLOCK, 1, 1},
-                                   .shared_len = (size_t)MATMUL_SHARED_LEN(n)};
+                                   .cluster = MATMUL_CLUSTER(n),
+                                   .shared_len = (size_t)MATMUL_SHARED_LEN(n),
+                                   .overlaps_previous = true};
     return d->gpu->launch(d->stream, d->kernels.matmul[what][tile], &how, &args, sizeof args);
 }
 

@@ -59,8 +59,11 @@ struct cuda_rope_write_args {
  *   matmul_silu:   w holds gate and up, 8 rows of each in turn; y[r][o] = bf16(silu_mul(gate, up)),
  *                  o < n_out / 2; n_out a multiple of 16
  *   matmul_logits: logits[r][o] = sum
- * n_cols a multiple of 8. Grid: any number of blocks, each takes every gridDim.x-th tile;
- * MATMUL_BLOCK threads; MATMUL_SHARED_LEN(n) bytes of shared memory. */
+ * n_cols a multiple of 8; from MATMUL_STAGED_FROM rows a tile on, y at a multiple of 16 bytes and
+ * n_out of matmul_store a multiple of 8. Grid: any number of blocks, each takes every gridDim.x-th
+ * tile; MATMUL_BLOCK threads; MATMUL_SHARED_LEN(n) bytes of shared memory. A launch may have
+ * clusters of MATMUL_CLUSTER(n) blocks, which then fetch rows for each other, and may overlap the
+ * launch ahead of it, which must not write w or bias. */
 enum { MATMUL_OUT = 128, MATMUL_K = 64, MATMUL_BLOCK = 384 };
 
 struct cuda_matmul_args {
@@ -75,7 +78,12 @@ struct cuda_matmul_args {
 /* Stages of the ring between the copy engine and the tensor cores, for tiles of n rows. */
 #define MATMUL_STAGES(n) ((n) == 256 ? 4 : (n) == 128 ? 6 : 8)
 #define MATMUL_STAGE_LEN(n) ((MATMUL_OUT + (n)) * MATMUL_K * 2)
-#define MATMUL_SHARED_LEN(n) (MATMUL_STAGES(n) * (MATMUL_STAGE_LEN(n) + 16))
+/* Room in which results of many rows are turned, before the copy engine stores them as rows. */
+enum { MATMUL_STAGED_FROM = 64, MATMUL_STAGED_ROWS = 32, MATMUL_STAGED_PITCH = 144 };
+#define MATMUL_STAGED_LEN(n)                                                                       \
+    ((n) >= MATMUL_STAGED_FROM ? 4 * MATMUL_STAGED_ROWS * MATMUL_STAGED_PITCH : 0)
+#define MATMUL_CLUSTER(n) ((n) >= 128 ? 2 : 1)
+#define MATMUL_SHARED_LEN(n) (MATMUL_STAGES(n) * (MATMUL_STAGE_LEN(n) + 16) + MATMUL_STAGED_LEN(n))
 
 /*
  * attention_<head_dim>_<tile>: causal attention over the paged cache, head_dim 64, 96 or 128 (no

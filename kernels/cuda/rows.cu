@@ -5,6 +5,7 @@
  */
 #include "kernels/cuda/args.h"
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/ptx.cuh"
 
 enum { N_WARPS = CUDA_BLOCK / WARP, PAGE_TOKENS = 64 };
 
@@ -26,6 +27,7 @@ DEVICE float norm_scale(float sum, float n, float eps)
 KERNEL(rmsnorm_rows, cuda_rmsnorm_args, CUDA_BLOCK)
 {
     float *scratch = shared_at<float>(0, N_WARPS);
+    grid_launch_dependents(); /* a product behind this may fetch its weights */
     const uint32_t row = args.rows != nullptr ? args.rows[blockIdx.x] : blockIdx.x;
     const float *x = args.x + (size_t)row * args.n_cols;
     bf16 *out = (bf16 *)args.out + (size_t)blockIdx.x * args.n_cols;

@@ -62,7 +62,7 @@ __attribute__((noinline)) inline uint32_t __ballot_sync(uint32_t lanes, bool val
 
 __attribute__((noinline)) inline void __syncwarp(uint32_t lanes = 0xffffffffu)
 {
-    (void)emu_ballot(lanes, false, EMU_CALL);
+    emu_warp_barrier(lanes, EMU_CALL);
 }
 
 __attribute__((noinline)) inline void __syncthreads()

@@ -9,7 +9,10 @@
 #include <vector>
 
 #include "kernels/emu/async.h"
+#include "kernels/emu/block.h"
 #include "kernels/emu/tensor_core.h"
+
+using namespace emu;
 
 namespace
 {
@@ -46,8 +49,7 @@ struct warpgroup {
     std::vector<tile> tiles;
     size_t n_done = 0;
     std::vector<progress> of_thread = std::vector<progress>(GROUP);
-    const uint8_t *shared = nullptr;
-    size_t shared_len = 0;
+    block *home = nullptr;
 };
 
 struct warpgroups : emu_part {
@@ -78,19 +80,18 @@ operand decode(uint64_t descriptor)
 }
 
 /* 16-byte chunks are XORed with the address bits above. */
-uint16_t load(const warpgroup &g, const operand &o, size_t at)
+void load(const warpgroup &g, const operand &o, size_t at, uint16_t *to, size_t len)
 {
-    uint16_t x;
     at ^= (at >> 7 & (o.swizzle / 16 - 1)) << 4;
-    memcpy(&x, g.shared + at, sizeof x);
-    return x;
+    if (!images_read(*g.home, at, to, len))
+        emu_fail("a product reads what a thread has stored, without fence.proxy.async between");
 }
 
 /* Row r, elements k to k + 15: eight rows `stride` bytes before the next eight. */
 void read_row(const warpgroup &g, const operand &o, unsigned r, uint16_t out[TENSOR_K])
 {
-    for (unsigned k = 0; k < TENSOR_K; k++)
-        out[k] = load(g, o, o.start + r / 8 * o.stride + r % 8 * o.swizzle + 2 * k);
+    for (unsigned k = 0; k < TENSOR_K; k += 8)
+        load(g, o, o.start + r / 8 * o.stride + r % 8 * o.swizzle + 2 * k, &out[k], 16);
 }
 
 /* Column n of 16 rows that lie across K, eight of them `stride` bytes before the next eight. */
@@ -98,9 +99,9 @@ void read_column(const warpgroup &g, const operand &o, unsigned n, uint16_t out[
 {
     size_t wide = o.swizzle / 2;
     for (unsigned k = 0; k < TENSOR_K; k++)
-        out[k] = load(g, o,
-                      o.start + n / wide * o.leading + k / 8 * o.stride + k % 8 * o.swizzle +
-                          n % wide * 2);
+        load(g, o,
+             o.start + n / wide * o.leading + k / 8 * o.stride + k % 8 * o.swizzle + n % wide * 2,
+             &out[k], 2);
 }
 
 /* Row m of a matrix in registers. */
@@ -157,8 +158,7 @@ void check_operand(const warpgroup &g, const operand &o, size_t last)
         emu_fail("an operand of wgmma that is not swizzled");
     if (o.start % (8 * o.swizzle) >= o.swizzle)
         emu_fail("an operand of wgmma that is not aligned for its swizzle");
-    if (o.start / (8 * o.swizzle) * (8 * o.swizzle) + last + 8 * o.swizzle >
-        (g.shared_len + 1023) / 1024 * 1024)
+    if (o.start / (8 * o.swizzle) * (8 * o.swizzle) + last + 8 * o.swizzle > g.home->shared_room)
         emu_fail("an operand of wgmma beyond the block's shared memory");
 }
 
@@ -233,9 +233,9 @@ void give_back(warpgroup &g, unsigned thread, size_t n_products)
 
 warpgroup &bind_group()
 {
+    emu_needs_hopper();
     warpgroup &g = own_group();
-    g.shared_len = emu_shared_len();
-    g.shared = (const uint8_t *)emu_shared(0, 0);
+    g.home = self().home;
     return g;
 }
 

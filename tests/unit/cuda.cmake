@@ -6,6 +6,8 @@ endfunction()
 
 emulated_kernels(emu_kernels unit/emu_kernels.cu)
 gpu_test(emu emu_kernels)
+emulated_kernels(emu_async_kernels unit/emu_async_kernels.cu)
+gpu_test(emu_async emu_async_kernels)
 gpu_test(cuda_rows cuda_kernels)
 gpu_test(cuda_matmul cuda_kernels)
 gpu_test(cuda_attention cuda_kernels cuda_plan)

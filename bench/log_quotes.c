@@ -97,7 +97,8 @@ static void start_attester(struct quoting *q)
         bool tpm_failed;
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         close(pair[0]);
-        _exit(is_err(attester_run(&options, pair[1], &tpm_failed)));
+        _exit(is_err(attester_run(
+            &options, (struct attester_fds){.front = pair[1], .publisher = -1}, &tpm_failed)));
     }
     close(pair[1]);
     q->fd = pair[0];

@@ -405,6 +405,18 @@ static void a_row_does_not_depend_on_its_company(void **state)
     world_cleanup(&w);
 }
 
+static void rows_whose_splits_are_shared_out_are_folded_each(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w, (struct attention_shape){4, 2, 64, 0, 0}, 1, 900, 3);
+    struct batch b = batch_of(&w, 300);
+    b.n_multiprocessors = 40;
+    batch_add(&b, 0, w.sequences[0].len - 5, 5);
+    check(&b, 1);
+    world_cleanup(&w);
+}
+
 static void near_double(const struct world *w, uint32_t position, double *error, double *size)
 {
     const uint32_t d = w->shape.head_dim;
@@ -521,6 +533,7 @@ int main(void)
         cmocka_unit_test(shapes_of_all_kinds_are_right),
         cmocka_unit_test(every_order_of_threads_copies_and_products_gives_them),
         cmocka_unit_test(a_row_does_not_depend_on_its_company),
+        cmocka_unit_test(rows_whose_splits_are_shared_out_are_folded_each),
         cmocka_unit_test(attention_is_near_double),
         cmocka_unit_test(a_plan_covers_every_row_and_split_once),
         cmocka_unit_test(refuses_shapes_without_a_kernel),

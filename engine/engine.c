@@ -24,6 +24,8 @@ static void free_compute(struct engine *e)
     sampler_free(e->sampler);
     model_cleanup(&e->model);
     pool_free(e->pool);
+    free(e->slot_owners);
+    device_free(e->device); /* after the cache, whose pages it has */
     if (e->logits != NULL)
         explicit_bzero(e->logits, engine_logits_size(e));
     if (e->batch_tokens != NULL)
@@ -39,6 +41,9 @@ void engine_free(struct engine *e)
     if (e == NULL)
         return;
     stop_thread(e);
+    if (e->device != NULL && is_err(device_enter(e->device))) {
+        /* a device that has failed is freed as far as it goes */
+    }
     while (e->incoming.first != NULL)
         request_free(queue_pop(&e->incoming));
     buf_cleanup(&e->cancelled);
@@ -47,7 +52,7 @@ void engine_free(struct engine *e)
     chat_template_free(e->tool_template);
     free(e->sampled_ids);
     tokenizer_free(e->tokenizer);
-    weights_cleanup(&e->weights, &e->config);
+    weights_cleanup(&e->weights);
     shards_cleanup(&e->shards);
     model_files_cleanup(&e->files);
     free(e->file_list);
@@ -95,6 +100,13 @@ static bool queue_incoming(struct engine *e, uint64_t *id, enum engine_priority 
     return room;
 }
 
+static struct err check_running(struct engine *e)
+{
+    BUF_AUTO why = BUF_INIT;
+    engine_failure(e, &why);
+    return why.len == 0 ? err_ok() : err_set(ERR_IO, "%s; start the server again", buf_str(&why));
+}
+
 struct err engine_submit(struct engine *e, uint64_t *id, const uint32_t *prompt, size_t n_prompt,
                          const struct engine_params *params, engine_sink *sink, void *context)
 {
@@ -109,6 +121,7 @@ struct err engine_submit(struct engine *e, uint64_t *id, const uint32_t *prompt,
                                     .context = context};
     struct request_queue requests = {0};
     allowed.has_cache_salt = params->has_cache_salt && !e->options.no_prefix_cache;
+    TRY(check_running(e));
     struct err err = request_new(&requests, &source, e->config.vocab_size, e->options.max_context);
     explicit_bzero(allowed.cache_salt, sizeof allowed.cache_salt);
     TRY(err);
@@ -134,6 +147,13 @@ void engine_stats(struct engine *e, struct engine_stats *out)
     pthread_mutex_lock(&e->lock);
     *out = e->stats;
     out->n_waiting += (unsigned)e->incoming.n;
+    pthread_mutex_unlock(&e->lock);
+}
+
+void engine_failure(struct engine *e, struct buf *out)
+{
+    pthread_mutex_lock(&e->lock);
+    buf_append_str(out, e->failure);
     pthread_mutex_unlock(&e->lock);
 }
 

@@ -16,6 +16,7 @@
 #include "common/hash.h"
 
 struct engine;
+struct gpu_backend;
 
 enum {
     ENGINE_LOGPROBS_MAX = 20, /* alternatives that one token can report */
@@ -41,8 +42,15 @@ struct engine_options {
     unsigned token_budget; /* tokens of one step, decode and prefill together; 0: 512 */
     bool no_prefix_cache;  /* cache salts are passed over: no request finds another's pages */
     unsigned cache_idle_s; /* cached pages that nobody used for so long are zeroed; 0: 300 */
-    const char *backend; /* a name of kernels/backend.h, borrowed for the call of engine_open; NULL:
-                            the fastest one of this machine for the model's types of weights */
+    /* What computes; borrowed for the call of engine_open. "auto" or NULL: a GPU if there is one
+     * that works and can compute this model, else the CPU; "cuda": the GPU or nothing; "cpu": the
+     * fastest set of this machine for the model's types of weights; or a name of kernels/backend.h.
+     */
+    const char *backend;
+    const struct gpu_backend *gpu; /* kernels/cuda/gpu_backend.h; NULL: there is no GPU */
+    unsigned gpu_index;            /* of several */
+    bool gpu_recovers; /* after a failure of the GPU its weights are loaded again; else the engine
+                          stops: every request fails, and engine_submit refuses with the reason */
 };
 
 /* One measured file of the model folder: what was hashed is what is used. */
@@ -53,9 +61,14 @@ struct engine_file {
 };
 
 struct engine_info {
-    const char *model_id;     /* the folder's last component */
-    const char *architecture; /* config.json's, such as "LlamaForCausalLM" */
-    const char *numerics;     /* the numerics name, such as "ref-1" */
+    const char *model_id;            /* the folder's last component */
+    const char *architecture;        /* config.json's, such as "LlamaForCausalLM" */
+    const char *numerics;            /* the numerics name, such as "ref-1" */
+    const char *backend;             /* "cuda", or the CPU's set, such as "avx2" */
+    const char *device;              /* the GPU's name; "" on the CPU */
+    const char *why_cpu;             /* why "auto" took no GPU; "" if it did or was not asked for */
+    bool has_device_code;            /* a GPU computes with code that the program holds ... */
+    uint8_t device_code[SHA256_LEN]; /* ... of this hash */
     unsigned vocab_size, n_layers, max_context;
     /* What one step of one decoding row reads: every matrix once (norms and biases, a few KiB, are
      * not counted), but of the embedding matrix one row; and of the cache the keys and values of
@@ -194,8 +207,12 @@ struct engine_stats {
     /* Prompt tokens that were looked up in the cache (of requests with a salt), and found. */
     uint64_t n_prefix_queries, n_prefix_hits;
     uint64_t n_evicted, n_expired; /* cached pages zeroed: for room, for age */
+    uint64_t n_gpu_failures;
+    bool stopped; /* because of one: engine_failure says why */
 };
 void engine_stats(struct engine *e, struct engine_stats *out);
+/* Appends why the engine stopped; nothing while it runs. */
+void engine_failure(struct engine *e, struct buf *out);
 
 /* The logits of every position of `tokens` as one prompt: float, (n_tokens, vocab_size), row by
  * row. For tests and comparison with other implementations; not while engine_start's thread runs.

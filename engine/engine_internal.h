@@ -9,6 +9,7 @@
 #include <pthread.h>
 
 #include "engine/chat_template.h"
+#include "engine/device.h"
 #include "engine/engine.h"
 #include "engine/generation.h"
 #include "engine/model.h"
@@ -34,6 +35,11 @@ struct engine {
     size_t n_sampled_vocab;
     uint32_t *sampled_ids;
 
+    /* One of the two computes: the CPU with pool and model, or a GPU. */
+    struct device *device;
+    struct device_sizes device_sizes;
+    char why_cpu[512];
+    uint64_t *slot_owners; /* (max_requests): numbers of requests, by slot of the device; 0: free */
     struct pool *pool;
     struct model model;
     struct kv kv;
@@ -55,12 +61,37 @@ struct engine {
     struct buf cancelled; /* uint64_t ids */
     uint64_t last_id, last_number;
     struct engine_stats stats; /* a copy of `progress`, renewed at the end of each step */
+    char failure[512];         /* why it stopped; "" while it runs */
     bool started, stopping;
     pthread_t thread;
 };
 
 /* Bytes of `logits`. */
 uint64_t engine_logits_size(const struct engine *e);
+/* Bytes of a page, where it is. */
+uint64_t engine_page_size(const struct engine *e);
+/* Rows of logits that are computed at a time for engine_logits. */
+size_t engine_chunk_rows(const struct engine *e);
+
+/* engine_backend.c, in the order of their calls: takes the GPU if it is to compute. */
+struct err engine_choose_backend(struct engine *e) MUST_USE;
+/* Bytes that a KV cache nobody asked for may have. */
+uint64_t engine_kv_room(const struct engine *e);
+size_t engine_max_pages(const struct engine *e);
+void engine_choose_device_sizes(struct engine *e, size_t n_pages);
+/* Before anything large is read: does it all fit? */
+struct err engine_check_memory(const struct engine *e, size_t n_pages) MUST_USE;
+struct err engine_load_weights(struct engine *e) MUST_USE;
+/* After its failure the GPU is opened anew and the weights, whose hashes must be the same, are
+ * loaded again. */
+struct err engine_reload_device(struct engine *e) MUST_USE;
+/* What is known of the backend, for engine_info. */
+void engine_describe_backend(const struct engine *e, struct engine_info *info);
+
+/* step_device.c: the scheduler's plan on the GPU; logits as of the CPU path. */
+struct err engine_device_step(struct engine *e) MUST_USE;
+struct err engine_device_logits(struct engine *e, const uint32_t *tokens, size_t first, size_t n,
+                                const struct page_list *pages, float *rows) MUST_USE;
 
 /* step.c: the floating-point environment of every computation, whatever the caller's is; `saved`
  * brings the caller's back. */

@@ -10,6 +10,7 @@
 
 #define DEFAULT_REQUESTS 16
 #define DEFAULT_BUDGET 512
+#define DEFAULT_GPU_BUDGET 2048
 #define DEFAULT_CACHE_IDLE_S 300 /* between two turns of a conversation */
 
 /* The folder's last component, also for "." and "models/". */
@@ -109,7 +110,7 @@ static struct err choose_options(struct engine *e, size_t *n_pages)
     if (o->max_requests == 0)
         o->max_requests = DEFAULT_REQUESTS;
     if (o->token_budget == 0)
-        o->token_budget = DEFAULT_BUDGET;
+        o->token_budget = e->device != NULL ? DEFAULT_GPU_BUDGET : DEFAULT_BUDGET;
     if (o->cache_idle_s == 0)
         o->cache_idle_s = DEFAULT_CACHE_IDLE_S;
     if (o->n_threads > 1024 || o->max_requests > 65536 || o->token_budget > 1 << 20)
@@ -117,13 +118,13 @@ static struct err choose_options(struct engine *e, size_t *n_pages)
                                   "1048576 are possible");
     bool asked = o->max_context != 0;
     TRY(choose_context(e));
-    uint64_t page = kv_page_size(&e->config);
+    uint64_t page = engine_page_size(e);
     if (o->kv_bytes == 0) {
-        uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+        uint64_t room = engine_kv_room(e);
         bool overflow = __builtin_mul_overflow(page * kv_pages_for(o->max_context),
                                                (uint64_t)o->max_requests, &o->kv_bytes);
-        if (overflow || o->kv_bytes > machine / 4)
-            o->kv_bytes = machine / 4;
+        if (overflow || o->kv_bytes > room)
+            o->kv_bytes = room;
     }
     *n_pages = o->kv_bytes / page;
     if (*n_pages == 0)
@@ -131,34 +132,14 @@ static struct err choose_options(struct engine *e, size_t *n_pages)
                        "a KV cache of %" PRIu64 " bytes holds not even one page of %d tokens "
                        "(%" PRIu64 " bytes); allow more",
                        o->kv_bytes, KV_PAGE_TOKENS, page);
-    if (*n_pages > (size_t)1 << 31)
-        *n_pages = (size_t)1 << 31;
+    if (*n_pages > engine_max_pages(e))
+        *n_pages = engine_max_pages(e);
     return fit_context(o, asked, *n_pages);
 }
 
 uint64_t engine_logits_size(const struct engine *e)
 {
     return (uint64_t)e->options.max_requests * e->config.vocab_size * sizeof(float);
-}
-
-/* Before anything large is read: does it all fit? */
-static struct err check_memory(const struct engine *e, size_t n_pages)
-{
-    const struct engine_options *o = &e->options;
-    uint64_t kv = kv_page_size(&e->config) * n_pages;
-    uint64_t work = model_memory_size(&e->config, o->n_threads, o->token_budget, o->max_context) +
-                    engine_logits_size(e);
-    uint64_t have = memory_available(), need = 0;
-    bool overflow = __builtin_add_overflow(e->shards.total_size, kv, &need) ||
-                    __builtin_add_overflow(need, work, &need);
-    if (overflow || need > have)
-        return err_set(ERR_MEMORY,
-                       "the model does not fit: %" PRIu64 " MiB of weights, %" PRIu64
-                       " MiB of KV cache and %" PRIu64 " MiB of activations are needed, %" PRIu64
-                       " MiB are available; ask for a smaller KV cache or context, or use a "
-                       "larger machine",
-                       e->shards.total_size >> 20, kv >> 20, work >> 20, have >> 20);
-    return err_ok();
 }
 
 static struct err allocate_batch(struct engine *e)
@@ -174,14 +155,28 @@ static struct err allocate_batch(struct engine *e)
     return err_ok();
 }
 
-static struct err prepare(struct engine *e, size_t n_pages)
+static struct err prepare_cpu(struct engine *e, size_t n_pages)
 {
     const struct backend *backend = NULL;
     TRY(backend_get(&backend, e->options.backend, e->weights.has_bf16));
     TRY(pool_new(&e->pool, e->options.n_threads));
     TRY(model_init(&e->model, backend, e->pool, &e->config, &e->weights, e->options.token_budget,
                    e->options.max_context));
-    TRY(kv_init(&e->kv, &e->config, n_pages, e->pool));
+    return kv_init(&e->kv, &e->config, n_pages, e->pool);
+}
+
+static struct err prepare_device(struct engine *e, size_t n_pages)
+{
+    const struct kv_store store = device_kv_store(e->device);
+    e->slot_owners = calloc(e->options.max_requests, sizeof *e->slot_owners);
+    if (e->slot_owners == NULL)
+        return err_set(ERR_MEMORY, "no memory for %u slots", e->options.max_requests);
+    return kv_init_elsewhere(&e->kv, &e->config, n_pages, &store);
+}
+
+static struct err prepare(struct engine *e, size_t n_pages)
+{
+    TRY(e->device != NULL ? prepare_device(e, n_pages) : prepare_cpu(e, n_pages));
     TRY(sampler_new(&e->sampler, e->n_sampled_vocab));
     TRY(sched_init(&e->sched, &e->kv, e->options.max_requests));
     return allocate_batch(e);
@@ -214,16 +209,16 @@ static struct err describe(struct engine *e)
         e->file_list[i] = e->files.items[i].info;
     e->info = (struct engine_info){.model_id = e->model_id,
                                    .architecture = e->config.architecture,
-                                   .numerics = e->model.backend->numerics,
                                    .vocab_size = e->config.vocab_size,
                                    .n_layers = e->config.n_layers,
                                    .max_context = e->options.max_context,
                                    .decode_weight_bytes = decode_weight_bytes(e),
-                                   .kv_position_bytes = kv_page_size(&e->config) / KV_PAGE_TOKENS,
+                                   .kv_position_bytes = engine_page_size(e) / KV_PAGE_TOKENS,
                                    .kv_window = e->config.sliding_window,
                                    .n_parameters = e->weights.n_parameters,
                                    .files = e->file_list,
                                    .n_files = e->files.n};
+    engine_describe_backend(e, &e->info);
     e->progress.n_pages = e->stats.n_pages = (unsigned)e->kv.cache.n_pages;
     return err_ok();
 }
@@ -234,13 +229,12 @@ static struct err load(struct engine *e, const char *model_dir)
     TRY(model_files_init(&e->files, model_dir));
     TRY(name_model(e, model_dir));
     TRY(load_settings(e));
-    TRY(choose_options(e, &n_pages));
     TRY(shards_find(&e->shards, &e->files));
-    TRY(check_memory(e, n_pages));
-    TRY(shards_read(&e->shards, &e->files));
-    struct err err = weights_bind(&e->weights, &e->config, &e->shards);
-    if (is_err(err))
-        return err_context(err, "%s", e->files.dir);
+    TRY(engine_choose_backend(e));
+    TRY(choose_options(e, &n_pages));
+    engine_choose_device_sizes(e, n_pages);
+    TRY(engine_check_memory(e, n_pages));
+    TRY(engine_load_weights(e));
     TRY(prepare(e, n_pages));
     return describe(e);
 }
@@ -273,7 +267,7 @@ struct err engine_open(struct engine **out, const char *model_dir,
         engine_free(e);
         return err;
     }
-    e->options.backend = e->model.backend->name; /* the caller's text is not ours to keep */
+    e->options.backend = e->info.backend; /* the caller's text is not ours to keep */
     *out = e;
     return err_ok();
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/text.h"
+#include "kernels/cuda/gpu_backend.h"
 
 enum { MAX_TOKENS_DEFAULT = 128, GROUP_PROMPT = 1, GROUP_CHOICE, GROUP_END, GROUP_ENGINE };
 
@@ -37,7 +38,10 @@ static const struct argp_option option_list[] = {
     {"ignore-eos", KEY_IGNORE_EOS, NULL, 0, "The model's end tokens do not end the answer", 0},
     {"threads", KEY_THREADS, "N", 0, "Threads (default: one per CPU)", GROUP_ENGINE},
     {"backend", KEY_BACKEND, "NAME", 0,
-     "avx512bf16, avx512, avx2 or ref (default: the fastest here)", 0},
+     "auto (a GPU if there is one that works, else the CPU; the default), cpu, cuda, or one set of "
+     "the "
+     "CPU: avx512bf16, avx512, avx2 or ref",
+     0},
     {"context", KEY_CONTEXT, "N", 0, "Tokens of prompt and answer together", 0},
     {"kv-bytes", KEY_KV_BYTES, "N", 0, "Memory for the KV cache", 0},
     {"kv-mib", KEY_KV_MIB, "N", 0, "The same in MiB", 0},
@@ -231,7 +235,8 @@ static struct err take_numbers(const struct generate_options *o, void *to,
 
 struct err generate_engine_options(const struct generate_options *o, struct engine_options *out)
 {
-    *out = (struct engine_options){.max_requests = 1, .backend = generate_text(o, KEY_BACKEND)};
+    *out = (struct engine_options){
+        .max_requests = 1, .backend = generate_text(o, KEY_BACKEND), .gpu = gpu_backend_built()};
     if (generate_text(o, KEY_KV_BYTES) != NULL && generate_text(o, KEY_KV_MIB) != NULL)
         return err_set(ERR_USAGE, "give --kv-bytes or --kv-mib, not both");
     TRY(take_numbers(o, out, engine_numbers, sizeof engine_numbers / sizeof *engine_numbers));

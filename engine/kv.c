@@ -41,6 +41,29 @@ static bool make_tables(struct kv *kv, size_t n_pages)
     return true;
 }
 
+static struct kv_cache shape_of(const struct model_config *config, size_t n_pages, float *data)
+{
+    return (struct kv_cache){.data = data,
+                             .n_pages = n_pages,
+                             .n_layers = config->n_layers,
+                             .n_kv_heads = config->n_kv_heads,
+                             .head_dim = config->head_dim};
+}
+
+struct err kv_init_elsewhere(struct kv *kv, const struct model_config *config, size_t n_pages,
+                             const struct kv_store *store)
+{
+    struct kv made = {.cache = shape_of(config, n_pages, NULL), .store = *store};
+    if (n_pages == 0 || n_pages > (size_t)1 << 31)
+        return err_set(ERR_LIMIT, "the KV cache cannot have %zu pages", n_pages);
+    if (!make_tables(&made, n_pages)) {
+        kv_cleanup(&made);
+        return err_set(ERR_MEMORY, "no memory for the tables of %zu pages", n_pages);
+    }
+    *kv = made;
+    return err_ok();
+}
+
 struct err kv_init(struct kv *kv, const struct model_config *config, size_t n_pages,
                    struct pool *pool)
 {
@@ -60,11 +83,7 @@ struct err kv_init(struct kv *kv, const struct model_config *config, size_t n_pa
     }
     madvise(data, size, MADV_DONTDUMP);
     madvise(data, size, MADV_HUGEPAGE); /* advice: without it everything still works */
-    made.cache = (struct kv_cache){.data = data,
-                                   .n_pages = n_pages,
-                                   .n_layers = config->n_layers,
-                                   .n_kv_heads = config->n_kv_heads,
-                                   .head_dim = config->head_dim};
+    made.cache = shape_of(config, n_pages, data);
     *kv = made;
     return err_ok();
 }
@@ -73,8 +92,9 @@ void kv_cleanup(struct kv *kv)
 {
     if (kv->cache.data != NULL) {
         munmap(kv->cache.data, page_size(kv) * kv->cache.n_pages);
-        explicit_bzero(kv->pages, kv->cache.n_pages * sizeof *kv->pages);
     }
+    if (kv->pages != NULL)
+        explicit_bzero(kv->pages, kv->cache.n_pages * sizeof *kv->pages);
     free(kv->pages);
     free(kv->free_pages);
     free(kv->buckets);
@@ -157,7 +177,10 @@ static void zero_freed(struct kv *kv, size_t first)
 {
     struct zeroing z = {kv, first, (page_size(kv) + PIECE - 1) / PIECE};
     size_t n = (kv->n_free - first) * z.n_pieces;
-    if (kv->pool != NULL)
+    if (kv->store.zero != NULL)
+        for (size_t i = first; i < kv->n_free; i++)
+            kv->store.zero(kv->store.context, kv->free_pages[i]);
+    else if (kv->pool != NULL)
         pool_run(kv->pool, n, PIECES_MIN, zero_pieces, &z);
     else
         zero_pieces(&z, 0, n, 0);
@@ -275,6 +298,16 @@ void kv_expire(struct kv *kv, uint64_t age_ms, size_t n_max)
     zero_freed(kv, first);
 }
 
+void kv_expire_all(struct kv *kv)
+{
+    size_t first = kv->n_free;
+    while (kv->n_idle > 0) {
+        free_idle(kv, kv->oldest);
+        kv->n_expired++;
+    }
+    zero_freed(kv, first);
+}
+
 static void copy_heads(const struct kv_cache *c, float *to, const float *from, size_t n_tokens)
 {
     for (size_t head = 0; head < c->n_kv_heads; head++) {
@@ -286,6 +319,10 @@ static void copy_heads(const struct kv_cache *c, float *to, const float *from, s
 void kv_copy(struct kv *kv, uint32_t to, uint32_t from, size_t n_tokens)
 {
     const struct kv_cache *c = &kv->cache;
+    if (kv->store.copy != NULL) {
+        kv->store.copy(kv->store.context, to, from, n_tokens);
+        return;
+    }
     for (size_t layer = 0; layer < c->n_layers; layer++) {
         copy_heads(c, kv_cache_keys(c, to, layer), kv_cache_keys(c, from, layer), n_tokens);
         copy_heads(c, kv_cache_values(c, to, layer), kv_cache_values(c, from, layer), n_tokens);

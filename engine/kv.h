@@ -24,8 +24,18 @@ struct kv_page {
     uint64_t idle_since_ms;
 };
 
+/* What is done to pages that are not in this process's memory. Nothing fails here: what a device
+ * could not do is its next step's error. */
+struct kv_store {
+    void *context;
+    void (*zero)(void *context, uint32_t page);
+    /* The first n_tokens positions. */
+    void (*copy)(void *context, uint32_t to, uint32_t from, size_t n_tokens);
+};
+
 struct kv {
-    struct kv_cache cache;
+    struct kv_cache cache; /* data is NULL where `store` has the pages */
+    struct kv_store store; /* zero is NULL: they are in `cache` */
     struct pool *pool;     /* borrowed; NULL: the caller's thread alone zeroes pages */
     struct kv_page *pages; /* cache.n_pages */
     uint32_t *free_pages;  /* a stack */
@@ -48,6 +58,9 @@ size_t kv_pages_for(size_t n_tokens);
 /* Not included in core dumps. 1 to 2^31 pages. */
 struct err kv_init(struct kv *kv, const struct model_config *config, size_t n_pages,
                    struct pool *pool) MUST_USE;
+/* The same with the pages elsewhere, all of them zero. */
+struct err kv_init_elsewhere(struct kv *kv, const struct model_config *config, size_t n_pages,
+                             const struct kv_store *store) MUST_USE;
 /* Unmaps the cache: the system zeroes the memory before anyone else sees it. */
 void kv_cleanup(struct kv *kv);
 
@@ -73,6 +86,8 @@ bool kv_share(struct kv *kv, struct page_list *list, const uint8_t key[SHA256_LE
 void kv_forget(struct kv *kv, const uint8_t *keys, size_t n);
 /* Zeroes and frees pages that have been idle for `age_ms`, the oldest first, at most n_max. */
 void kv_expire(struct kv *kv, uint64_t age_ms, size_t n_max);
+/* The same with all that are idle. */
+void kv_expire_all(struct kv *kv);
 /* When the first idle page is that old; UINT64_MAX when none is idle. */
 uint64_t kv_next_expiry_ms(const struct kv *kv, uint64_t age_ms);
 

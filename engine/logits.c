@@ -7,9 +7,11 @@
 /* Rows that are held at a time: bounded by memory, not by the prompt. */
 enum { CHUNK_BYTES_MAX = 64 << 20 };
 
-static void compute_chunk(struct engine *e, const uint32_t *tokens, const struct page_list *pages,
-                          size_t first, size_t n, float *rows)
+static struct err compute_chunk(struct engine *e, const uint32_t *tokens,
+                                const struct page_list *pages, size_t first, size_t n, float *rows)
 {
+    if (e->device != NULL)
+        return engine_device_logits(e, tokens + first, first, n, pages, rows);
     for (size_t i = 0; i < n; i++) {
         e->batch_tokens[i] = tokens[first + i];
         e->batch_rows[i] = (struct kv_row){(uint32_t)(first + i), pages->pages};
@@ -25,6 +27,7 @@ static void compute_chunk(struct engine *e, const uint32_t *tokens, const struct
     engine_enter_numerics(&saved);
     model_forward(&e->model, &e->kv.cache, &b);
     engine_leave_numerics(&saved);
+    return err_ok();
 }
 
 static struct err check_tokens(const struct engine *e, const uint32_t *tokens, size_t n_tokens)
@@ -39,7 +42,7 @@ static struct err check_tokens(const struct engine *e, const uint32_t *tokens, s
     return err_ok();
 }
 
-static size_t chunk_rows(const struct engine *e)
+size_t engine_chunk_rows(const struct engine *e)
 {
     size_t n = CHUNK_BYTES_MAX / sizeof(float) / e->config.vocab_size;
     if (n == 0)
@@ -51,10 +54,10 @@ static struct err compute_chunks(struct engine *e, const uint32_t *tokens, size_
                                  const struct page_list *pages, float *rows, engine_rows_sink *take,
                                  void *context)
 {
-    size_t most = chunk_rows(e);
+    size_t most = engine_chunk_rows(e);
     for (size_t at = 0, n; at < n_tokens; at += n) {
         n = n_tokens - at < most ? n_tokens - at : most;
-        compute_chunk(e, tokens, pages, at, n, rows);
+        TRY(compute_chunk(e, tokens, pages, at, n, rows));
         TRY(take(context, rows, n));
     }
     return err_ok();
@@ -65,10 +68,12 @@ struct err engine_logits_rows(struct engine *e, const uint32_t *tokens, size_t n
 {
     struct page_list pages = {0};
     TRY(check_tokens(e, tokens, n_tokens));
-    size_t len = chunk_rows(e) * e->config.vocab_size * sizeof(float);
+    if (e->device != NULL)
+        TRY(device_enter(e->device));
+    size_t len = engine_chunk_rows(e) * e->config.vocab_size * sizeof(float);
     float *rows = malloc(len);
     if (rows == NULL)
-        return err_set(ERR_MEMORY, "no memory for %zu rows of logits", chunk_rows(e));
+        return err_set(ERR_MEMORY, "no memory for %zu rows of logits", engine_chunk_rows(e));
     if (!kv_reserve(&e->kv, &pages, n_tokens)) {
         free(rows);
         return err_set(ERR_BUSY, "requests in flight hold the pages that %zu tokens need",

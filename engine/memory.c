@@ -70,3 +70,8 @@ uint64_t memory_available(void)
         least = others[i] < least ? others[i] : least;
     return least;
 }
+
+uint64_t memory_of_machine(void)
+{
+    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+}

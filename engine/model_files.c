@@ -212,6 +212,56 @@ struct err model_files_read_optional(struct model_files *f, const char *name, ui
     return e;
 }
 
+struct err model_files_open(struct model_files *f, const char *name, struct parted_file *out)
+{
+    FD_AUTO fd = -1;
+    uint64_t size = 0;
+    void *map = NULL;
+    struct model_file *to = &f->items[f->n];
+    TRY(check_name(name));
+    if (f->n == MODEL_FILES_MAX)
+        return err_set(ERR_LIMIT, "the model has more than %d files", MODEL_FILES_MAX);
+    TRY(in_folder(f, open_file(f, name, &fd, &size), name));
+    if (size > 0)
+        map = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (map == MAP_FAILED)
+        return in_folder(f, err_errno("cannot have addresses for %" PRIu64 " bytes", size), name);
+    *to = (struct model_file){.info.size = size, .data = bytes_of(map, size)};
+    memcpy(to->info.name, name, strlen(name) + 1);
+    f->n++;
+    parted_file_init(out, fd, size);
+    fd = -1;
+    return err_ok();
+}
+
+struct err model_files_reopen(const struct model_files *f, const char *name,
+                              struct parted_file *out)
+{
+    FD_AUTO fd = -1;
+    uint64_t size = 0;
+    const struct model_file *before = model_files_find(f, name);
+    TRY(in_folder(f, open_file(f, name, &fd, &size), name));
+    if (before == NULL || before->info.size != size)
+        return err_set(ERR_UNTRUE, "%s/%s is not the file that was measured: its size has changed",
+                       f->dir, name);
+    parted_file_init(out, fd, size);
+    fd = -1;
+    return err_ok();
+}
+
+void model_files_drop(struct model_files *f, size_t n)
+{
+    drop_from(f, f->n - n);
+}
+
+struct model_file *model_files_find(const struct model_files *f, const char *name)
+{
+    for (size_t i = 0; i < f->n; i++)
+        if (strcmp(f->items[i].info.name, name) == 0)
+            return &f->items[i];
+    return NULL;
+}
+
 static int compare_names(const void *a, const void *b)
 {
     const struct model_file *x = a, *y = b;

@@ -7,10 +7,13 @@
 #define ENGINE_MODEL_FILES_H
 
 #include "engine/engine.h"
+#include "engine/file_parts.h"
 
 struct model_file {
     struct engine_file info;
-    struct bytes data; /* its own read-only mapping; data is NULL when the file is empty */
+    /* Its own read-only mapping; data is NULL when the file is empty. Of a file that is read in
+     * parts it is a range of addresses that stand for the file's bytes and cannot be read. */
+    struct bytes data;
 };
 
 struct model_files {
@@ -42,6 +45,18 @@ struct err model_files_read_all(struct model_files *f, const char *const *names,
 struct err model_files_read_optional(struct model_files *f, const char *name, uint64_t max,
                                      struct bytes *out) MUST_USE;
 
+/* Opens a file for file_parts_read and appends it, with a hash still to be set; `out` is the
+ * caller's to clean up. */
+struct err model_files_open(struct model_files *f, const char *name,
+                            struct parted_file *out) MUST_USE;
+/* Opens it once more: ERR_UNTRUE when it has another size than before. */
+struct err model_files_reopen(const struct model_files *f, const char *name,
+                              struct parted_file *out) MUST_USE;
+/* Takes the newest `n` off the list again. */
+void model_files_drop(struct model_files *f, size_t n);
+/* NULL if it is not in the list. */
+struct model_file *model_files_find(const struct model_files *f, const char *name);
+
 /* Sorts bytewise by name. */
 void model_files_sort(struct model_files *f);
 
@@ -51,5 +66,6 @@ bool model_file_name_valid(const char *name);
 /* Bytes that this process can still use: the least of what the machine says is available and what
  * its control groups and limits allow. */
 uint64_t memory_available(void);
+uint64_t memory_of_machine(void);
 
 #endif

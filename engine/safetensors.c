@@ -174,29 +174,37 @@ static struct err read_header(struct safetensors *s, const json_t *header, struc
     return check_cover(s, data);
 }
 
-static struct err split(struct bytes file, struct bytes *header, struct bytes *data)
+struct err safetensors_header_len(size_t *out, struct bytes prefix)
 {
-    struct reader r = reader_of(file);
-    uint64_t header_len = read_u64le(&r);
+    struct reader r = reader_of(prefix);
+    uint64_t len = read_u64le(&r);
     if (r.failed)
         return err_set(ERR_MALFORMED, "it ends inside the header's length; copy it again");
-    if (header_len > SAFETENSORS_HEADER_MAX)
-        return err_set(ERR_LIMIT, "a header of %" PRIu64 " bytes; at most %d are allowed",
-                       header_len, SAFETENSORS_HEADER_MAX);
-    *header = read_bytes(&r, (size_t)header_len);
+    if (len > SAFETENSORS_HEADER_MAX)
+        return err_set(ERR_LIMIT, "a header of %" PRIu64 " bytes; at most %d are allowed", len,
+                       SAFETENSORS_HEADER_MAX);
+    *out = (size_t)len;
+    return err_ok();
+}
+
+static struct err split(struct bytes file, struct bytes *header, struct bytes *data)
+{
+    size_t header_len = 0;
+    struct reader r = reader_of(file);
+    TRY(safetensors_header_len(&header_len, file));
+    (void)read_bytes(&r, SAFETENSORS_PREFIX_LEN);
+    *header = read_bytes(&r, header_len);
     if (r.failed)
-        return err_set(ERR_MALFORMED,
-                       "it ends inside its header of %" PRIu64 " bytes; copy it again", header_len);
-    if (header->len == 0 || header->data[0] != '{')
-        return err_set(ERR_MALFORMED, "the header does not begin with '{'");
+        return err_set(ERR_MALFORMED, "it ends inside its header of %zu bytes; copy it again",
+                       header_len);
     *data = read_bytes(&r, reader_left(&r));
     return err_ok();
 }
 
-struct err safetensors_parse(struct safetensors *out, struct bytes file)
+struct err safetensors_parse_header(struct safetensors *out, struct bytes text, struct bytes data)
 {
-    struct bytes text, data;
-    TRY(split(file, &text, &data));
+    if (text.len == 0 || text.data[0] != '{')
+        return err_set(ERR_MALFORMED, "the header does not begin with '{'");
     json_error_t why;
     json_t *header = json_loadb((const char *)text.data, text.len, JSON_REJECT_DUPLICATES, &why);
     if (header == NULL)
@@ -217,6 +225,13 @@ struct err safetensors_parse(struct safetensors *out, struct bytes file)
     }
     *out = s;
     return err_ok();
+}
+
+struct err safetensors_parse(struct safetensors *out, struct bytes file)
+{
+    struct bytes text, data;
+    TRY(split(file, &text, &data));
+    return safetensors_parse_header(out, text, data);
 }
 
 void safetensors_cleanup(struct safetensors *s)

@@ -15,6 +15,7 @@ enum {
     SAFETENSORS_TENSORS_MAX = 65536,
     SAFETENSORS_DIMS_MAX = 8,
     SAFETENSORS_NAME_MAX = 255,
+    SAFETENSORS_PREFIX_LEN = 8,
 };
 
 struct tensor {
@@ -33,6 +34,12 @@ struct safetensors {
 /* ERR_MALFORMED, ERR_LIMIT, ERR_UNSUPPORTED (a dtype that is not known), ERR_MEMORY. `file` must
  * outlive `out`. */
 struct err safetensors_parse(struct safetensors *out, struct bytes file) MUST_USE;
+/* The same of a file that is read in parts: `text` is its header, `data` where the rest is or would
+ * be, which is not looked at. */
+struct err safetensors_parse_header(struct safetensors *out, struct bytes text,
+                                    struct bytes data) MUST_USE;
+/* The header's length, from the file's first SAFETENSORS_PREFIX_LEN bytes. */
+struct err safetensors_header_len(size_t *out, struct bytes prefix) MUST_USE;
 void safetensors_cleanup(struct safetensors *s);
 
 /* NULL if there is none of that name. */

@@ -4,8 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/philox.h"
+#include "engine/sample_fault.h"
 #include "engine/sample_row.h"
+#include "kernels/philox.h"
 
 __extension__ typedef unsigned __int128 u128;
 
@@ -131,15 +132,8 @@ static struct err check_choice(const struct sampler *s, const struct sample_requ
         if (!is_banned(r, id))
             return err_ok();
     }
-    if (n_allowed == 0)
-        return err_set(ERR_USAGE,
-                       "the mask of allowed tokens allows none of the %zu in the "
-                       "vocabulary; no token can be chosen",
-                       s->n_vocab);
-    return err_set(ERR_USAGE,
-                   "only tokens that end the answer are allowed here, and min_tokens (%u) is not "
-                   "reached; ask for a smaller min_tokens",
-                   r->params->min_tokens);
+    return sample_fault(n_allowed == 0 ? SAMPLE_NONE_ALLOWED : SAMPLE_ONLY_ENDS, 0, s->n_vocab,
+                        r->params->min_tokens);
 }
 
 /* Step 1 and the row's scan. */
@@ -196,10 +190,7 @@ static size_t keep_top_p(struct sampler *s, const struct engine_params *p, struc
 /* Step 6: a random point below `sum`. */
 static uint64_t random_point(const struct sample_request *r, uint64_t sum)
 {
-    uint32_t words[4], key[2] = {(uint32_t)r->seed, (uint32_t)(r->seed >> 32)};
-    uint32_t counter[4] = {(uint32_t)r->position, r->params->choice, 0, 0};
-    philox4x32_10(words, counter, key);
-    uint64_t random = (uint64_t)words[1] << 32 | words[0];
+    uint64_t random = philox_of_token(r->seed, (uint32_t)r->position, r->params->choice);
     return (uint64_t)(((u128)random * sum) >> 64);
 }
 

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/sample_fault.h"
+
 /* A weight is a probability relative to the best token's, in units of 2^-40. */
 #define WEIGHT_ONE 0x1p40f
 
@@ -76,10 +78,7 @@ static struct err not_a_number(const struct row *r, size_t block)
     size_t i = block * ROW_BLOCK;
     while (i + 1 < r->n && !isnan(r->z[i]))
         i++;
-    return err_set(ERR_UNTRUE,
-                   "the model gave a logit that is not a number (token %zu); its weights may be "
-                   "damaged",
-                   i);
+    return sample_fault(SAMPLE_NOT_A_NUMBER, i, r->n, 0);
 }
 
 struct err row_scan(struct row *r, const float *z)
@@ -99,9 +98,7 @@ struct err row_scan(struct row *r, const float *z)
     while (z[r->best_id] != r->best)
         r->best_id++;
     if (isinf(r->best))
-        return err_set(ERR_UNTRUE,
-                       "the model gave an infinite logit (token %u); its weights may be damaged",
-                       r->best_id);
+        return sample_fault(SAMPLE_INFINITE, r->best_id, r->n, 0);
     return err_ok();
 }
 

@@ -9,20 +9,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/det.h"
+#include "kernels/rank.h"
 
 struct candidate {
     uint64_t key;    /* unique; the smallest is the first */
     uint64_t weight; /* at least 1 */
 };
-
-/* Keys in rank order: larger z first, then the lower id. z is not NaN; -0 equals 0. */
-static inline uint64_t rank_key(float z, uint32_t id)
-{
-    uint32_t u = det_bits(z + 0.0f);
-    uint32_t ascending = u >> 31 ? ~u : u | 0x80000000u;
-    return (uint64_t)~ascending << 32 | id;
-}
 
 /* The key with which the candidates, in order of key, reach `need` together, each counting 1 or its
  * weight; the first one's if that is enough. n > 0; all of them must make `need`. `scratch` has

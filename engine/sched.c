@@ -268,6 +268,14 @@ struct request *sched_find(const struct sched *s, uint64_t id)
     return NULL;
 }
 
+struct request *sched_first_waiting(const struct sched *s)
+{
+    for (size_t i = 0; i < ENGINE_PRIORITIES; i++)
+        if (s->waiting[i].first != NULL)
+            return s->waiting[i].first;
+    return NULL;
+}
+
 /* No key of the pages' can be asked for again: siblings ask for the prompt's only. The last one
  * need not have run itself. */
 static void forget_pages(struct sched *s, struct request *r)

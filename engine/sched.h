@@ -42,6 +42,8 @@ void sched_computed(struct sched *s, struct request *r, size_t n_rows);
 
 /* A request with that id, waiting or running; NULL if there is none. */
 struct request *sched_find(const struct sched *s, uint64_t id);
+/* NULL when none waits. */
+struct request *sched_first_waiting(const struct sched *s);
 /* Takes a request out of the scheduler and lets go of its pages. Those that nobody will ask for
  * again, its answer's if it has no salt and its prompt's after the last choice, are zeroed. The
  * caller frees it before it removes another. */

@@ -145,13 +145,22 @@ static struct err check_count(const struct shards *s)
     return err_ok();
 }
 
-static struct err parse_one(struct shards *s, const struct model_files *files, size_t i,
-                            struct bytes data)
+static struct err in_shard(const struct shards *s, const struct model_files *files, size_t i,
+                           struct err e)
 {
-    struct err e = safetensors_parse(&s->headers[i], data);
-    if (!is_err(e))
-        e = check_map(s, i);
     return is_err(e) ? err_context(e, "%s/%s", files->dir, s->names[i]) : e;
+}
+
+static struct err parse_one(struct shards *s, size_t i, struct bytes data)
+{
+    TRY(safetensors_parse(&s->headers[i], data));
+    return check_map(s, i);
+}
+
+static struct err check_all(const struct shards *s, const struct model_files *files)
+{
+    struct err e = check_count(s);
+    return is_err(e) ? err_context(e, "%s", files->dir) : e;
 }
 
 struct err shards_read(struct shards *s, struct model_files *files)
@@ -162,13 +171,118 @@ struct err shards_read(struct shards *s, struct model_files *files)
         names[i] = s->names[i];
     TRY(model_files_read_all(files, names, s->n, UINT64_MAX, pool_cpus()));
     for (size_t i = 0; i < s->n; i++)
-        TRY(parse_one(s, files, i, files->items[first + i].data));
-    struct err e = check_count(s);
-    return is_err(e) ? err_context(e, "%s", files->dir) : e;
+        TRY(in_shard(s, files, i, parse_one(s, i, files->items[first + i].data)));
+    s->in_memory = true;
+    return check_all(s, files);
+}
+
+/* The header of a file that was just opened; the caller frees it, also after an error. */
+static struct err read_header(struct parted_file *f, struct bytes *out)
+{
+    uint8_t prefix[SAFETENSORS_PREFIX_LEN], *text;
+    size_t len = 0;
+    if (f->size < sizeof prefix)
+        return err_set(ERR_MALFORMED, "it ends inside the header's length; copy it again");
+    TRY(parted_file_next(f, prefix, sizeof prefix));
+    TRY(safetensors_header_len(&len, bytes_of(prefix, sizeof prefix)));
+    if (len > f->size - sizeof prefix)
+        return err_set(ERR_MALFORMED, "it ends inside its header of %zu bytes; copy it again", len);
+    if ((text = malloc(len + 1)) == NULL)
+        return err_set(ERR_MEMORY, "no memory for its header of %zu bytes", len);
+    *out = bytes_of(text, len);
+    return parted_file_next(f, text, len);
+}
+
+static struct err open_one(struct shards *s, struct model_files *files, size_t i,
+                           struct bytes *text)
+{
+    struct parted_file *f = &s->parts[i];
+    struct bytes all = files->items[files->n - 1].data;
+    TRY(read_header(f, text));
+    struct bytes data = bytes_of(all.data + f->at, all.len - f->at);
+    TRY(safetensors_parse_header(&s->headers[i], *text, data));
+    return check_map(s, i);
+}
+
+static struct err make_parts(struct shards *s)
+{
+    s->parts = calloc(s->n, sizeof *s->parts);
+    return s->parts != NULL ? err_ok() : err_set(ERR_MEMORY, "no memory for %zu files", s->n);
+}
+
+struct err shards_open(struct shards *s, struct model_files *files)
+{
+    TRY(make_parts(s));
+    for (size_t i = 0; i < s->n; i++) {
+        struct bytes text = {0};
+        TRY(model_files_open(files, s->names[i], &s->parts[i]));
+        s->n_opened++;
+        struct err e = open_one(s, files, i, &text);
+        free((void *)(uintptr_t)text.data);
+        TRY(in_shard(s, files, i, e));
+    }
+    return check_all(s, files);
+}
+
+static void close_parts(struct shards *s)
+{
+    for (size_t i = 0; s->parts != NULL && i < s->n; i++)
+        parted_file_cleanup(&s->parts[i]);
+    free(s->parts);
+    s->parts = NULL;
+}
+
+void shards_close(struct shards *s, struct model_files *files)
+{
+    close_parts(s);
+    for (size_t i = 0; i < s->n; i++)
+        safetensors_cleanup(&s->headers[i]);
+    model_files_drop(files, s->n_opened);
+    s->n_opened = 0;
+}
+
+/* The first time it becomes the file's hash; then it must be that one. */
+static struct err settle_hash(struct model_file *file, const struct parted_file *f)
+{
+    static const uint8_t none[SHA256_LEN];
+    if (memcmp(file->info.sha256, none, SHA256_LEN) == 0)
+        memcpy(file->info.sha256, f->sha256, SHA256_LEN);
+    if (memcmp(file->info.sha256, f->sha256, SHA256_LEN) != 0)
+        return err_set(ERR_UNTRUE, "it is not the file that was measured: its SHA-256 has changed");
+    return err_ok();
+}
+
+struct err shards_stream(struct shards *s, struct model_files *files,
+                         const struct part_memory *memory, const struct part_taker *taker)
+{
+    size_t failed = 0;
+    struct err e = file_parts_read(s->parts, s->n, pool_cpus(), memory, taker, &failed);
+    if (is_err(e) && failed < s->n)
+        return in_shard(s, files, failed, e);
+    TRY(e);
+    for (size_t i = 0; i < s->n; i++)
+        TRY(in_shard(s, files, i, settle_hash(model_files_find(files, s->names[i]), &s->parts[i])));
+    close_parts(s);
+    return err_ok();
+}
+
+struct err shards_reopen(struct shards *s, const struct model_files *files)
+{
+    close_parts(s);
+    TRY(make_parts(s));
+    for (size_t i = 0; i < s->n; i++) {
+        struct bytes text = {0};
+        TRY(model_files_reopen(files, s->names[i], &s->parts[i]));
+        struct err e = read_header(&s->parts[i], &text);
+        free((void *)(uintptr_t)text.data);
+        TRY(in_shard(s, files, i, e));
+    }
+    return err_ok();
 }
 
 void shards_cleanup(struct shards *s)
 {
+    close_parts(s);
     for (size_t i = 0; s->headers != NULL && i < s->n; i++)
         safetensors_cleanup(&s->headers[i]);
     free(s->headers);
@@ -184,6 +298,17 @@ const struct tensor *shards_tensor(const struct shards *s, const char *name)
         if (t != NULL)
             return t;
     }
+    return NULL;
+}
+
+const struct tensor *shards_tensor_at(const struct shards *s, const uint8_t *address)
+{
+    for (size_t i = 0; i < s->n; i++)
+        for (size_t t = 0; t < s->headers[i].n; t++) {
+            struct bytes data = s->headers[i].tensors[t].data;
+            if (address >= data.data && address < data.data + data.len)
+                return &s->headers[i].tensors[t];
+        }
     return NULL;
 }
 

@@ -1,4 +1,5 @@
 /* One step of the engine: take what came in, plan, compute, sample, deliver. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -182,11 +183,56 @@ static void deliver(struct engine *e, struct request *r, const float *logits)
     request_free(r);
 }
 
+static void stop_engine(struct engine *e, const char *why)
+{
+    pthread_mutex_lock(&e->lock);
+    snprintf(e->failure, sizeof e->failure, "%s", why);
+    e->progress.stopped = true;
+    pthread_mutex_unlock(&e->lock);
+}
+
+static void refuse_waiting(struct engine *e)
+{
+    for (struct request *r; (r = sched_first_waiting(&e->sched)) != NULL;)
+        end_request(e, r, ENGINE_FAILED, e->failure);
+}
+
+/* What it was computing is lost, and so is its cache: those that run fail. Those that wait go on
+ * when the GPU comes back, and fail too when it does not. */
+static void lose_device(struct engine *e)
+{
+    char why[512];
+    snprintf(why, sizeof why, "the GPU failed: %s", err_message());
+    e->progress.n_gpu_failures++;
+    while (e->sched.n_running > 0)
+        end_request(e, e->sched.running[0], ENGINE_FAILED, why);
+    kv_expire_all(&e->kv);
+    if (e->options.gpu_recovers && !is_err(engine_reload_device(e)))
+        return;
+    if (e->options.gpu_recovers)
+        snprintf(why, sizeof why, "the GPU failed and did not come back: %s", err_message());
+    stop_engine(e, why);
+    refuse_waiting(e);
+}
+
+/* The plan's rows through the model; logits of those that end what is known of their sequence. */
+static struct err compute(struct engine *e)
+{
+    e->activations_dirty = true;
+    if (e->device != NULL)
+        return engine_device_step(e);
+    struct batch b = build_batch(e);
+    model_forward(&e->model, &e->kv.cache, &b);
+    return err_ok();
+}
+
 static void run_plan(struct engine *e)
 {
-    struct batch b = build_batch(e);
-    e->activations_dirty = true;
-    model_forward(&e->model, &e->kv.cache, &b);
+    struct err err = compute(e);
+    if (is_err(err)) {
+        lose_device(e);
+        return;
+    }
     size_t next = 0;
     for (size_t i = 0; i < e->sched.n_items; i++) {
         struct request *r = e->sched.items[i].request;
@@ -201,11 +247,15 @@ static void run_plan(struct engine *e)
     e->progress.n_steps++;
 }
 
+/* Also the device: what it cannot wipe any more is lost with it. */
 static void wipe_when_idle(struct engine *e)
 {
     if (!e->activations_dirty)
         return;
-    model_wipe(&e->model);
+    if (e->device == NULL)
+        model_wipe(&e->model);
+    else if (!e->progress.stopped && is_err(device_wipe(e->device)))
+        lose_device(e);
     sampler_wipe(e->sampler);
     explicit_bzero(e->logits, engine_logits_size(e));
     explicit_bzero(e->batch_tokens, e->options.token_budget * sizeof *e->batch_tokens);
@@ -235,9 +285,13 @@ bool engine_step(struct engine *e)
 {
     fenv_t saved;
     engine_enter_numerics(&saved);
+    if (e->device != NULL && !e->progress.stopped && is_err(device_enter(e->device)))
+        lose_device(e);
     e->kv.now_ms = engine_now_ms();
     expire_pages(e);
     bool busy = take_incoming(e);
+    if (e->progress.stopped)
+        refuse_waiting(e);
     sched_plan(&e->sched, e->options.token_budget);
     if (e->sched.n_items > 0) {
         run_plan(e);

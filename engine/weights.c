@@ -10,9 +10,8 @@
 struct binding {
     const struct model_config *config;
     const struct shards *shards;
+    struct weights *out; /* its vectors, n_parameters and has_bf16 */
     size_t n_used;
-    uint64_t n_parameters;
-    bool has_bf16;
     size_t layer; /* of the names below "model.layers." */
 };
 
@@ -43,12 +42,11 @@ static struct err weight_type_of(const struct tensor *t, enum weight_type *out)
     return err_ok();
 }
 
-/* Its type, and that it holds numbers. */
-static struct err check_values(const struct tensor *t, size_t n, enum weight_type *type)
+static struct err check_values(const struct tensor *t, const void *data, enum weight_type type,
+                               size_t n)
 {
     size_t first = 0;
-    TRY(weight_type_of(t, type));
-    if (!weights_finite(t->data.data, *type, n, &first))
+    if (!weights_finite(data, type, n, &first))
         return err_set(
             ERR_MALFORMED,
             "tensor \"%s\" is damaged: its element %zu is infinite or not a number; copy "
@@ -67,13 +65,38 @@ static struct err bind_matrix(struct binding *b, const char *name, struct weight
                        "tensor \"%s\" has %zu dimensions (%" PRIu64 ", %" PRIu64
                        "); config.json needs (%zu, %zu)",
                        name, t->n_dims, t->shape[0], t->shape[1], n_rows, n_cols);
-    TRY(check_values(t, n_rows * n_cols, &out->type));
-    b->has_bf16 |= out->type == WEIGHT_BF16;
+    TRY(weight_type_of(t, &out->type));
+    if (b->shards->in_memory)
+        TRY(check_values(t, t->data.data, out->type, n_rows * n_cols));
+    b->out->has_bf16 |= out->type == WEIGHT_BF16;
     out->data = t->data.data;
     out->n_rows = n_rows;
     out->n_cols = n_cols;
-    b->n_parameters += (uint64_t)n_rows * n_cols;
+    b->out->n_parameters += (uint64_t)n_rows * n_cols;
     return err_ok();
+}
+
+struct err vector_fill(const struct vector *v, const void *data)
+{
+    TRY(check_values(v->from, data, v->type, v->n));
+    weight_widen(v->out, data, v->type, v->n);
+    return err_ok();
+}
+
+static struct err add_vector(struct binding *b, struct vector v, float **out)
+{
+    struct weights *w = b->out;
+    struct vector *list = reallocarray(w->vectors, w->n_vectors + 1, sizeof *list);
+    if (list != NULL)
+        w->vectors = list;
+    v.out = calloc(v.n, sizeof *v.out);
+    if (list == NULL || v.out == NULL) {
+        free(v.out);
+        return err_set(ERR_MEMORY, "no memory for tensor \"%s\"", v.from->name);
+    }
+    *out = v.out;
+    list[w->n_vectors++] = v;
+    return b->shards->in_memory ? vector_fill(&v, v.from->data.data) : err_ok();
 }
 
 /* A norm or a bias. */
@@ -86,13 +109,9 @@ static struct err bind_vector(struct binding *b, const char *name, float **out, 
         return err_set(ERR_MALFORMED,
                        "tensor \"%s\" has %zu dimensions (%" PRIu64 "); config.json needs (%zu)",
                        name, t->n_dims, t->shape[0], n);
-    TRY(check_values(t, n, &type));
-    *out = calloc(n, sizeof **out);
-    if (*out == NULL)
-        return err_set(ERR_MEMORY, "no memory for tensor \"%s\"", name);
-    weight_widen(*out, t->data.data, type, n);
-    b->n_parameters += n;
-    return err_ok();
+    TRY(weight_type_of(t, &type));
+    b->out->n_parameters += n;
+    return add_vector(b, (struct vector){.from = t, .type = type, .n = n}, out);
 }
 
 static const char *layer_name(const struct binding *b, char out[96], const char *part,
@@ -194,6 +213,11 @@ static struct err bind_output(struct binding *b, struct weights *w)
     const struct tensor *embed = shards_tensor(b->shards, "model.embed_tokens.weight");
     if (stored == NULL)
         return err_ok();
+    if (!b->shards->in_memory)
+        return err_set(
+            ERR_UNSUPPORTED,
+            "\"tie_word_embeddings\" is true, but \"lm_head.weight\" is stored, too; only "
+            "the CPU backend compares it");
     if (strcmp(stored->dtype, embed->dtype) != 0 || !bytes_equal(stored->data, embed->data))
         return err_set(ERR_UNSUPPORTED,
                        "\"tie_word_embeddings\" is true, but \"lm_head.weight\" differs from "
@@ -267,42 +291,30 @@ static struct err bind_all(struct binding *b, struct weights *w)
     }
     TRY(bind_vector(b, "model.norm.weight", &w->norm, c->hidden_size));
     TRY(bind_output(b, w));
-    TRY(check_left_over(b));
-    w->n_parameters = b->n_parameters;
-    w->has_bf16 = b->has_bf16;
-    return err_ok();
+    return check_left_over(b);
 }
 
 struct err weights_bind(struct weights *out, const struct model_config *config,
                         const struct shards *shards)
 {
     struct weights w = {.layers = calloc(config->n_layers, sizeof *w.layers)};
-    struct binding b = {.config = config, .shards = shards};
+    struct binding b = {.config = config, .shards = shards, .out = &w};
     if (w.layers == NULL)
         return err_set(ERR_MEMORY, "no memory for %u layers", config->n_layers);
     struct err e = bind_all(&b, &w);
     if (is_err(e)) {
-        weights_cleanup(&w, config);
+        weights_cleanup(&w);
         return e;
     }
     *out = w;
     return err_ok();
 }
 
-static void layer_cleanup(struct layer_weights *l)
+void weights_cleanup(struct weights *w)
 {
-    float *const owned[] = {l->attention_norm, l->mlp_norm, l->q_norm,   l->k_norm,
-                            l->q.bias,         l->k.bias,   l->v.bias,   l->o.bias,
-                            l->gate.bias,      l->up.bias,  l->down.bias};
-    for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++)
-        free(owned[i]);
-}
-
-void weights_cleanup(struct weights *w, const struct model_config *config)
-{
-    for (size_t i = 0; w->layers != NULL && i < config->n_layers; i++)
-        layer_cleanup(&w->layers[i]);
+    for (size_t i = 0; i < w->n_vectors; i++)
+        free(w->vectors[i].out);
+    free(w->vectors);
     free(w->layers);
-    free(w->norm);
     *w = (struct weights){0};
 }

@@ -1,7 +1,9 @@
 /*
  * A model's matrices by their place in the forward pass, checked against the config: each is there,
  * has its shape and a type we compute with, holds finite numbers, and no tensor is left over.
- * Matrices stay where they were read; norms and biases are widened to float.
+ * Matrices stay where they were read; norms and biases are widened to float. Of shards that are not
+ * in memory only the places are bound: whoever reads them fills in the vectors and checks all
+ * numbers.
  */
 #ifndef ENGINE_WEIGHTS_H
 #define ENGINE_WEIGHTS_H
@@ -26,18 +28,30 @@ struct layer_weights {
     struct linear down;               /* (hidden_size, intermediate_size) */
 };
 
+/* A norm or a bias. */
+struct vector {
+    const struct tensor *from;
+    enum weight_type type;
+    size_t n;
+    float *out; /* (n) */
+};
+
 struct weights {
     struct weight embed, output; /* (vocab_size, hidden_size); the same when tied */
     float *norm;                 /* (hidden_size) */
     struct layer_weights *layers;
     uint64_t n_parameters;
-    bool has_bf16; /* some matrix is BF16 */
+    bool has_bf16;          /* some matrix is BF16 */
+    struct vector *vectors; /* (n_vectors), each one's `out` in a place above */
+    size_t n_vectors;
 };
 
 /* ERR_MALFORMED (missing, the wrong shape, or a value that is no number), ERR_UNSUPPORTED (a type,
  * a tensor that is left over), each with the tensor's name. The shards must outlive `out`. */
 struct err weights_bind(struct weights *out, const struct model_config *config,
                         const struct shards *shards) MUST_USE;
-void weights_cleanup(struct weights *w, const struct model_config *config);
+/* Checks a vector's bytes, as stored, and widens them. */
+struct err vector_fill(const struct vector *v, const void *data) MUST_USE;
+void weights_cleanup(struct weights *w);
 
 #endif

@@ -1,13 +1,15 @@
 /*
  * Elementary functions with the same bits everywhere: IEEE add, subtract, multiply, divide and
- * nothing else, in one written order, never a library's. The float exponential is for kernels
- * (branch-free, so compilers vectorise it without changing a bit); the double functions are for
+ * nothing else (fmaf where it says so), in one written order, never a library's. The float
+ * exponentials are for kernels (branch-free, so compilers vectorise them without changing a bit;
+ * those of 2 are what attention on a GPU computes with); the double functions are for
  * tables made at load and for logprobs. NaN gives NaN. Errors against the true value are in
  * docs/NUMERICS.md and tested.
  */
 #ifndef KERNELS_DET_H
 #define KERNELS_DET_H
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -62,6 +64,43 @@ DET float det_exp(float x)
     uint32_t k = det_bits(shifted) - 0x4b400000u + 254u; /* n + 254, at least 104 */
     uint32_t half = k >> 1;
     return (p * det_float(half << 23)) * det_float((k - half) << 23);
+}
+
+/* 2^r for r from -1/2 to 1/2, times 2^n: x = n + r, n as in det_exp; n is at least -126 and not so
+ * large that the result overflows. Fused: one rounding a step. */
+DET float det_exp2_of(float shifted, float p)
+{
+    return det_float(det_bits(p) + (det_bits(shifted) << 23));
+}
+
+/* 2^x in float for x up to 126, within 1.5e-7; 2^-126 for all x below -126. */
+DET float det_exp2(float x)
+{
+    x = x < -126.0f ? -126.0f : x;
+    float shifted = x + 12582912.0f;
+    float r = x - (shifted - 12582912.0f);
+    float p = 1.54630863e-4f; /* minimax */
+    p = fmaf(p, r, 1.34023244e-3f);
+    p = fmaf(p, r, 9.61805321e-3f);
+    p = fmaf(p, r, 5.55032343e-2f);
+    p = fmaf(p, r, 2.40226507e-1f);
+    p = fmaf(p, r, 6.93147182e-1f);
+    p = fmaf(p, r, 1.0f);
+    return det_exp2_of(shifted, p);
+}
+
+/* The same where bf16 is made of it: within 1.1e-4, 1 for 0; 2^-64 for all x below -64 and for a
+ * NaN. */
+DET float det_exp2_bf16(float x)
+{
+    x = fmaxf(x, -64.0f);
+    float shifted = x + 12582912.0f;
+    float r = x - (shifted - 12582912.0f);
+    float p = 5.50089516e-2f; /* minimax among those with 1 for 0 */
+    p = fmaf(p, r, 2.42211014e-1f);
+    p = fmaf(p, r, 6.93282902e-1f);
+    p = fmaf(p, r, 1.0f);
+    return det_exp2_of(shifted, p);
 }
 
 /* e^x in double for |x| <= 700. */

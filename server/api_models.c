@@ -194,6 +194,8 @@ void api_metrics(struct http_exchange *x, void *context)
     buf_append_str(&out, ",");
     label(&out, "numerics", f->model->numerics);
     buf_append_str(&out, ",");
+    label(&out, "device", f->model->device[0] != '\0' ? f->model->device : "cpu");
+    buf_append_str(&out, ",");
     label(&out, "system_fingerprint", f->fingerprint);
     buf_append_str(&out, "} 1\n");
     gauge(&out, "tpm_works", "Whether this host can still prove what it is.", front_attests(f));

@@ -153,6 +153,18 @@ static void begin_stop(evutil_socket_t fd, short events, void *context)
     stop_tick(-1, 0, f);
 }
 
+/* Its requests have been told. Under the sandbox the GPU cannot be opened again. */
+static void watch_engine(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    struct front *f = context;
+    BUF_AUTO why = BUF_INIT;
+    engine_failure(f->engine, &why);
+    if (why.len > 0)
+        fail(f, buf_str(&why));
+}
+
 static struct err open_log(struct front *f)
 {
     if (f->options->log_url != NULL) {
@@ -191,7 +203,10 @@ static struct err build(struct front *f, int *channel)
                               "/log/checkpoint.");
     f->stop_signal = evsignal_new(f->base, SIGTERM, begin_stop, f);
     f->stop_tick = event_new(f->base, -1, EV_PERSIST, stop_tick, f);
-    if (f->stop_signal == NULL || f->stop_tick == NULL || event_add(f->stop_signal, NULL) != 0)
+    f->engine_tick = event_new(f->base, -1, EV_PERSIST, watch_engine, f);
+    const struct timeval second = {1, 0};
+    if (f->stop_signal == NULL || f->stop_tick == NULL || f->engine_tick == NULL ||
+        event_add(f->stop_signal, NULL) != 0 || event_add(f->engine_tick, &second) != 0)
         return err_set(ERR_IO, "cannot watch for signals");
     return engine_start(f->engine);
 }
@@ -230,6 +245,8 @@ static void stop_listening_to_signals(struct front *f)
     f->stopping = true;
     if (f->stop_tick != NULL)
         event_free(f->stop_tick);
+    if (f->engine_tick != NULL)
+        event_free(f->engine_tick);
     if (f->stop_signal != NULL)
         event_free(f->stop_signal); /* brings back what was set before it */
     signal(SIGTERM, SIG_IGN);

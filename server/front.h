@@ -13,6 +13,7 @@ struct front_options {
     const char *model_dir;
     const char *state_dir; /* the log is read from here */
     const char *profile;
+    const char *backend;   /* "auto", "cpu" or "cuda" */
     unsigned n_threads;    /* 0: all CPUs */
     unsigned max_requests; /* at least 1 */
     unsigned max_context;  /* 0: the model's own */

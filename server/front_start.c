@@ -9,6 +9,7 @@
 
 #include "attest/evidence.h"
 #include "common/file.h"
+#include "kernels/cuda/gpu_backend.h"
 #include "server/sandbox.h"
 
 static struct err hash_program(uint8_t out[SHA256_LEN])
@@ -48,6 +49,8 @@ static struct err fill_measurement(struct front *f)
     measure_files(m, f->model);
     TRY(hash_program(m->server_binary));
     snprintf(m->numerics, sizeof m->numerics, "%s", f->model->numerics);
+    m->has_fatbin = f->model->has_device_code;
+    memcpy(m->fatbin, f->model->device_code, SHA256_LEN);
     BUF_AUTO sandbox = BUF_INIT;
     sandbox_text(&sandbox);
     sha256(m->sandbox, buf_bytes(&sandbox));
@@ -76,7 +79,12 @@ static void log_model(const struct front *f)
     uint64_t size = 0;
     for (size_t i = 0; i < model->n_files; i++)
         size += model->files[i].size;
-    fprintf(stderr, "backend cpu, numerics %s\n", model->numerics);
+    if (model->device[0] != '\0')
+        fprintf(stderr, "backend %s on %s, numerics %s\n", model->backend, model->device,
+                model->numerics);
+    else
+        fprintf(stderr, "backend cpu, numerics %s%s%s\n", model->numerics,
+                model->why_cpu[0] != '\0' ? "; no GPU: " : "", model->why_cpu);
     fprintf(stderr,
             "model %s: %s, %llu parameters, %zu files, %llu bytes, at most %u tokens of context\n",
             model->model_id, model->architecture, (unsigned long long)model->n_parameters,
@@ -95,7 +103,9 @@ struct err front_load(struct front *f)
                                      .max_requests = o->max_requests,
                                      .max_context = o->max_context,
                                      .no_prefix_cache = o->no_prefix_cache,
-                                     .cache_idle_s = o->cache_idle_s};
+                                     .cache_idle_s = o->cache_idle_s,
+                                     .backend = o->backend,
+                                     .gpu = gpu_backend_built()};
     TRY(engine_open(&f->engine, o->model_dir, &options));
     f->model = engine_info(f->engine);
     log_model(f);
@@ -179,7 +189,10 @@ static void append_remarks(struct buf *out, const struct measurement *m)
     }
     buf_append_str(out, "# The code: server binary ");
     buf_append_hex(out, bytes_of(m->server_binary, SHA256_LEN));
-    buf_printf(out, ", kernels %s, sandbox ", m->numerics);
+    buf_printf(out, ", kernels %s ", m->numerics);
+    if (m->has_fatbin)
+        buf_append_hex(out, bytes_of(m->fatbin, SHA256_LEN));
+    buf_append_str(out, m->has_fatbin ? ", sandbox " : "none, sandbox ");
     buf_append_hex(out, bytes_of(m->sandbox, SHA256_LEN));
     buf_append_str(out, "\n# Compare both with what you built and downloaded yourself.\n");
 }

@@ -33,7 +33,7 @@ struct front {
     struct front_attester *attester;
     struct publishing publishing; /* as told before the loop began */
     struct store *log;            /* read-only; NULL once the attester is asked to log the stop */
-    struct event *stop_signal, *stop_tick;
+    struct event *stop_signal, *stop_tick, *engine_tick;
     struct chat *chats;
 
     bool stopping; /* asked to stop: no new chats */

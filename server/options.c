@@ -45,7 +45,10 @@ const struct argp_option server_argp_options[] = {
      1},
     {"no-prefix-cache", KEY_NO_CACHE, NULL, 0,
      "Keep nothing of any prompt behind its request's end; a cache_salt changes nothing", 1},
-    {"backend", KEY_BACKEND, "auto|cpu", 0, "What computes; default auto", 1},
+    {"backend", KEY_BACKEND, "auto|cpu|cuda", 0,
+     "What computes; default auto: a GPU if there is one that works, else the CPU. When a GPU "
+     "fails later, its requests fail and the server ends",
+     1},
     {"profile", KEY_PROFILE, "standard", 0, "The measured profile; there is one", 1},
     {"tcti", KEY_TCTI, "TCTI", 0, "The TPM, as tpm2-tss names it; default device:/dev/tpmrm0", 2},
     {"ek-chain", KEY_EK_CHAIN, "FILE", 0,
@@ -153,7 +156,9 @@ static error_t parse_model_options(int key, char *text, struct argp_state *state
         front->no_prefix_cache = true;
         return 0;
     case KEY_BACKEND:
-        one_of(state, "backend", text, "auto", "cpu");
+        if (strcmp(text, "cuda") != 0 && strcmp(text, "auto") != 0 && strcmp(text, "cpu") != 0)
+            argp_error(state, "--backend %s: only auto, cpu and cuda are known", text);
+        front->backend = text;
         return 0;
     case KEY_PROFILE:
         one_of(state, "profile", text, "standard", "standard");
@@ -243,6 +248,7 @@ void server_set_defaults(struct command *c)
     c->server.listen = "127.0.0.1:8443";
     c->server.front = (struct front_options){.state_dir = "./blindllama-state",
                                              .profile = "standard",
+                                             .backend = "auto",
                                              .max_requests = 16,
                                              .cache_idle_s = FRONT_CACHE_IDLE_MAX_S,
                                              .max_stop_duration_s = 3600};

@@ -2,6 +2,10 @@
 
 What is dropped are the waits, fences and barriers whose absence a GPU would forgive on most days. Skipped (77)
 where there is no g++.
+
+    emu_mutants_test.py [--all | --unfound] [TEST...]
+
+Without --all some of each kernel, in minutes; with it all, in a quarter of an hour. TEST: only those of this kernels' test.
 """
 
 import concurrent.futures
@@ -11,31 +15,121 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WARNINGS_OFF = ["-w"]
 FLAGS = ["-O1", "-g", "-D_GNU_SOURCE", "-ffp-contract=off", "-fno-strict-aliasing",
          "-fsanitize=address", "-fno-omit-frame-pointer"]
 
+LIMIT_S = 120  # of one test
+
 # (test, file, text, what stands there instead)
-MATMUL, ROWS = "cuda_matmul_test", "cuda_rows_test"
+MATMUL, ROWS, ATTENTION = "cuda_matmul_test", "cuda_rows_test", "cuda_attention_test"
+STEP, SAMPLE = "cuda_step_test", "cuda_sample_test"
 KERNEL, DEVICE = "kernels/cuda/matmul.cu", "kernels/cuda/device.cuh"
-MUTANTS = [
+PAGES, WEIGHTS, WORK = "kernels/cuda/attention.cu", "kernels/cuda/attention.cuh", "kernels/cuda/attention_work.cuh"
+ROWS_CU, STEP_CU, SCAN = "kernels/cuda/rows.cu", "kernels/cuda/step.cu", "kernels/cuda/sample.cu"
+COMMON, SELECT = "kernels/cuda/sample.cuh", "kernels/cuda/sample_select.cuh"
+CHOOSE = "kernels/cuda/sample_choose.cu"
+# What has the kernels of a test: less to compile than all.
+SOURCES = {MATMUL: [KERNEL], ROWS: [ROWS_CU], ATTENTION: [PAGES, "kernels/cuda/attention_fold.cu"],
+           STEP: [STEP_CU], SAMPLE: [SCAN, CHOOSE, STEP_CU]}
+# Every time: some of each kernel that are soon compiled and found.
+SOME = [
     (MATMUL, KERNEL, "mbarrier_wait_parity(&r.full[r.stage], r.parity);", ""),
+    (MATMUL, KERNEL, "wgmma_commit();", ""),
+    (MATMUL, KERNEL, "blocks * CONSUMERS", "CONSUMERS"),
+    (MATMUL, KERNEL, "    join_cluster<n>();\n}", "}"),
+    (MATMUL, KERNEL, "    grid_wait(); /* what", "    /* what"),
+    (MATMUL, KERNEL, "fence_proxy_async();", ""),
+    (ATTENTION, WORK, "mbarrier_wait_parity(r.empty(), r.parity ^ 1);", ""),
+    (ATTENTION, PAGES, "        clear_unwritten<head_dim>(r.values(), w, p);\n", ""),
+    (ATTENTION, WORK, "    fence_proxy_async();\n    join_group(p);\n}\n\n/* Slots", "    join_group(p);\n}\n\n/* Slots"),
+    (ATTENTION, WEIGHTS, "best[h] > of[h].m + scale.slack", "best[h] > of[h].m"),
+    (ROWS, DEVICE, "    __syncthreads();\n    float sum = 0.0f;", "    float sum = 0.0f;"),
+    (ROWS, ROWS_CU, "turned ? i : half + i;", "i;"),
+    (ROWS, ROWS_CU, "args.head_dim / 2 - half)", "half)"),
+    (ROWS, ROWS_CU, "args.rows != nullptr ? args.rows[blockIdx.x] : blockIdx.x", "blockIdx.x"),
+    (STEP, STEP_CU, "i <= position / STEP_PAGE_TOKENS", "i < position / STEP_PAGE_TOKENS"),
+    (STEP, STEP_CU, "filler ? args.spare_page : from[i]", "from[i]"),
+    (STEP, STEP_CU, "newest ? args.newest_at[plan.slot] : plan.position", "plan.position"),
+    (STEP, STEP_CU, "args.page_len / 8", "args.page_len / 16"),
+    (STEP, STEP_CU, "copy.n_tokens * args.head_dim", "STEP_PAGE_TOKENS * args.head_dim"),
+    (STEP, STEP_CU, "        if (args.tokens[i] >= args.n_vocab)\n            continue;\n", ""),
+    (SAMPLE, SCAN, "    __syncthreads();\n}\n\n/* The chunk's z", "}\n\n/* The chunk's z"),
+    (SAMPLE, COMMON, "    __syncthreads();\n    uint64_t before = 0, all = 0;", "    uint64_t before = 0, all = 0;"),
+    (SAMPLE, SELECT, "need <= before + value_of", "need < before + value_of"),
+    (SAMPLE, CHOOSE, "point - chunk.before", "point"),
+]
+# With --all.
+OTHERS = [
     (MATMUL, KERNEL, "mbarrier_wait_parity(&r.empty[r.stage], r.parity ^ 1);", ""),
     (MATMUL, KERNEL, "r.parity ^ 1)", "r.parity)"),
     (MATMUL, KERNEL, "wgmma_wait<1>();", ""),
     (MATMUL, KERNEL, "wgmma_wait<0>();", ""),
     (MATMUL, KERNEL, "wgmma_fence();", ""),
-    (MATMUL, KERNEL, "wgmma_commit();", ""),
     (MATMUL, KERNEL, "    __syncthreads();\n", ""),
     (MATMUL, KERNEL, "CONSUMERS * GROUP / WARP", "CONSUMERS"),
-    (MATMUL, KERNEL, "ring<n>::stage_len);\n            tensor", "ring<n>::stage_len - 16);\n            tensor"),
+    (MATMUL, KERNEL, "ring<n>::stage_len);\n    tensor", "ring<n>::stage_len - 16);\n    tensor"),
     (MATMUL, KERNEL, "w + 2 * step", "w + step"),
     (MATMUL, KERNEL, "k == 0 && step == 0", "step == 0"),
-    (MATMUL, KERNEL, "number / across * n}", "number / across * n + 1}"),
+    (MATMUL, KERNEL, "(top + left % n_down) * n}", "(top + left % n_down) * n + 1}"),
     (MATMUL, KERNEL, "    if (row >= args.n_rows)\n        return;\n", ""),
-    (ROWS, DEVICE, "    __syncthreads();\n    float sum = 0.0f;", "    float sum = 0.0f;"),
+    (MATMUL, KERNEL, "bias_of(args, out + 8);\n    UNROLL\n    for (int i", "bias_of(args, out);\n    UNROLL\n    for (int i"),
+    (MATMUL, KERNEL, "bias_of(args, out + 8);\n    UNROLL\n    for (int chunk", "bias_of(args, out);\n    UNROLL\n    for (int chunk"),
+    (MATMUL, KERNEL, "    join_cluster<n>();\n    if", "    if"),
+    (MATMUL, KERNEL, "} else if (lane < blocks) {", "} else if (lane == 0) {"),
+    (MATMUL, KERNEL, "number != s.first || k >= n_loaded", "k >= n_loaded"),
+    (MATMUL, KERNEL, "        if (thread < WARP)\n            bulk_wait_read<0>();", ""),
+    (MATMUL, KERNEL, "barrier_sync(FIRST_BARRIER + group, GROUP);", ""),
+    (MATMUL, KERNEL, "    if (staged && threadIdx.x % GROUP < WARP)\n        bulk_wait_read<0>();", ""),
+    (MATMUL, KERNEL, "chunk % 2) * len", "0) * len"),
+    (MATMUL, KERNEL, "row < args.n_rows && out < n_out", "out < n_out"),
+    (MATMUL, KERNEL, "2 * (n_out - out < from.n_out ? n_out - out : from.n_out)", "2 * from.n_out"),
+    (ATTENTION, PAGES, "mbarrier_wait_parity(next.keys_full(), next.parity);", ""),
+    (ATTENTION, PAGES, "        mbarrier_wait_parity(r.values_full(), r.parity);\n        turn", "        turn"),
+    (ATTENTION, PAGES, "tile / QUERIES * GROUP / WARP", "GROUP / WARP"),
+    (ATTENTION, PAGES, "turn.give(p.group);", ""),
+    (ATTENTION, PAGES, "wgmma_wait<1>();", ""),
+    (ATTENTION, PAGES, "wgmma_wait<1>();", "wgmma_wait<2>();"),
+    (ATTENTION, PAGES, "        wgmma_wait<0>();\n        release(r);\n        narrow", "        release(r);\n        narrow"),
+    (ATTENTION, PAGES, "        wgmma_wait<0>();\n        release(r);\n        narrow_weights(weights, s);",
+     "        narrow_weights(weights, s);\n        wgmma_wait<0>();\n        release(r);"),
+    (ATTENTION, WORK, "(w.end - 1) * KEYS; /*", "(w.end - 1) * KEYS - 1; /*"),
+    (ATTENTION, PAGES, "page % PAGES_OF_SPLIT == 0 || page == w.first", "page == w.first"),
+    (ATTENTION, PAGES, "else if (moved)", "else if (false)"),
+    (ATTENTION, PAGES, "position >= p.low && ", ""),
+    (ATTENTION, PAGES, "position + KEYS - 1 <= p.high", "position + KEYS - 2 <= p.high"),
+    (ATTENTION, PAGES, "k * r::swizzle, r::chunk_len", "k * r::swizzle, r::chunk_len / 2"),
+    (ATTENTION, PAGES, "w.item.partial_stride +", "0 +"),
+    (ATTENTION, WEIGHTS, "scale.factor * (of[h].m - best[h])", "scale.factor * (best[h] - of[h].m)"),
+    (SAMPLE, SCAN, "    __syncthreads();\n    for (uint32_t i = threadIdx.x; i < p.n_biases", "    for (uint32_t i = threadIdx.x; i < p.n_biases"),
+    (SAMPLE, SCAN, "        r.bins->own_count[i] = 0;\n", ""),
+    (SAMPLE, SCAN, "bins == nullptr || w == 0", "bins == nullptr"),
+    (SAMPLE, SCAN, "count & ~CUDA_IN_PROMPT", "count"),
+    (SAMPLE, COMMON, "w < f.min_p", "w <= f.min_p"),
+    (SAMPLE, COMMON, "z != z ? id : rank_key(z, id)", "rank_key(z, id)"),
+    (SAMPLE, COMMON, "args.positions[row] + 1", "args.positions[row]"),
+    (SAMPLE, SELECT, "    __syncthreads(); /* everybody has read what lies there */\n", ""),
+    (SAMPLE, SELECT, "*weight_before += in.weight_before;", ""),
+    (SAMPLE, SELECT, "prefix | in.at", "in.at"),
+    (SAMPLE, SELECT, "before = 0, weight = weight_before;", "before = 0, weight = 0;"),
+    (SAMPLE, CHOOSE, "need > 0 ? need : 1", "need"),
+    (SAMPLE, CHOOSE, "<= k.last ? weigh(f, z) : (uint64_t)0", "<= k.last ? weigh(f, z) : weigh(f, z)"),
+    (SAMPLE, CHOOSE, "r.position, r.params->choice", "r.params->choice, r.position"),
+    (SAMPLE, CHOOSE, "    args.newest[r.slot] = 0;\n", ""),
+    (SAMPLE, CHOOSE, "r.params->counts[id] += 1", "r.params->counts[id] += 0"),
+]
+# With --unfound, which fails: faults that no test here sees yet. The emulator computes a product for the four warps of a
+# warpgroup at once, so none is ahead of the others about it (the first two); the others change less than bf16 shows, nearly
+# always.
+UNFOUND = [
+    (ATTENTION, WORK, "    join_group(p); /* all are done with the queries before */\n", ""),
+    (ATTENTION, WORK, "    fence_proxy_async();\n    join_group(p);\n}\n\n/* Slots", "    fence_proxy_async();\n}\n\n/* Slots"),
+    (ATTENTION, WEIGHTS, "const bool moved = f.seen && own.m > all.m + scale.slack", "const bool moved = f.seen && own.m > all.m"),
+    (ATTENTION, WEIGHTS, "return f.first ? own : f.seen ? fmaf(own, f.add, sum * f.keep) : sum;",
+     "return f.first ? own : fmaf(own, f.add, sum * f.keep);"),
 ]
 
 
@@ -49,43 +143,66 @@ def must(command):
         sys.exit(f"{' '.join(map(str, command))}\n{result.stderr}")
 
 
-def compile_kernels(folder, out):
-    must(["g++", "-x", "c++", "-std=c++17", *FLAGS, *WARNINGS_OFF, f"-I{folder}", f"-I{ROOT}", "-c",
-          folder / "kernels/cuda/kernels.cu", "-o", out])
+def compile_kernels(folder, test):
+    objects = []
+    for source in SOURCES[test]:
+        objects.append(folder / f"{pathlib.Path(source).stem}.o")
+        must(["g++", "-x", "c++", "-std=c++17", *FLAGS, *WARNINGS_OFF, f"-I{folder}", f"-I{ROOT}", "-c",
+              folder / source, "-o", objects[-1]])
+    return objects
 
 
 def link(parts, kernels, test, out):
-    must(["g++", *FLAGS, *parts["emulator"], parts[test], kernels, "-lcmocka", "-lm", "-o", out])
+    must(["g++", *FLAGS, *parts["emulator"], parts[test], *kernels, "-lcmocka", "-lm", "-o", out])
 
 
-def build_parts(folder):
+def build_parts(folder, pool):
     """What no mutant changes."""
-    emulator = []
-    for source in [*sorted((ROOT / "kernels/emu").glob("*.cc")), ROOT / "common/err.c"]:
+    emulator, commands = [], []
+    for source in [*sorted((ROOT / "kernels/emu").glob("*.cc")), ROOT / "common/err.c",
+                   ROOT / "kernels/cuda/attention_plan.c",
+                   *sorted((ROOT / "engine").glob("sample*.c")), ROOT / "engine/token_counts.c"]:
         out = folder / f"{source.stem}.o"
-        must(["g++" if source.suffix == ".cc" else "gcc", *FLAGS, f"-I{ROOT}", "-c", source, "-o", out])
+        commands.append(["g++" if source.suffix == ".cc" else "gcc", *FLAGS, f"-I{ROOT}", "-c", source, "-o", out])
         emulator.append(out)
     parts = {"emulator": emulator}
-    for test in (MATMUL, ROWS):
+    for test in SOURCES:
         parts[test] = folder / f"{test}.o"
-        must(["gcc", *FLAGS, f"-I{ROOT}", "-c", ROOT / f"tests/unit/{test}.c", "-o", parts[test]])
+        commands.append(["gcc", *FLAGS, f"-I{ROOT}", "-c", ROOT / f"tests/unit/{test}.c", "-o", parts[test]])
+    list(pool.map(must, commands))
     return parts
 
 
-def verdict(parts, folder, number):
+def passes(test):
+    """Until the first of its tests fails."""
+    environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=0")
+    with subprocess.Popen([test], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                          env=environment) as process:
+        watch = threading.Timer(LIMIT_S, process.kill)
+        watch.start()
+        failed = any("[  FAILED  ]" in line for line in process.stdout)
+        if failed:
+            process.kill()
+        process.wait()
+        in_time = watch.is_alive()
+        watch.cancel()
+    if not in_time:
+        raise subprocess.TimeoutExpired(test, LIMIT_S)
+    return not failed and process.returncode == 0
+
+
+def verdict(parts, folder, number, mutant):
     """"" when the mutant is found, else what is wrong."""
-    test, file, text, instead = MUTANTS[number]
+    test, file, text, instead = mutant
     own = folder / str(number)
     shutil.copytree(ROOT / "kernels", own / "kernels")
     source = (own / file).read_text()
     if source.count(text) != 1:
         return f"mutant {number}: {file} has {source.count(text)} of {text!r}"
     (own / file).write_text(source.replace(text, instead))
-    compile_kernels(own, own / "kernels.o")
-    link(parts, own / "kernels.o", test, own / "test")
-    environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=0")
+    link(parts, compile_kernels(own, test), test, own / "test")
     try:
-        passed = run([own / "test"], timeout=120, env=environment).returncode == 0
+        passed = passes(own / "test")
     except subprocess.TimeoutExpired:
         return f"mutant {number}: without an end: {text!r} -> {instead!r}"
     return f"mutant {number} lives: {text!r} -> {instead!r}" if passed else ""
@@ -95,12 +212,17 @@ def main():
     if shutil.which("g++") is None:
         print("mutants: no g++ here, skipped")
         return 77
+    mutants = UNFOUND if "--unfound" in sys.argv else SOME + OTHERS if "--all" in sys.argv else SOME
+    tests = [name for name in sys.argv[1:] if name not in ("--all", "--unfound")]
+    if not SOURCES.keys() >= set(tests):
+        sys.exit(f"mutants: {' '.join(tests)}: the tests are {' '.join(SOURCES)}")
     with tempfile.TemporaryDirectory() as name, concurrent.futures.ThreadPoolExecutor(2) as pool:
         folder = pathlib.Path(name)
-        parts = build_parts(folder)
-        wrong = [w for w in pool.map(lambda i: verdict(parts, folder, i), range(len(MUTANTS))) if w]
+        parts = build_parts(folder, pool)
+        chosen = [i for i, mutant in enumerate(mutants) if mutant[0] in (tests or SOURCES)]
+        wrong = [w for w in pool.map(lambda i: verdict(parts, folder, i, mutants[i]), chosen) if w]
     print("\n".join(wrong))
-    print(f"mutants: {len(MUTANTS)} faults, {len(MUTANTS) - len(wrong)} found")
+    print(f"mutants: {len(chosen)} faults, {len(chosen) - len(wrong)} found")
     return 1 if wrong else 0
 
 

@@ -66,6 +66,12 @@ DEVICE bf16 narrow(float x)
     return bf16{(uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16)};
 }
 
+/* Of integers: the order is of no account. */
+DEVICE void atomic_add(uint64_t *at, uint64_t more)
+{
+    atomicAdd((unsigned long long *)at, (unsigned long long)more);
+}
+
 /* The sum of all lanes' values, the same in every lane: lanes 16 apart first, then 8, 4, 2, 1. */
 DEVICE float warp_sum(float x)
 {

@@ -9,7 +9,8 @@
  * (the device failed: nothing on it can be used any more; open it anew or end). Each names the call
  * and the driver's own reason.
  *
- * A struct gpu and what was made from it belong to one thread at a time.
+ * A struct gpu and what was made from it belong to one thread at a time: the one that opened it,
+ * until another one enters.
  */
 #ifndef KERNELS_CUDA_GPU_H
 #define KERNELS_CUDA_GPU_H
@@ -74,6 +75,8 @@ struct gpu_driver {
     /* Takes the device's primary context. Needs a CUDA driver of version GPU_DRIVER_MIN. */
     struct err (*open)(struct gpu **out, unsigned index);
     void (*close)(struct gpu *g);
+    /* The calling thread takes the device over from the one that had it. */
+    struct err (*enter)(struct gpu *g);
     struct err (*info)(struct gpu *g, struct gpu_info *out);
 
     struct err (*alloc)(struct gpu *g, struct gpu_address *out, size_t len);

@@ -53,6 +53,12 @@ static void cuda_close(struct gpu *g)
     free(g);
 }
 
+static struct err cuda_enter(struct gpu *g)
+{
+    TRY_CU(g->cu, cuCtxSetCurrent_(g->context), "be used by another thread");
+    return err_ok();
+}
+
 static struct err attribute(struct gpu *g, CUdevice_attribute which, int *out)
 {
     TRY_CU(g->cu, cuDeviceGetAttribute_(out, which, g->device), "describe itself");
@@ -242,6 +248,7 @@ const struct gpu_driver gpu_cuda = {
     .count = cuda_count,
     .open = cuda_open,
     .close = cuda_close,
+    .enter = cuda_enter,
     .info = cuda_info,
     .alloc = cuda_alloc,
     .free = cuda_free,

@@ -5,6 +5,7 @@
  */
 #include "kernels/cuda/args.h"
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/ptx.cuh"
 
 enum { N_WARPS = CUDA_BLOCK / WARP, PAGE_TOKENS = 64 };
 
@@ -26,7 +27,9 @@ DEVICE float norm_scale(float sum, float n, float eps)
 KERNEL(rmsnorm_rows, cuda_rmsnorm_args, CUDA_BLOCK)
 {
     float *scratch = shared_at<float>(0, N_WARPS);
-    const float *x = args.x + (size_t)blockIdx.x * args.n_cols;
+    grid_launch_dependents(); /* a product behind this may fetch its weights */
+    const uint32_t row = args.rows != nullptr ? args.rows[blockIdx.x] : blockIdx.x;
+    const float *x = args.x + (size_t)row * args.n_cols;
     bf16 *out = (bf16 *)args.out + (size_t)blockIdx.x * args.n_cols;
     float sum = 0.0f;
     for (uint32_t i = threadIdx.x; i < args.n_cols; i += CUDA_BLOCK)
@@ -48,25 +51,28 @@ DEVICE bf16 *cache_row(const cuda_rope_write_args &args, uint32_t row, uint32_t 
            ((size_t)head * PAGE_TOKENS + position % PAGE_TOKENS) * args.head_dim;
 }
 
-/* One head of q or k: thread i holds the pair (i, i + head_dim / 2). */
+/* One head of q or k. Of the elements that are turned thread i holds the pair (i, i + n_turned /
+ * 2); the threads behind hold pairs of those that are not, their halves likewise apart. */
 DEVICE void turn_head(const cuda_rope_write_args &args, const bf16 *from, bf16 *to,
                       const float *weight, uint32_t row, float *scratch)
 {
-    const uint32_t half = args.head_dim / 2, i = threadIdx.x;
-    const bool active = i < half;
-    float a = active ? widen(from[i]) : 0.0f, b = active ? widen(from[half + i]) : 0.0f;
+    const uint32_t half = args.n_turned / 2, i = threadIdx.x;
+    const bool active = i < args.head_dim / 2, turned = i < half;
+    const uint32_t at = turned ? i : half + i; /* behind the n_turned: 2 half + (i - half) */
+    const uint32_t at_b = at + (turned ? half : args.head_dim / 2 - half);
+    float a = active ? widen(from[at]) : 0.0f, b = active ? widen(from[at_b]) : 0.0f;
     if (weight != nullptr) { /* the same for all threads */
         const float sum = block_sum(fmaf(b, b, a * a), scratch, N_WARPS);
         const float scale = norm_scale(sum, (float)args.head_dim, args.eps);
-        a = active ? (a * scale) * weight[i] : 0.0f;
-        b = active ? (b * scale) * weight[half + i] : 0.0f;
+        a = active ? (a * scale) * weight[at] : 0.0f;
+        b = active ? (b * scale) * weight[at_b] : 0.0f;
     }
     if (!active)
         return;
     const float *angles = args.cos_sin + (size_t)args.positions[row] * 2 * half;
-    const float c = angles[i], s = angles[half + i];
-    to[i] = narrow(a * c - b * s);
-    to[half + i] = narrow(b * c + a * s);
+    const float c = turned ? angles[i] : 1.0f, s = turned ? angles[half + i] : 0.0f;
+    to[at] = narrow(turned ? a * c - b * s : a);
+    to[at_b] = narrow(turned ? b * c + a * s : b);
 }
 
 KERNEL(rope_write, cuda_rope_write_args, CUDA_BLOCK)

@@ -62,13 +62,35 @@ __attribute__((noinline)) inline uint32_t __ballot_sync(uint32_t lanes, bool val
 
 __attribute__((noinline)) inline void __syncwarp(uint32_t lanes = 0xffffffffu)
 {
-    (void)emu_ballot(lanes, false, EMU_CALL);
+    emu_warp_barrier(lanes, EMU_CALL);
 }
 
 __attribute__((noinline)) inline void __syncthreads()
 {
     const emu_index &size = blockDim;
     emu_barrier(0, size.x * size.y * size.z, EMU_CALL);
+}
+
+/* One thread of the system runs all threads: what does not stop in between is atomic. */
+template <typename type> __forceinline__ type atomicAdd(type *at, type more)
+{
+    const type before = *at;
+    *at = before + more;
+    return before;
+}
+
+template <typename type> __forceinline__ type atomicOr(type *at, type bits)
+{
+    const type before = *at;
+    *at = before | bits;
+    return before;
+}
+
+/* The upper half of the product. */
+__forceinline__ unsigned long long __umul64hi(unsigned long long a, unsigned long long b)
+{
+    __extension__ typedef unsigned __int128 wide;
+    return (unsigned long long)((wide)a * b >> 64);
 }
 
 /* IEEE, rounded to nearest: what these names promise on the device. */

@@ -18,8 +18,22 @@ extern "C" {
 enum : uint64_t { MEMORY_LEN = (uint64_t)4 << 30 };
 enum : size_t { SHARED_LEN_MAX = 227 << 10, ADDRESS_ALIGN = 256 };
 
-/* What lies in a stream. False: it failed, and `failure` of the device says why. */
-using task = std::function<bool()>;
+struct kernel_launch {
+    const emu_registration *entry;
+    struct gpu_launch how;
+    std::vector<uint64_t> args;
+};
+
+/* What lies in a stream: a launch, or something else, which fails by setting the device's
+ * `failure`. */
+struct task {
+    std::function<void()> run;
+    std::shared_ptr<const kernel_launch> launch;
+};
+
+using chain = std::vector<std::shared_ptr<const kernel_launch>>;
+
+enum : size_t { CHAIN_MAX = 6 };
 
 static emu_random dice;
 
@@ -66,11 +80,42 @@ static struct err state(const gpu *g)
     return err_set(ERR_IO, "the emulated GPU failed: %s", g->failure.c_str());
 }
 
+/* The n-th launch of a chain, each of which overlaps the one before it. */
+static bool run_chain(const chain &all, size_t n, std::string &error)
+{
+    const kernel_launch &l = *all[n];
+    const struct gpu_launch &how = l.how;
+    emu_grid grid = {l.entry->kernel,
+                     l.entry->name,
+                     l.args.data(),
+                     {how.grid[0], how.grid[1], how.grid[2]},
+                     {how.block[0], how.block[1], how.block[2]},
+                     how.cluster > 1 ? how.cluster : 1,
+                     how.shared_len,
+                     nullptr};
+    if (n > 0)
+        grid.before = [&all, n](std::string &its_error) {
+            return run_chain(all, n - 1, its_error);
+        };
+    return emu_run(grid, dice, error);
+}
+
+/* With the launches behind a launch that overlap it, as many as are drawn. */
 static void run_first(gpu_stream *s)
 {
     task t = s->tasks.front();
     s->tasks.pop_front();
-    (void)t();
+    if (t.launch == nullptr) {
+        t.run();
+        return;
+    }
+    chain all = {t.launch};
+    while (all.size() < CHAIN_MAX && !s->tasks.empty() && s->tasks.front().launch != nullptr &&
+           s->tasks.front().launch->how.overlaps_previous && dice.below(4) != 0) {
+        all.push_back(s->tasks.front().launch);
+        s->tasks.pop_front();
+    }
+    (void)run_chain(all, all.size() - 1, s->home->failure);
 }
 
 static void drain(gpu_stream *s)
@@ -113,11 +158,16 @@ static void emu_close(gpu *g)
     delete g;
 }
 
+static struct err emu_enter(gpu *g)
+{
+    return state(g);
+}
+
 static struct err emu_info(gpu *g, struct gpu_info *out)
 {
     struct gpu_info info = {};
     strcpy(info.name, "emulated");
-    info.major = 9;
+    info.major = emu_chip() / 10;
     info.n_multiprocessors = 4;
     info.driver_version = GPU_DRIVER_MIN;
     info.shared_len_max = SHARED_LEN_MAX;
@@ -218,43 +268,30 @@ static void pass(gpu_event *e, uint64_t record)
 static struct err emu_stream_await(gpu_stream *s, gpu_event *e)
 {
     uint64_t record = e->n_recorded;
-    return enqueue(s, [e, record] {
-        pass(e, record);
-        return true;
-    });
+    return enqueue(s, task{[e, record] { pass(e, record); }, nullptr});
 }
 
 static struct err emu_copy_to(gpu_stream *s, struct gpu_address to, const void *from, size_t len)
 {
-    return enqueue(s, [=] {
-        memcpy((void *)(uintptr_t)to.at, from, len);
-        return true;
-    });
+    return enqueue(s, task{[=] { memcpy((void *)(uintptr_t)to.at, from, len); }, nullptr});
 }
 
 static struct err emu_copy_from(gpu_stream *s, void *to, struct gpu_address from, size_t len)
 {
-    return enqueue(s, [=] {
-        memcpy(to, (const void *)(uintptr_t)from.at, len);
-        return true;
-    });
+    return enqueue(s, task{[=] { memcpy(to, (const void *)(uintptr_t)from.at, len); }, nullptr});
 }
 
 static struct err emu_copy(gpu_stream *s, struct gpu_address to, struct gpu_address from,
                            size_t len)
 {
-    return enqueue(s, [=] {
-        memmove((void *)(uintptr_t)to.at, (const void *)(uintptr_t)from.at, len);
-        return true;
-    });
+    return enqueue(
+        s, task{[=] { memmove((void *)(uintptr_t)to.at, (const void *)(uintptr_t)from.at, len); },
+                nullptr});
 }
 
 static struct err emu_fill(gpu_stream *s, struct gpu_address to, uint8_t value, size_t len)
 {
-    return enqueue(s, [=] {
-        memset((void *)(uintptr_t)to.at, value, len);
-        return true;
-    });
+    return enqueue(s, task{[=] { memset((void *)(uintptr_t)to.at, value, len); }, nullptr});
 }
 
 static struct err emu_event_new(gpu *g, gpu_event **out)
@@ -283,11 +320,11 @@ static struct err emu_event_record(gpu_event *e, gpu_stream *s)
 {
     e->n_recorded++;
     e->stream = s;
-    return enqueue(s, [e] {
-        e->n_passed++;
-        e->passed_s = now_s();
-        return true;
-    });
+    return enqueue(s, task{[e] {
+                               e->n_passed++;
+                               e->passed_s = now_s();
+                           },
+                           nullptr});
 }
 
 static struct err emu_event_wait(gpu_event *e)
@@ -355,28 +392,16 @@ static struct err check_launch(const gpu_kernel *k, const struct gpu_launch *how
     return err_ok();
 }
 
-static bool run_kernel(gpu *home, const gpu_kernel *k, const struct gpu_launch &how,
-                       const std::vector<uint64_t> &args)
-{
-    emu_grid grid = {k->entry->kernel,
-                     k->entry->name,
-                     args.data(),
-                     {how.grid[0], how.grid[1], how.grid[2]},
-                     {how.block[0], how.block[1], how.block[2]},
-                     how.cluster > 1 ? how.cluster : 1,
-                     how.shared_len};
-    return emu_run(grid, dice, home->failure);
-}
-
 static struct err emu_launch(gpu_stream *s, gpu_kernel *k, const struct gpu_launch *how,
                              const void *args, size_t args_len)
 {
     TRY(check_launch(k, how, args_len));
-    std::vector<uint64_t> copy((args_len + 7) / 8);
-    memcpy(copy.data(), args, args_len);
-    gpu *home = s->home;
-    struct gpu_launch launch = *how;
-    return enqueue(s, [home, k, launch, copy] { return run_kernel(home, k, launch, copy); });
+    auto launch = std::make_shared<kernel_launch>();
+    launch->entry = k->entry;
+    launch->how = *how;
+    launch->args.resize((args_len + 7) / 8);
+    memcpy(launch->args.data(), args, args_len);
+    return enqueue(s, task{nullptr, launch});
 }
 
 static struct err emu_capture_begin(gpu_stream *s)
@@ -443,6 +468,11 @@ static struct err emu_make_map(gpu *g, struct gpu_tensor_map *out, const struct 
     return err_ok();
 }
 
+extern "C" void gpu_emu_chip(unsigned chip)
+{
+    emu_set_chip(chip);
+}
+
 extern "C" void gpu_emu_seed(uint64_t seed)
 {
     dice.state = seed;
@@ -467,11 +497,36 @@ const emu_registration *emu_find(const char *name)
 }
 
 const struct gpu_driver gpu_emu = {
-    "emu",           emu_count,         emu_open,         emu_close,        emu_info,
-    emu_alloc,       emu_free,          emu_host_alloc,   emu_host_free,    emu_stream_new,
-    emu_stream_free, emu_stream_wait,   emu_stream_await, emu_copy_to,      emu_copy_from,
-    emu_copy,        emu_fill,          emu_event_new,    emu_event_free,   emu_event_record,
-    emu_event_wait,  emu_event_elapsed, emu_module_load,  emu_module_free,  emu_kernel_get,
-    emu_launch,      emu_capture_begin, emu_capture_end,  emu_graph_launch, emu_graph_free,
+    "emu",
+    emu_count,
+    emu_open,
+    emu_close,
+    emu_enter,
+    emu_info,
+    emu_alloc,
+    emu_free,
+    emu_host_alloc,
+    emu_host_free,
+    emu_stream_new,
+    emu_stream_free,
+    emu_stream_wait,
+    emu_stream_await,
+    emu_copy_to,
+    emu_copy_from,
+    emu_copy,
+    emu_fill,
+    emu_event_new,
+    emu_event_free,
+    emu_event_record,
+    emu_event_wait,
+    emu_event_elapsed,
+    emu_module_load,
+    emu_module_free,
+    emu_kernel_get,
+    emu_launch,
+    emu_capture_begin,
+    emu_capture_end,
+    emu_graph_launch,
+    emu_graph_free,
     emu_make_map,
 };

@@ -12,6 +12,8 @@
 
 extern const struct gpu_driver gpu_emu;
 
+/* Which chip it is from now on: 90 (Hopper, as at first) or 80 (Ampere). */
+void gpu_emu_chip(unsigned chip);
 /* Of what is drawn from now on. */
 void gpu_emu_seed(uint64_t seed);
 

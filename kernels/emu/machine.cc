@@ -3,87 +3,53 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <sys/mman.h>
 #include <utility>
-#include <vector>
 
-#include "kernels/emu/fiber.h"
+#include "kernels/emu/async.h"
+#include "kernels/emu/block.h"
+
+using namespace emu;
+
+machine *emu::running;
+
+thread &emu::self()
+{
+    return *running->current;
+}
+
+void emu::leave()
+{
+    thread *t = running->current;
+    fiber_switch(&t->own, &running->scheduler);
+}
+
+void emu::wait_for(const char *what)
+{
+    self().now = state::waiting;
+    self().waits_for = what;
+    leave();
+}
+
+void emu::wake(thread *t)
+{
+    t->now = state::ready;
+    running->ready.push_back(t);
+}
+
+block &emu::block_of(const void *p)
+{
+    for (auto &b : running->blocks)
+        if ((const uint8_t *)p >= b->shared &&
+            (const uint8_t *)p < b->shared + running->grid->shared_len)
+            return *b;
+    emu_fail("an address that is not in the cluster's shared memory");
+}
 
 namespace
 {
 
-enum {
-    WARP = 32,
-    THREADS_MAX = 1024,
-    CLUSTER_MAX = 8,
-    BARRIERS = 16,
-    SHARED_ALIGN = 1024,
-    STACK_LEN = 128 << 10,
-};
-
-enum class state { ready, waiting, ended };
-
-struct block;
-
-struct thread {
-    fiber own;
-    block *home = nullptr;
-    unsigned number = 0; /* in the block */
-    emu_index index = {};
-    state now = state::ready;
-    const char *waits_for = "";
-    uint64_t got = 0; /* what the last exchange brought */
-    uint32_t got_bits = 0;
-};
-
-/* A meeting of some lanes of one warp. */
-struct meeting {
-    uint32_t lanes = 0, arrived = 0;
-    const void *call = nullptr;
-    uint64_t value[WARP] = {};
-    unsigned from[WARP] = {};
-};
-
-struct barrier {
-    unsigned n_wanted = 0;
-    std::vector<thread *> arrived;
-    /* Of each warp that has come: the call, since a barrier is one for all lanes of a warp. */
-    const void *call[THREADS_MAX / WARP] = {};
-};
-
-struct block {
-    emu_index index = {};
-    unsigned rank = 0; /* in the cluster */
-    uint8_t *shared = nullptr;
-    std::vector<thread> threads;
-    std::vector<std::vector<meeting>> meetings; /* of each warp: those that wait for lanes */
-    barrier barriers[BARRIERS];
-    std::unique_ptr<emu_part> part;
-
-    ~block()
-    {
-        free(shared);
-    }
-};
-
-/* One cluster at a time: nothing else may depend on blocks of others running beside it. */
-struct machine {
-    const emu_grid *grid = nullptr;
-    emu_random *random = nullptr;
-    fiber scheduler;
-    std::vector<std::unique_ptr<block>> blocks;
-    std::vector<thread *> ready;
-    std::vector<thread *> at_cluster_barrier;
-    std::vector<std::pair<const void *, thread *>> waiters;
-    std::vector<std::function<void()>> soon, late; /* what will happen by itself */
-    size_t n_ended = 0;
-    thread *current = nullptr;
-    bool failed = false;
-    const char *complaint = nullptr; /* of the current thread; else nobody can go on */
-};
-
-machine *running;
+enum { STACK_LEN = 128 << 10 };
 
 /* Stacks are made once: a run of a thousand threads needs as many. */
 uint8_t *stack_of(size_t i)
@@ -99,11 +65,6 @@ uint8_t *stack_of(size_t i)
     return stacks[i];
 }
 
-thread &self()
-{
-    return *running->current;
-}
-
 std::string place(const thread &t)
 {
     const emu_index &b = t.home->index, &i = t.index;
@@ -113,33 +74,16 @@ std::string place(const thread &t)
     return text;
 }
 
-/* Away from the current thread; back when the scheduler draws it again. */
-void leave()
-{
-    thread *t = running->current;
-    fiber_switch(&t->own, &running->scheduler);
-}
-
-void wait_for(const char *what)
-{
-    self().now = state::waiting;
-    self().waits_for = what;
-    leave();
-}
-
-void wake(thread *t)
-{
-    t->now = state::ready;
-    running->ready.push_back(t);
-}
-
 void thread_main()
 {
     fiber_entered();
     thread *t = running->current;
     running->grid->kernel(running->grid->args);
+    emu_stores_end();
     t->now = state::ended;
+    t->home->n_ended++;
     running->n_ended++;
+    leave_cluster(*t);
     leave();
     abort(); /* an ended thread is never drawn again */
 }
@@ -159,6 +103,7 @@ std::unique_ptr<block> make_block(const emu_grid &g, unsigned number, unsigned r
     /* Its own length, so that a sanitizer sees what goes beyond; never zero at the start. */
     if (g.shared_len > 0) {
         size_t len = (g.shared_len + SHARED_ALIGN - 1) / SHARED_ALIGN * SHARED_ALIGN;
+        b->shared_room = len;
         b->shared = (uint8_t *)aligned_alloc(SHARED_ALIGN, len);
         if (b->shared == nullptr)
             abort();
@@ -179,8 +124,10 @@ std::unique_ptr<block> make_block(const emu_grid &g, unsigned number, unsigned r
 /* Why a run failed. */
 std::string reason(const machine &m)
 {
+    if (m.culprit != nullptr)
+        return place(*m.culprit) + ": " + m.complaint;
     if (m.complaint != nullptr)
-        return place(*m.current) + ": " + m.complaint;
+        return std::string("kernel ") + m.grid->name + ": " + m.complaint;
     for (const auto &b : m.blocks)
         for (const thread &t : b->threads)
             if (t.now == state::waiting)
@@ -189,48 +136,73 @@ std::string reason(const machine &m)
     return "no thread can go on";
 }
 
-void land(machine &m, std::vector<std::function<void()>> &effects)
+void land(machine &m, std::vector<std::shared_ptr<emu_effect>> &effects)
 {
     size_t i = m.random->below(effects.size());
-    std::function<void()> effect = std::move(effects[i]);
+    std::shared_ptr<emu_effect> effect = std::move(effects[i]);
     effects[i] = std::move(effects.back());
     effects.pop_back();
-    effect();
+    emu_force(*effect);
+}
+
+/* In half of the runs one block of a cluster is slow. */
+size_t draw_thread(machine &m)
+{
+    size_t i = m.random->below(m.ready.size());
+    for (int tries = 0; tries < 12 && m.ready[i]->home->rank == m.slow_rank; tries++)
+        i = m.random->below(m.ready.size());
+    return i;
+}
+
+void run_thread(machine &m)
+{
+    size_t i = draw_thread(m);
+    m.current = m.ready[i];
+    m.ready[i] = m.ready.back();
+    m.ready.pop_back();
+    images_runs(*m.current->home, *m.current);
+    fiber_switch(&m.scheduler, &m.current->own);
+    m.current = nullptr;
 }
 
 /* One thread's turn, or something that was to happen. False: nothing is left to do. */
 bool turn(machine &m)
 {
-    if (!m.soon.empty() && (m.ready.empty() || m.random->below(4) == 0)) {
+    if (m.n_at_grid > 0 && m.random->below(m.n_threads) == 0)
+        return emu_run_before(m);
+    if (!m.soon.empty() && (m.ready.empty() || m.random->below(4) == 0))
         land(m, m.soon);
-    } else if (!m.ready.empty()) {
-        size_t i = m.random->below(m.ready.size());
-        m.current = m.ready[i];
-        m.ready[i] = m.ready.back();
-        m.ready.pop_back();
-        fiber_switch(&m.scheduler, &m.current->own);
-    } else if (!m.late.empty()) {
+    else if (!m.ready.empty())
+        run_thread(m);
+    else if (!m.late.empty())
         land(m, m.late);
-    } else {
-        return false;
-    }
+    else
+        return m.n_at_grid > 0 && emu_run_before(m);
     return true;
+}
+
+/* What may outlast its threads happens now; of the rest, nothing may be left. */
+void finish_effects(machine &m, std::vector<std::shared_ptr<emu_effect>> &effects)
+{
+    while (!effects.empty() && !m.failed) {
+        if (!effects.back()->done && !effects.back()->may_outlast)
+            emu_fault("it ended, the last of its blocks, while a copy or a product was under way");
+        land(m, effects);
+    }
 }
 
 void run_cluster(machine &m)
 {
-    size_t n_threads = 0;
+    m.slow_rank = m.blocks.size() > 1 ? m.random->below(2 * m.blocks.size()) : 1;
     for (auto &b : m.blocks)
         for (thread &t : b->threads) {
             m.ready.push_back(&t);
-            n_threads++;
+            m.n_threads++;
         }
-    while (m.n_ended < n_threads && !m.failed)
+    while (m.n_ended < m.n_threads && !m.failed)
         m.failed = !turn(m) || m.failed;
-    if (!m.failed && !(m.soon.empty() && m.late.empty())) {
-        m.failed = true;
-        m.complaint = "it ended, the last of its blocks, while a copy or a product was under way";
-    }
+    finish_effects(m, m.soon);
+    finish_effects(m, m.late);
     for (auto &b : m.blocks)
         for (thread &t : b->threads)
             fiber_forget(&t.own);
@@ -262,88 +234,6 @@ std::vector<unsigned> draw_order(unsigned n, emu_random &random)
     return order;
 }
 
-void arrive(barrier &b, unsigned n_threads, const void *call)
-{
-    thread &t = self();
-    unsigned warp = t.number / WARP;
-    if (b.arrived.empty()) {
-        b.n_wanted = n_threads;
-        memset(b.call, 0, sizeof b.call);
-    }
-    if (b.n_wanted != n_threads)
-        emu_fail("a barrier is joined for another number of threads");
-    if (b.call[warp] != nullptr && b.call[warp] != call)
-        emu_fail("lanes of a warp come to a barrier from different calls");
-    b.call[warp] = call;
-    b.arrived.push_back(&t);
-}
-
-void release(std::vector<thread *> &threads)
-{
-    std::vector<thread *> all;
-    all.swap(threads);
-    for (thread *t : all)
-        wake(t);
-}
-
-meeting &find_meeting(thread &t, uint32_t lanes, const void *call)
-{
-    auto &of_warp = t.home->meetings[t.number / WARP];
-    uint32_t bit = 1u << t.number % WARP;
-    if ((lanes & bit) == 0)
-        emu_fail("a lane is not among those that it names");
-    for (meeting &m : of_warp)
-        if (m.lanes == lanes && (m.arrived & bit) == 0) {
-            if (m.call != call)
-                emu_fail("lanes of a warp stand at different calls of one operation");
-            return m;
-        } else if ((m.lanes & lanes) != 0) {
-            emu_fail("lanes of a warp name different sets of lanes");
-        }
-    of_warp.emplace_back();
-    of_warp.back().lanes = lanes;
-    of_warp.back().call = call;
-    return of_warp.back();
-}
-
-/* Everybody is there: each lane gets its value, and all but the last to come are woken. */
-void finish_meeting(thread &last, meeting &m)
-{
-    unsigned first = last.number / WARP * WARP;
-    uint32_t bits = 0;
-    for (unsigned lane = 0; lane < WARP; lane++)
-        if ((m.lanes >> lane & 1) != 0 && m.value[lane] != 0)
-            bits |= 1u << lane;
-    for (unsigned lane = 0; lane < WARP; lane++) {
-        if ((m.lanes >> lane & 1) == 0)
-            continue;
-        thread &t = last.home->threads[first + lane];
-        unsigned from = m.from[lane];
-        t.got = from < WARP && (m.lanes >> from & 1) != 0 ? m.value[from] : m.value[lane];
-        t.got_bits = bits;
-        if (&t != &last)
-            wake(&t);
-    }
-}
-
-void meet(uint32_t lanes, uint64_t value, unsigned from, const void *call)
-{
-    thread &t = self();
-    meeting &m = find_meeting(t, lanes, call);
-    unsigned lane = t.number % WARP;
-    m.arrived |= 1u << lane;
-    m.value[lane] = value;
-    m.from[lane] = from;
-    if (m.arrived != m.lanes) {
-        wait_for("an operation of its warp");
-        return;
-    }
-    finish_meeting(t, m);
-    auto &of_warp = t.home->meetings[t.number / WARP];
-    of_warp.erase(of_warp.begin() + (&m - of_warp.data()));
-    emu_yield();
-}
-
 } // namespace
 
 const emu_index &emu_thread_index()
@@ -371,6 +261,11 @@ unsigned emu_cluster_rank()
     return self().home->rank;
 }
 
+unsigned emu_cluster_size()
+{
+    return running->grid->cluster;
+}
+
 void *emu_shared(size_t offset, size_t len)
 {
     size_t have = running->grid->shared_len;
@@ -379,58 +274,26 @@ void *emu_shared(size_t offset, size_t len)
     return self().home->shared + offset;
 }
 
-void emu_barrier(unsigned id, unsigned n_threads, const void *call)
-{
-    if (id >= BARRIERS || n_threads == 0 || n_threads % WARP != 0)
-        emu_fail("a barrier is one of 16, for a multiple of 32 threads");
-    barrier &b = self().home->barriers[id];
-    arrive(b, n_threads, call);
-    if (b.arrived.size() < n_threads) {
-        wait_for("a barrier of its block");
-        return;
-    }
-    b.arrived.pop_back(); /* this thread goes on as one of many, too */
-    release(b.arrived);
-    emu_yield();
-}
-
-void emu_cluster_barrier(const void *call)
-{
-    (void)call;
-    machine &m = *running;
-    size_t n = 0;
-    for (auto &b : m.blocks)
-        n += b->threads.size();
-    if (m.at_cluster_barrier.size() + 1 < n) {
-        m.at_cluster_barrier.push_back(&self());
-        wait_for("the cluster's barrier");
-        return;
-    }
-    release(m.at_cluster_barrier);
-    emu_yield();
-}
-
-uint64_t emu_exchange(uint32_t lanes, uint64_t value, unsigned from, const void *call)
-{
-    meet(lanes, value, from, call);
-    return self().got;
-}
-
-uint32_t emu_ballot(uint32_t lanes, bool value, const void *call)
-{
-    meet(lanes, value ? 1 : 0, WARP, call);
-    return self().got_bits;
-}
-
 void emu_yield()
 {
     wake(&self());
     leave();
 }
 
-void emu_later(bool late, std::function<void()> effect)
+std::shared_ptr<emu_effect> emu_later(bool late, std::function<void()> run)
 {
-    (late ? running->late : running->soon).push_back(std::move(effect));
+    auto effect = std::make_shared<emu_effect>();
+    effect->run = std::move(run);
+    (late ? running->late : running->soon).push_back(effect);
+    return effect;
+}
+
+void emu_force(emu_effect &effect)
+{
+    if (effect.done)
+        return;
+    effect.done = true;
+    effect.run();
 }
 
 void emu_wake(const void *what)
@@ -455,6 +318,24 @@ bool emu_draw_half()
     return running->random->below(2) == 0;
 }
 
+static unsigned chip = 90;
+
+unsigned emu_chip()
+{
+    return chip;
+}
+
+void emu_set_chip(unsigned its_chip)
+{
+    chip = its_chip;
+}
+
+void emu_needs_hopper()
+{
+    if (chip < 90)
+        emu_fail("an instruction that the chip does not have");
+}
+
 unsigned emu_thread_number()
 {
     return self().number;
@@ -468,11 +349,6 @@ size_t emu_shared_offset(const void *p)
     return offset;
 }
 
-size_t emu_shared_len()
-{
-    return running->grid->shared_len;
-}
-
 emu_part &emu_block_part(emu_part *(*make)())
 {
     auto &part = self().home->part;
@@ -481,34 +357,52 @@ emu_part &emu_block_part(emu_part *(*make)())
     return *part;
 }
 
-void emu_fail(const char *reason)
+void emu_fault(const char *reason)
 {
     running->failed = true;
     running->complaint = reason; /* nothing may be allocated on a fiber that nobody returns to */
+    running->culprit = running->current;
+}
+
+void emu_fail(const char *reason)
+{
+    emu_fault(reason);
     leave();
     abort(); /* a failed run is never continued */
+}
+
+static bool run_one(machine &m, unsigned cluster, size_t first_stack, std::string &error)
+{
+    const emu_grid &grid = *m.grid;
+    size_t n_threads = grid.block.x * grid.block.y * grid.block.z;
+    machine *outer = running;
+    for (unsigned rank = 0; rank < grid.cluster; rank++)
+        m.blocks.push_back(
+            make_block(grid, cluster * grid.cluster + rank, rank, first_stack + rank * n_threads));
+    m.first_free_stack = first_stack + grid.cluster * n_threads;
+    running = &m;
+    run_cluster(m);
+    if (m.failed)
+        error = m.error_before.empty() ? reason(m) : m.error_before;
+    running = outer;
+    return !m.failed;
 }
 
 bool emu_run(const emu_grid &grid, emu_random &random, std::string &error)
 {
     if (!check(grid, error))
         return false;
-    unsigned n_blocks = grid.grid.x * grid.grid.y * grid.grid.z;
-    unsigned n_threads = grid.block.x * grid.block.y * grid.block.z;
-    for (unsigned cluster : draw_order(n_blocks / grid.cluster, random)) {
+    size_t first_stack = running != nullptr ? running->first_free_stack : 0;
+    emu_before before = grid.before;
+    for (unsigned cluster :
+         draw_order(grid.grid.x * grid.grid.y * grid.grid.z / grid.cluster, random)) {
         machine m;
         m.grid = &grid;
         m.random = &random;
-        for (unsigned rank = 0; rank < grid.cluster; rank++)
-            m.blocks.push_back(
-                make_block(grid, cluster * grid.cluster + rank, rank, (size_t)rank * n_threads));
-        running = &m;
-        run_cluster(m);
-        if (m.failed)
-            error = reason(m);
-        running = nullptr;
-        if (m.failed)
+        m.before.swap(before);
+        if (!run_one(m, cluster, first_stack, error))
             return false;
+        before.swap(m.before);
     }
-    return true;
+    return !before || before(error);
 }

@@ -1,8 +1,10 @@
-/* Barriers in shared memory, and the copy engine that counts bytes at them. */
+/* Barriers in shared memory. */
 #include <cstring>
 
 #include "kernels/emu/async.h"
-#include "kernels/emu/tensor_map.h"
+#include "kernels/emu/block.h"
+
+using namespace emu;
 
 namespace
 {
@@ -24,6 +26,12 @@ counters load(const uint64_t *barrier)
     return c;
 }
 
+void write(uint64_t *barrier, const counters &c)
+{
+    block &b = block_of(barrier);
+    images_set(b, (size_t)((uint8_t *)barrier - b.shared), &c, sizeof c);
+}
+
 /* A phase with nothing missing is over: the next begins, and whoever waited goes on. */
 void store(uint64_t *barrier, counters c)
 {
@@ -32,7 +40,7 @@ void store(uint64_t *barrier, counters c)
         c.n_missing = c.n_arrivals;
         c.bytes_and_phase ^= 1;
     }
-    memcpy(barrier, &c, sizeof c);
+    write(barrier, c);
     if (over)
         emu_wake(barrier);
 }
@@ -40,39 +48,6 @@ void store(uint64_t *barrier, counters c)
 unsigned parity_of(const uint64_t *barrier)
 {
     return (unsigned)load(barrier).bytes_and_phase & 1u;
-}
-
-/* Where a tile's byte lies: 16-byte chunks of a row, XORed with bits of the address above them. */
-size_t swizzled(size_t offset, unsigned bytes)
-{
-    if (bytes == 0)
-        return offset;
-    return offset ^ ((offset >> 7) & (bytes / 16 - 1)) << 4;
-}
-
-struct copy {
-    uint8_t *shared; /* the block's first byte */
-    size_t to;
-    emu_tensor_map map;
-    int64_t x, y;
-};
-
-void copy_row(const copy &c, unsigned row)
-{
-    size_t size = c.map.element_len, row_len = c.map.box[0] * size;
-    for (unsigned i = 0; i < c.map.box[0]; i++) {
-        int64_t x = c.x + i, y = c.y + row;
-        size_t at = swizzled(c.to + row * row_len + i * size, c.map.swizzle);
-        bool inside =
-            x >= 0 && y >= 0 && (uint64_t)x < c.map.dims[0] && (uint64_t)y < c.map.dims[1];
-        if (inside)
-            memcpy(c.shared + at,
-                   (const uint8_t *)(uintptr_t)c.map.base + (uint64_t)y * c.map.stride +
-                       (uint64_t)x * size,
-                   size);
-        else
-            memset(c.shared + at, 0, size);
-    }
 }
 
 } // namespace
@@ -83,11 +58,12 @@ void emu_mbarrier_init(uint64_t *barrier, unsigned n_arrivals)
         emu_fail("an mbarrier is aligned to 8 bytes and counts at least one arrival");
     (void)emu_shared_offset(barrier);
     counters c = {(uint16_t)n_arrivals, (uint16_t)n_arrivals, 0};
-    memcpy(barrier, &c, sizeof c);
+    write(barrier, c);
 }
 
 void emu_mbarrier_arrive(uint64_t *barrier, uint32_t n_bytes)
 {
+    images_note(*self().home);
     counters c = load(barrier);
     if (c.n_arrivals == NEVER_MADE || c.n_missing == 0)
         emu_fail("an arrival at an mbarrier that counts no more, or was never made");
@@ -106,25 +82,24 @@ void emu_mbarrier_wait(uint64_t *barrier, unsigned parity)
         emu_wait(barrier, "an mbarrier");
 }
 
-void emu_tensor_load(void *to, const void *opaque, int x, int y, uint64_t *barrier)
+void emu_mbarrier_arrive_remote(uint64_t *barrier, unsigned rank)
 {
-    copy c = {};
-    memcpy(&c.map, opaque, sizeof c.map);
-    size_t len = (size_t)c.map.box[0] * c.map.box[1] * c.map.element_len;
-    c.to = emu_shared_offset(to);
-    c.shared = (uint8_t *)emu_shared(0, c.to + len);
-    c.x = x;
-    c.y = y;
-    if (c.map.magic != EMU_TENSOR_MAP_MAGIC)
-        emu_fail("a copy by a tensor map that the driver did not make");
-    if (c.to % (c.map.swizzle == 128 ? 1024 : 128) != 0)
-        emu_fail("a tile that is not aligned for its swizzle");
-    emu_later(emu_draw_half(), [c, len, barrier] {
-        for (unsigned row = 0; row < c.map.box[1]; row++)
-            copy_row(c, row);
-        counters n = load(barrier);
-        n.bytes_and_phase -= 2 * (int32_t)len;
-        store(barrier, n);
-    });
-    emu_yield();
+    size_t offset = emu_shared_offset(barrier);
+    if (rank >= running->blocks.size())
+        emu_fail("an arrival at a block that the cluster does not have");
+    block &b = *running->blocks[rank];
+    if (b.n_ended == b.threads.size())
+        emu_fail("an arrival at an mbarrier of a block that has ended");
+    emu_mbarrier_arrive((uint64_t *)(void *)(b.shared + offset), 0);
+}
+
+void emu_mbarrier_land(uint64_t *barrier, uint32_t n_bytes)
+{
+    counters c = load(barrier);
+    if (c.n_arrivals == NEVER_MADE) {
+        emu_fault("a copy counts at an mbarrier that was never made");
+        return;
+    }
+    c.bytes_and_phase -= 2 * (int32_t)n_bytes;
+    store(barrier, c);
 }

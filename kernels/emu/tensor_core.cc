@@ -6,7 +6,7 @@
 namespace
 {
 
-enum { FRACTION = 25, EXPONENT_MIN = -126 };
+enum { EXPONENT_MIN = -126 };
 
 /* value = significand * 2^(exponent - 23) for a float, 2^(exponent - 14) for a product. */
 struct term {
@@ -55,10 +55,10 @@ term product(uint16_t a, uint16_t b)
     return t;
 }
 
-/* In units of 2^(exponent - FRACTION), cut toward zero. */
-int64_t align(const term &t, int exponent)
+/* In units of 2^(exponent - fraction), cut toward zero. */
+int64_t align(const term &t, int exponent, int fraction)
 {
-    int shift = exponent - t.exponent - (FRACTION - t.bits);
+    int shift = exponent - t.exponent - (fraction - t.bits);
     uint64_t units = 0;
     if (shift <= 0)
         units = t.significand << -shift;
@@ -67,35 +67,55 @@ int64_t align(const term &t, int exponent)
     return t.negative ? -(int64_t)units : (int64_t)units;
 }
 
-/* sum * 2^(exponent - FRACTION), cut toward zero to float. */
-float cut(int64_t sum, int exponent)
+/* sum * 2^(exponent - fraction), cut toward zero to float. */
+float cut(int64_t sum, int exponent, int fraction)
 {
     if (sum == 0)
         return 0.0f;
     uint64_t size = sum < 0 ? (uint64_t)-sum : (uint64_t)sum;
     int top = 63 - __builtin_clzll(size); /* size is at least 2^top */
-    int e = top + exponent - FRACTION;    /* of the result */
+    int e = top + exponent - fraction;    /* of the result */
     int last = (e < EXPONENT_MIN ? EXPONENT_MIN : e) - 23;
-    int shift = last - (exponent - FRACTION);
+    int shift = last - (exponent - fraction);
     if (shift > 0)
         size = shift < 64 ? size >> shift : 0;
-    double x = shift > 0 ? ldexp((double)size, last) : ldexp((double)size, exponent - FRACTION);
+    double x = shift > 0 ? ldexp((double)size, last) : ldexp((double)size, exponent - fraction);
     if (e > 127)
         return sum < 0 ? -INFINITY : INFINITY;
     return size == 0 ? 0.0f : (float)(sum < 0 ? -x : x);
 }
 
-} // namespace
+/* Tiles are zero beyond a matrix's edge: nothing but the accumulator, while no product's exponent
+ * is above its own. */
+bool adds_nothing(float c, const uint16_t *a, const uint16_t *b, int n)
+{
+    uint32_t all_a = 0, all_b = 0, largest = 0;
+    for (int i = 0; i < n; i++) {
+        uint32_t x = a[i] & 0x7fffu, y = b[i] & 0x7fffu;
+        all_a |= x;
+        all_b |= y;
+        largest = x > largest ? x : largest;
+        largest = y > largest ? y : largest;
+    }
+    if (all_a != 0 && all_b != 0)
+        return false;
+    uint32_t e = largest >> 7, e_c = bits_of(c) >> 23 & 0xff;
+    return e < 0xff && e_c < 0xff && (c == 0.0f || (int)e - 127 + EXPONENT_MIN <= (int)e_c - 127);
+}
 
-float tensor_core_step(float c, const uint16_t a[TENSOR_K], const uint16_t b[TENSOR_K])
+/* c plus n products, at most TENSOR_K, with so many bits of fraction. */
+float add_products(float c, const uint16_t *a, const uint16_t *b, int n, int fraction)
 {
     term terms[TENSOR_K + 1];
     bool is_nan = false, plus = false, minus = false;
-    for (int i = 0; i < TENSOR_K; i++)
+    if (adds_nothing(c, a, b, n))
+        return c + 0.0f;
+    for (int i = 0; i < n; i++)
         terms[i] = product(a[i], b[i]);
-    terms[TENSOR_K] = split(bits_of(c));
+    terms[n] = split(bits_of(c));
     int exponent = -1000;
-    for (const term &t : terms) {
+    for (int i = 0; i <= n; i++) {
+        const term &t = terms[i];
         is_nan |= t.is_nan;
         (t.negative ? minus : plus) |= t.is_inf;
         exponent = t.exponent > exponent ? t.exponent : exponent;
@@ -109,7 +129,21 @@ float tensor_core_step(float c, const uint16_t a[TENSOR_K], const uint16_t b[TEN
     if (plus || minus)
         return plus ? INFINITY : -INFINITY;
     int64_t sum = 0;
-    for (const term &t : terms)
-        sum += align(t, exponent);
-    return cut(sum, exponent);
+    for (int i = 0; i <= n; i++)
+        sum += align(terms[i], exponent, fraction);
+    return cut(sum, exponent, fraction);
+}
+
+} // namespace
+
+float tensor_core_step(float c, const uint16_t a[TENSOR_K], const uint16_t b[TENSOR_K])
+{
+    return add_products(c, a, b, TENSOR_K, 25);
+}
+
+float tensor_core_step_80(float c, const uint16_t a[TENSOR_K], const uint16_t b[TENSOR_K])
+{
+    enum { HALF = TENSOR_K / 2 };
+    c = add_products(c, a, b, HALF, 24);
+    return add_products(c, a + HALF, b + HALF, HALF, 24);
 }

@@ -1,8 +1,9 @@
 /*
- * One step of Hopper's tensor cores on bf16, as published (MMA-Sim, arXiv 2511.10909; not compared
+ * One step of the tensor cores on bf16, as published (MMA-Sim, arXiv 2511.10909; not compared
  * with a device yet): 16 products and the accumulator are aligned to the largest exponent among
  * them and cut toward zero to 25 fractional bits, added exactly, and the sum is cut toward zero to
- * float. A longer K is a chain of such steps.
+ * float. A longer K is a chain of such steps. Ampere (sm_80) takes the 16 as two chained steps of
+ * 8, cut at 24 fractional bits.
  */
 #ifndef KERNELS_EMU_TENSOR_CORE_H
 #define KERNELS_EMU_TENSOR_CORE_H
@@ -15,8 +16,9 @@ enum { TENSOR_K = 16 };
 extern "C" {
 #endif
 
-/* c plus the sum of a[i] b[i], bf16 as bits. A NaN is 7fffffff, a zero result is +0. */
+/* Hopper: c plus the sum of a[i] b[i], bf16 as bits. A NaN is 7fffffff, a zero result is +0. */
 float tensor_core_step(float c, const uint16_t a[TENSOR_K], const uint16_t b[TENSOR_K]);
+float tensor_core_step_80(float c, const uint16_t a[TENSOR_K], const uint16_t b[TENSOR_K]);
 
 #ifdef __cplusplus
 }

@@ -9,7 +9,10 @@
 #include <vector>
 
 #include "kernels/emu/async.h"
+#include "kernels/emu/block.h"
 #include "kernels/emu/tensor_core.h"
+
+using namespace emu;
 
 namespace
 {
@@ -27,10 +30,11 @@ struct tile {
 struct product {
     size_t tile;
     unsigned n;
-    uint64_t a, b;
+    uint64_t a, b; /* a: 0 when it is in registers, and b then has its rows across K */
     bool fresh;
     const void *call;
     unsigned n_issued = 0;
+    std::vector<const uint32_t *> registers = {}; /* (GROUP) */
 };
 
 /* What one thread has issued and committed so far. */
@@ -45,8 +49,7 @@ struct warpgroup {
     std::vector<tile> tiles;
     size_t n_done = 0;
     std::vector<progress> of_thread = std::vector<progress>(GROUP);
-    const uint8_t *shared = nullptr;
-    size_t shared_len = 0;
+    block *home = nullptr;
 };
 
 struct warpgroups : emu_part {
@@ -63,17 +66,50 @@ warpgroup &own_group()
     return *w.all[i];
 }
 
-/* Row r, elements k to k + 15 of an operand: rows of 128 bytes, eight of them `stride` bytes before
- * the next eight, 16-byte chunks XORed with the address bits above. (PTX ISA, "Matrix descriptor".)
- */
-void read_row(const warpgroup &g, uint64_t descriptor, unsigned r, uint16_t out[TENSOR_K])
+/* A matrix in shared memory, as its descriptor says it (PTX ISA, "Matrix descriptor"). */
+struct operand {
+    size_t start, leading, stride;
+    size_t swizzle; /* bytes of a row; 0: none of those known here */
+};
+
+operand decode(uint64_t descriptor)
 {
-    size_t start = (descriptor & 0x3fff) << 4, stride = (descriptor >> 32 & 0x3fff) << 4;
-    size_t row = start + r / 8 * stride + r % 8 * 128;
+    static const size_t swizzles[] = {0, 128, 64, 32};
+    auto bytes = [&](int at) { return (size_t)(descriptor >> at & 0x3fff) << 4; };
+    return {bytes(0), bytes(16), bytes(32), swizzles[descriptor >> 62]};
+}
+
+/* 16-byte chunks are XORed with the address bits above. */
+void load(const warpgroup &g, const operand &o, size_t at, uint16_t *to, size_t len)
+{
+    at ^= (at >> 7 & (o.swizzle / 16 - 1)) << 4;
+    if (!images_read(*g.home, at, to, len))
+        emu_fail("a product reads what a thread has stored, without fence.proxy.async between");
+}
+
+/* Row r, elements k to k + 15: eight rows `stride` bytes before the next eight. */
+void read_row(const warpgroup &g, const operand &o, unsigned r, uint16_t out[TENSOR_K])
+{
+    for (unsigned k = 0; k < TENSOR_K; k += 8)
+        load(g, o, o.start + r / 8 * o.stride + r % 8 * o.swizzle + 2 * k, &out[k], 16);
+}
+
+/* Column n of 16 rows that lie across K, eight of them `stride` bytes before the next eight. */
+void read_column(const warpgroup &g, const operand &o, unsigned n, uint16_t out[TENSOR_K])
+{
+    size_t wide = o.swizzle / 2;
+    for (unsigned k = 0; k < TENSOR_K; k++)
+        load(g, o,
+             o.start + n / wide * o.leading + k / 8 * o.stride + k % 8 * o.swizzle + n % wide * 2,
+             &out[k], 2);
+}
+
+/* Row m of a matrix in registers. */
+void read_registers(const product &p, unsigned m, uint16_t out[TENSOR_K])
+{
     for (unsigned k = 0; k < TENSOR_K; k++) {
-        size_t at = row + 2 * k;
-        at ^= (at >> 7 & 7) << 4;
-        memcpy(&out[k], g.shared + at, sizeof out[k]);
+        const uint32_t *a = p.registers[m / 16 * 32 + m % 8 * 4 + k % 8 / 2];
+        out[k] = (uint16_t)(a[k / 8 * 2 + m % 16 / 8] >> 16 * (k % 2));
     }
 }
 
@@ -92,10 +128,14 @@ void compute(warpgroup &g, const product &p)
 {
     tile &t = g.tiles[p.tile];
     uint16_t b[N_MAX][TENSOR_K], a[TENSOR_K];
+    bool in_registers = !p.registers.empty();
     for (unsigned n = 0; n < p.n; n++)
-        read_row(g, p.b, n, b[n]);
+        (in_registers ? read_column : read_row)(g, decode(p.b), n, b[n]);
     for (unsigned m = 0; m < ROWS; m++) {
-        read_row(g, p.a, m, a);
+        if (in_registers)
+            read_registers(p, m, a);
+        else
+            read_row(g, decode(p.a), m, a);
         for (unsigned n = 0; n < p.n; n++) {
             element e = place(m, n);
             float &d = t.values[e.thread * (p.n / 2) + e.i];
@@ -111,13 +151,30 @@ void advance(warpgroup &g, size_t n)
         compute(g, g.products[g.n_done++]);
 }
 
-void check_operand(const warpgroup &g, uint64_t descriptor, unsigned n_rows)
+/* `last`: of the operand's first byte in its last eight rows, from its start. */
+void check_operand(const warpgroup &g, const operand &o, size_t last)
 {
-    size_t start = (descriptor & 0x3fff) << 4, stride = (descriptor >> 32 & 0x3fff) << 4;
-    if (descriptor >> 62 != 1)
-        emu_fail("an operand of wgmma that is not swizzled by 128 bytes");
-    if (start + (n_rows / 8 - 1) * stride + 1024 > (g.shared_len + 1023) / 1024 * 1024)
+    if (o.swizzle == 0)
+        emu_fail("an operand of wgmma that is not swizzled");
+    if (o.start % (8 * o.swizzle) >= o.swizzle)
+        emu_fail("an operand of wgmma that is not aligned for its swizzle");
+    if (o.start / (8 * o.swizzle) * (8 * o.swizzle) + last + 8 * o.swizzle > g.home->shared_room)
         emu_fail("an operand of wgmma beyond the block's shared memory");
+}
+
+void check_rows(const warpgroup &g, uint64_t descriptor, unsigned n_rows)
+{
+    operand o = decode(descriptor);
+    check_operand(g, o, (n_rows / 8 - 1) * o.stride);
+}
+
+void check_columns(const warpgroup &g, uint64_t descriptor, unsigned n)
+{
+    operand o = decode(descriptor);
+    size_t wide = o.swizzle / 2;
+    check_operand(g, o, wide == 0 ? 0 : (n - 1) / wide * o.leading + o.stride);
+    if (o.start % (8 * o.swizzle) != 0)
+        emu_fail("an operand of wgmma with rows across K begins within a row");
 }
 
 bool is_idle(const tile &t)
@@ -174,30 +231,56 @@ void give_back(warpgroup &g, unsigned thread, size_t n_products)
     }
 }
 
-} // namespace
-
-void emu_wgmma(float *d, unsigned n, uint64_t a, uint64_t b, bool fresh, const void *call)
+warpgroup &bind_group()
 {
+    emu_needs_hopper();
     warpgroup &g = own_group();
+    g.home = self().home;
+    return g;
+}
+
+/* The calling thread's part of a product; `a`: its registers, or null. */
+void issue(warpgroup &g, float *d, const product &wanted, const uint32_t *a)
+{
     unsigned thread = emu_thread_number() % GROUP;
     progress &p = g.of_thread[thread];
-    g.shared_len = emu_shared_len();
-    g.shared = (const uint8_t *)emu_shared(0, 0);
-    check_operand(g, a, ROWS);
-    check_operand(g, b, n);
     if (!p.fenced)
         emu_fail("a wgmma without a fence before it");
-    size_t number = p.n_products, tile_number = find_tile(g, d, n, thread, number);
-    if (number == g.products.size())
-        g.products.push_back(product{tile_number, n, a, b, fresh, call});
+    size_t number = p.n_products, tile_number = find_tile(g, d, wanted.n, thread, number);
+    if (number == g.products.size()) {
+        g.products.push_back(wanted);
+        g.products.back().tile = tile_number;
+        g.products.back().registers.resize(a != nullptr ? GROUP : 0);
+    }
     product &made = g.products[number];
-    if (made.n != n || made.a != a || made.b != b || made.fresh != fresh || made.call != call)
+    if (made.n != wanted.n || made.a != wanted.a || made.b != wanted.b ||
+        made.fresh != wanted.fresh || made.call != wanted.call)
         emu_fail("threads of a warpgroup issue different products");
+    if (a != nullptr)
+        made.registers[thread] = a;
     take_registers(g.tiles[tile_number], d, thread);
     g.tiles[tile_number].n_products[thread] = number + 1;
     made.n_issued++;
     p.n_products++;
     emu_yield();
+}
+
+} // namespace
+
+void emu_wgmma(float *d, unsigned n, uint64_t a, uint64_t b, bool fresh, const void *call)
+{
+    warpgroup &g = bind_group();
+    check_rows(g, a, ROWS);
+    check_rows(g, b, n);
+    issue(g, d, product{0, n, a, b, fresh, call}, nullptr);
+}
+
+void emu_wgmma_rows(float *d, unsigned n, const uint32_t *a, uint64_t b, bool fresh,
+                    const void *call)
+{
+    warpgroup &g = bind_group();
+    check_columns(g, b, n);
+    issue(g, d, product{0, n, 0, b, fresh, call}, a);
 }
 
 void emu_wgmma_fence()

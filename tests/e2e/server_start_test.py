@@ -50,7 +50,7 @@ class Start(unittest.TestCase):
             "--threads": ["0", "many"], "--max-requests": ["0", "100000"],
             "--cache-idle": ["0", "301", "never"],
             "--max-context": ["0"], "--origin": ["", "two words", "a+b"],
-            "--activator": ["x", "name+00000000+AAAA"], "--backend": ["cuda"],
+            "--activator": ["x", "name+00000000+AAAA"], "--backend": ["gpu"],
             "--profile": ["lenient"], "--print-policy": ["yes"], "--ek-chain": ["/nowhere.pem"],
             "--max-stop-duration": ["-1"], "--state": [""],
         }.items():

@@ -6,19 +6,27 @@ endfunction()
 
 emulated_kernels(emu_kernels unit/emu_kernels.cu)
 gpu_test(emu emu_kernels)
+emulated_kernels(emu_async_kernels unit/emu_async_kernels.cu)
+gpu_test(emu_async emu_async_kernels)
 gpu_test(cuda_rows cuda_kernels)
 gpu_test(cuda_matmul cuda_kernels)
+gpu_test(cuda_attention cuda_kernels cuda_plan)
+gpu_test(cuda_step cuda_kernels)
+gpu_test(cuda_sample cuda_kernels engine)
+gpu_test(engine_device engine_fixture cuda_kernels)
+set_tests_properties(unit.engine_device PROPERTIES TIMEOUT 900)
 
+# Some faults; all of them: emu_mutants_test.py --all.
 add_test(NAME unit.emu_mutants
   COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/emu_mutants_test.py)
-set_tests_properties(unit.emu_mutants PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 600)
+set_tests_properties(unit.emu_mutants PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 1200)
 
 add_test(NAME unit.fatbin COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/fatbin_test.py)
-set_tests_properties(unit.fatbin PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 300)
+set_tests_properties(unit.fatbin PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 900)
 
 add_test(NAME unit.kernels_report
   COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/kernels_report_test.py)
-set_tests_properties(unit.kernels_report PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 300)
+set_tests_properties(unit.kernels_report PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 900)
 
 if(TARGET gpu_cuda)
   # Sanitizers would want their own library in every process that loads these.

@@ -16,7 +16,7 @@
 #include "kernels/emu/tensor_core.h"
 #include "tests/unit/gpu_room.h"
 
-enum { STORE, ADD, SILU };
+enum { STORE, ADD, SILU, LOGITS, EPILOGUES };
 
 static uint64_t dice = 1;
 
@@ -46,7 +46,9 @@ struct problem {
     size_t n_rows, n_out, n_cols;
     uint16_t *x, *w; /* (n_rows, n_cols), (n_out, n_cols) */
     float *before;   /* (n_rows, n_out), for ADD */
-    float *sums;     /* as defined, (n_rows, n_out) */
+    float *bias;     /* (n_out) */
+    bool biased;
+    float *sums; /* as defined, (n_rows, n_out) */
 };
 
 static void problem_init(struct problem *p, size_t n_rows, size_t n_out, size_t n_cols)
@@ -55,6 +57,8 @@ static void problem_init(struct problem *p, size_t n_rows, size_t n_out, size_t 
     p->x = malloc(n_rows * n_cols * 2);
     p->w = malloc(n_out * n_cols * 2);
     p->before = malloc(n_rows * n_out * 4);
+    p->bias = malloc(n_out * 4);
+    p->biased = draw(2) == 0;
     p->sums = malloc(n_rows * n_out * 4);
     for (size_t i = 0; i < n_rows * n_cols; i++)
         p->x[i] = narrow((float)draw(2001) / 1000 - 1);
@@ -62,6 +66,8 @@ static void problem_init(struct problem *p, size_t n_rows, size_t n_out, size_t 
         p->w[i] = narrow((float)draw(2001) / 1000 - 1);
     for (size_t i = 0; i < n_rows * n_out; i++)
         p->before[i] = (float)draw(1000);
+    for (size_t i = 0; i < n_out; i++)
+        p->bias[i] = (float)draw(2001) / 300 - 3;
     for (size_t r = 0; r < n_rows; r++)
         for (size_t o = 0; o < n_out; o++) {
             float sum = 0.0f;
@@ -73,7 +79,7 @@ static void problem_init(struct problem *p, size_t n_rows, size_t n_out, size_t 
                 }
                 sum = tensor_core_step(sum, a, b);
             }
-            p->sums[r * n_out + o] = sum;
+            p->sums[r * n_out + o] = p->biased ? sum + p->bias[o] : sum;
         }
 }
 
@@ -82,6 +88,7 @@ static void problem_cleanup(struct problem *p)
     free(p->x);
     free(p->w);
     free(p->before);
+    free(p->bias);
     free(p->sums);
 }
 
@@ -89,7 +96,7 @@ static void problem_cleanup(struct problem *p)
 static size_t out_len(const struct problem *p, int epilogue)
 {
     size_t n = p->n_rows * p->n_out;
-    return epilogue == ADD ? n * 4 : epilogue == SILU ? n : n * 2;
+    return epilogue == ADD || epilogue == LOGITS ? n * 4 : epilogue == SILU ? n : n * 2;
 }
 
 static void expected(void *out, const struct problem *p, int epilogue)
@@ -100,6 +107,8 @@ static void expected(void *out, const struct problem *p, int epilogue)
             ((uint16_t *)out)[i] = narrow(p->sums[i]);
         else if (epilogue == ADD)
             ((float *)out)[i] = p->before[i] + p->sums[i];
+        else if (epilogue == LOGITS)
+            ((float *)out)[i] = p->sums[i];
         else if (o % 16 < 8) {
             float g = p->sums[i], u = p->sums[i + 8];
             ((uint16_t *)out)[r * (p->n_out / 2) + o / 16 * 8 + o % 8] =
@@ -121,11 +130,11 @@ static void make_map(struct gpu_room *r, struct gpu_tensor_map *out, struct gpu_
     gpu_must(r->driver->tensor_map(r->gpu, out, &t));
 }
 
-/* One launch on `n_blocks` blocks with tiles of n rows. */
+/* One launch on `n_blocks` blocks with tiles of n rows, in clusters where it can. */
 static struct err multiply(void *out, const struct problem *p, int epilogue, unsigned n,
                            unsigned n_blocks, uint64_t seed)
 {
-    static const char *const names[] = {"store", "add", "silu"};
+    static const char *const names[] = {"store", "add", "silu", "logits"};
     struct gpu_room r;
     struct cuda_matmul_args args = {
         .n_rows = (uint32_t)p->n_rows, .n_out = (uint32_t)p->n_out, .n_cols = (uint32_t)p->n_cols};
@@ -140,12 +149,45 @@ static struct err multiply(void *out, const struct problem *p, int epilogue, uns
     make_map(&r, &args.x, x, p->n_rows, p->n_cols, n);
     args.y = of(y);
     args.sum_into = of(y);
+    args.bias = p->biased ? of(gpu_room_put(&r, p->bias, p->n_out * 4)) : NULL;
     struct gpu_launch how = {.grid = {n_blocks, 1, 1},
                              .block = {MATMUL_BLOCK, 1, 1},
+                             .cluster = n_blocks % 2 == 0 ? MATMUL_CLUSTER(n) : 1,
                              .shared_len = (size_t)MATMUL_SHARED_LEN(n)};
     struct err e = gpu_room_try(&r, name, &how, &args, sizeof args);
     if (!is_err(e))
         gpu_room_get(&r, out, y, out_len(p, epilogue));
+    gpu_room_close(&r);
+    return e;
+}
+
+/* (x w^T) w^T in bf16, by two launches of which the second overlaps the first. */
+static struct err multiply_twice(uint16_t *out, const struct problem *p, uint64_t seed)
+{
+    struct gpu_room r;
+    struct gpu_kernel *k = NULL;
+    struct cuda_matmul_args args = {
+        .n_rows = (uint32_t)p->n_rows, .n_out = (uint32_t)p->n_out, .n_cols = (uint32_t)p->n_cols};
+    size_t len = p->n_rows * p->n_out * 2;
+    gpu_room_open(&r, seed);
+    struct gpu_address w = gpu_room_put(&r, p->w, p->n_out * p->n_cols * 2), a[3];
+    a[0] = gpu_room_put(&r, p->x, len);
+    a[1] = gpu_room_put(&r, NULL, len);
+    a[2] = gpu_room_put(&r, NULL, len);
+    make_map(&r, &args.w, w, p->n_out, p->n_cols, MATMUL_OUT);
+    gpu_must(r.driver->kernel_get(r.module, &k, "matmul_store_8", MATMUL_SHARED_LEN(8)));
+    for (int i = 0; i < 2; i++) {
+        struct gpu_launch how = {.grid = {2, 1, 1},
+                                 .block = {MATMUL_BLOCK, 1, 1},
+                                 .shared_len = MATMUL_SHARED_LEN(8),
+                                 .overlaps_previous = i == 1};
+        make_map(&r, &args.x, a[i], p->n_rows, p->n_cols, 8);
+        args.y = of(a[i + 1]);
+        gpu_must(r.driver->launch(r.stream, k, &how, &args, sizeof args));
+    }
+    struct err e = r.driver->stream_wait(r.stream);
+    if (!is_err(e))
+        gpu_room_get(&r, out, a[2], len);
     gpu_room_close(&r);
     return e;
 }
@@ -172,8 +214,42 @@ static void every_tile_shape_gives_the_defined_bits(void **state)
     struct problem p;
     problem_init(&p, 11, 144, 136);
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
-        for (int epilogue = STORE; epilogue <= SILU; epilogue++)
+        for (int epilogue = STORE; epilogue < EPILOGUES; epilogue++)
             check(&p, epilogue, shapes[i], 1, i);
+    problem_cleanup(&p);
+}
+
+static void a_cluster_gives_the_bits_of_a_block_alone(void **state)
+{
+    (void)state;
+    struct problem p;
+    problem_init(&p, 130, 272, 72); /* an odd number of tiles across, a part of one down */
+    check(&p, STORE, 128, 2, 1);
+    check(&p, ADD, 128, 4, 2);
+    check(&p, SILU, 64, 3, 3);
+    problem_cleanup(&p);
+    problem_init(&p, 3, 128, 64 * 8); /* more stages than the ring has */
+    for (uint64_t seed = 0; seed < 3; seed++)
+        check(&p, STORE, 128, 2, seed);
+    problem_cleanup(&p);
+}
+
+/* The second of two products reads what the first writes, and begins before that has ended. */
+static void a_product_may_begin_before_the_one_ahead_has_ended(void **state)
+{
+    (void)state;
+    enum { N_ROWS = 5, SIDE = 144 };
+    struct problem p;
+    problem_init(&p, N_ROWS, SIDE, SIDE);
+    uint16_t want[N_ROWS * SIDE], between[N_ROWS * SIDE], out[N_ROWS * SIDE], *x = p.x;
+    gpu_must(multiply(between, &p, STORE, 8, 1, 1));
+    p.x = between;
+    gpu_must(multiply(want, &p, STORE, 8, 1, 1));
+    p.x = x;
+    for (uint64_t seed = 0; seed < 12; seed++) {
+        gpu_must(multiply_twice(out, &p, seed));
+        assert_memory_equal(out, want, sizeof want);
+    }
     problem_cleanup(&p);
 }
 
@@ -194,7 +270,7 @@ static void shapes_of_all_sizes_are_right(void **state)
         struct problem p;
         size_t n_out = 16 * (1 + draw(20)), n_cols = 8 * (1 + draw(30));
         problem_init(&p, 1 + draw(40), n_out, n_cols);
-        check(&p, (int)draw(3), draw(2) == 0 ? 16 : 32, 1 + draw(4), i);
+        check(&p, (int)draw(EPILOGUES), draw(2) == 0 ? 16 : 32, 1 + draw(4), i);
         problem_cleanup(&p);
     }
 }
@@ -229,6 +305,7 @@ static void a_product_is_near_double(void **state)
     problem_init(&p, 4, 64, 1024);
     float *got = malloc(out_len(&p, ADD));
     memset(p.before, 0, out_len(&p, ADD));
+    p.biased = false;
     gpu_must(multiply(got, &p, ADD, 8, 1, 1));
     double error = 0, size = 0;
     for (size_t i = 0; i < p.n_rows * p.n_out; i++) {
@@ -248,6 +325,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_tile_shape_gives_the_defined_bits),
+        cmocka_unit_test(a_cluster_gives_the_bits_of_a_block_alone),
+        cmocka_unit_test(a_product_may_begin_before_the_one_ahead_has_ended),
         cmocka_unit_test(every_order_of_threads_copies_and_products_gives_them),
         cmocka_unit_test(shapes_of_all_sizes_are_right),
         cmocka_unit_test(a_row_does_not_depend_on_its_company),

@@ -155,6 +155,38 @@ static void norms_rows_as_defined_in_any_company(void **state)
     }
 }
 
+/* As the final norm takes the rows that need logits, one of them twice. */
+static void norms_the_rows_that_are_named(void **state)
+{
+    (void)state;
+    enum { N = 300, ROWS = 5, NAMED = 3 };
+    static const uint32_t rows[NAMED] = {4, 0, 4};
+    static float x[ROWS * N], weight[N];
+    static uint16_t got[NAMED * N], want[N];
+    for (size_t i = 0; i < ROWS * N; i++)
+        x[i] = draw_float();
+    for (size_t i = 0; i < N; i++)
+        weight[i] = draw_float();
+    struct gpu_room r;
+    gpu_room_open(&r, 3);
+    struct gpu_address to = gpu_room_put(&r, NULL, sizeof got);
+    struct cuda_rmsnorm_args args = {.out = of(to),
+                                     .x = of(gpu_room_put(&r, x, sizeof x)),
+                                     .weight = of(gpu_room_put(&r, weight, sizeof weight)),
+                                     .rows = of(gpu_room_put(&r, rows, sizeof rows)),
+                                     .n_cols = N,
+                                     .eps = 1e-5f};
+    struct gpu_launch how = {
+        .grid = {NAMED, 1, 1}, .block = {CUDA_BLOCK, 1, 1}, .shared_len = SHARED_LEN};
+    gpu_must(gpu_room_try(&r, "rmsnorm_rows", &how, &args, sizeof args));
+    gpu_room_get(&r, got, to, sizeof got);
+    gpu_room_close(&r);
+    for (size_t i = 0; i < NAMED; i++) {
+        norm_row(want, x + rows[i] * N, weight, N, 1e-5f);
+        assert_memory_equal(got + i * N, want, sizeof want);
+    }
+}
+
 static void a_norm_is_near_double(void **state)
 {
     (void)state;
@@ -178,7 +210,7 @@ static void a_norm_is_near_double(void **state)
 
 /* A scene for rope_write: a few rows at positions of several pages, in a cache of poison. */
 struct scene {
-    size_t n_rows, n_heads, n_kv_heads, head_dim, n_layers, layer, n_pages, table_len;
+    size_t n_rows, n_heads, n_kv_heads, head_dim, n_turned, n_layers, layer, n_pages, table_len;
     bool with_norm;
     uint16_t *qkv, *cache;
     float *cos_sin, *q_norm, *k_norm;
@@ -205,12 +237,13 @@ static float *draw_floats(size_t n)
     return x;
 }
 
-static void scene_init(struct scene *s, size_t head_dim, bool with_norm)
+static void scene_init(struct scene *s, size_t head_dim, size_t n_turned, bool with_norm)
 {
     *s = (struct scene){.n_rows = 3,
                         .n_heads = 4,
                         .n_kv_heads = 2,
                         .head_dim = head_dim,
+                        .n_turned = n_turned,
                         .n_layers = 2,
                         .layer = 1,
                         .n_pages = 9,
@@ -221,7 +254,7 @@ static void scene_init(struct scene *s, size_t head_dim, bool with_norm)
         s->qkv[i] = narrow(draw_float());
     s->cache = malloc(cache_len(s) * 2);
     memset(s->cache, 0xff, cache_len(s) * 2);
-    s->cos_sin = draw_floats(POSITIONS * head_dim);
+    s->cos_sin = draw_floats(POSITIONS * n_turned);
     s->q_norm = draw_floats(head_dim);
     s->k_norm = draw_floats(head_dim);
     s->positions = malloc(s->n_rows * 4);
@@ -244,27 +277,39 @@ static void scene_cleanup(struct scene *s)
     free(s->tables);
 }
 
+/* Where the pair of thread i lies: those that are turned first, then the others. */
+static void find_pair(const struct scene *s, size_t i, size_t *a, size_t *b)
+{
+    size_t turned = s->n_turned / 2, rest = (s->head_dim - s->n_turned) / 2;
+    *a = i < turned ? i : s->n_turned + (i - turned);
+    *b = *a + (i < turned ? turned : rest);
+}
+
+static float norm_scale(const uint16_t *from, const struct scene *s)
+{
+    float own[CUDA_BLOCK] = {0};
+    for (size_t i = 0; i < s->head_dim / 2; i++) {
+        size_t at_a, at_b;
+        find_pair(s, i, &at_a, &at_b);
+        float a = widen(from[at_a]), b = widen(from[at_b]);
+        own[i] = fmaf(b, b, a * a);
+    }
+    return 1.0f / sqrtf(sum_of_block(own) / (float)s->head_dim + 1e-6f);
+}
+
 static void turn(uint16_t *to, const uint16_t *from, const float *weight, const struct scene *s,
                  size_t row)
 {
-    size_t half = s->head_dim / 2;
-    float own[CUDA_BLOCK] = {0}, scale = 1;
+    float x[2 * CUDA_BLOCK], scale = norm_scale(from, s);
+    for (size_t i = 0; i < s->head_dim; i++)
+        x[i] = s->with_norm ? (widen(from[i]) * scale) * weight[i] : widen(from[i]);
+    for (size_t i = s->n_turned; i < s->head_dim; i++)
+        to[i] = narrow(x[i]);
+    size_t half = s->n_turned / 2;
+    const float *angles = s->cos_sin + s->positions[row] * 2 * half;
     for (size_t i = 0; i < half; i++) {
-        float a = widen(from[i]), b = widen(from[half + i]);
-        own[i] = fmaf(b, b, a * a);
-    }
-    if (s->with_norm)
-        scale = 1.0f / sqrtf(sum_of_block(own) / (float)s->head_dim + 1e-6f);
-    for (size_t i = 0; i < half; i++) {
-        float a = widen(from[i]), b = widen(from[half + i]);
-        if (s->with_norm) {
-            a = (a * scale) * weight[i];
-            b = (b * scale) * weight[half + i];
-        }
-        float c = s->cos_sin[s->positions[row] * 2 * half + i];
-        float sine = s->cos_sin[s->positions[row] * 2 * half + half + i];
-        to[i] = narrow(a * c - b * sine);
-        to[half + i] = narrow(b * c + a * sine);
+        to[i] = narrow(x[i] * angles[i] - x[half + i] * angles[half + i]);
+        to[half + i] = narrow(x[half + i] * angles[i] + x[i] * angles[half + i]);
     }
 }
 
@@ -294,18 +339,18 @@ static void write_expected(struct scene *s)
     }
 }
 
-static void check_rope_write(size_t head_dim, bool with_norm, uint64_t seed)
+static void check_rope_write(size_t head_dim, size_t n_turned, bool with_norm, uint64_t seed)
 {
     struct scene s;
     struct gpu_room r;
-    scene_init(&s, head_dim, with_norm);
+    scene_init(&s, head_dim, n_turned, with_norm);
     gpu_room_open(&r, seed);
     struct gpu_address qkv = gpu_room_put(&r, s.qkv, qkv_len(&s) * 2);
     struct gpu_address cache = gpu_room_put(&r, s.cache, cache_len(&s) * 2);
     struct cuda_rope_write_args args = {
         .qkv = of(qkv),
         .cache = of(cache),
-        .cos_sin = of(gpu_room_put(&r, s.cos_sin, POSITIONS * head_dim * 4)),
+        .cos_sin = of(gpu_room_put(&r, s.cos_sin, POSITIONS * n_turned * 4)),
         .q_norm = with_norm ? of(gpu_room_put(&r, s.q_norm, head_dim * 4)) : NULL,
         .k_norm = with_norm ? of(gpu_room_put(&r, s.k_norm, head_dim * 4)) : NULL,
         .positions = of(gpu_room_put(&r, s.positions, s.n_rows * 4)),
@@ -314,6 +359,7 @@ static void check_rope_write(size_t head_dim, bool with_norm, uint64_t seed)
         .n_heads = (uint32_t)s.n_heads,
         .n_kv_heads = (uint32_t)s.n_kv_heads,
         .head_dim = (uint32_t)head_dim,
+        .n_turned = (uint32_t)n_turned,
         .layer = (uint32_t)s.layer,
         .n_layers = (uint32_t)s.n_layers,
         .eps = 1e-6f};
@@ -336,11 +382,12 @@ static void check_rope_write(size_t head_dim, bool with_norm, uint64_t seed)
 static void turns_and_writes_as_defined(void **state)
 {
     (void)state;
-    static const size_t dims[] = {2, 64, 80, 128, 512};
+    static const size_t dims[][2] = {{2, 2},  {64, 64}, {80, 80},   {128, 128}, {128, 96},
+                                     {80, 2}, {64, 34}, {512, 512}, {512, 500}};
     for (size_t i = 0; i < sizeof dims / sizeof dims[0]; i++)
         for (uint64_t seed = 0; seed < 3; seed++) {
-            check_rope_write(dims[i], false, seed);
-            check_rope_write(dims[i], true, seed);
+            check_rope_write(dims[i][0], dims[i][1], false, seed);
+            check_rope_write(dims[i][0], dims[i][1], true, seed);
         }
 }
 
@@ -349,6 +396,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(embeds_each_token),
         cmocka_unit_test(norms_rows_as_defined_in_any_company),
+        cmocka_unit_test(norms_the_rows_that_are_named),
         cmocka_unit_test(a_norm_is_near_double),
         cmocka_unit_test(turns_and_writes_as_defined),
     };

@@ -14,7 +14,7 @@ struct gpu_room {
     struct gpu *gpu;
     struct gpu_stream *stream;
     struct gpu_module *module;
-    struct gpu_address taken[32];
+    struct gpu_address taken[48];
     size_t n_taken;
 };
 
@@ -62,13 +62,20 @@ static void gpu_room_get(struct gpu_room *r, void *out, struct gpu_address from,
     gpu_must(r->driver->stream_wait(r->stream));
 }
 
-/* The error of enqueueing and waiting, whichever comes first. */
-static struct err gpu_room_try(struct gpu_room *r, const char *kernel, const struct gpu_launch *how,
-                               const void *args, size_t args_len)
+static struct err gpu_room_enqueue(struct gpu_room *r, const char *kernel,
+                                   const struct gpu_launch *how, const void *args, size_t args_len)
 {
     struct gpu_kernel *k = NULL;
     TRY(r->driver->kernel_get(r->module, &k, kernel, how->shared_len));
-    TRY(r->driver->launch(r->stream, k, how, args, args_len));
+    return r->driver->launch(r->stream, k, how, args, args_len);
+}
+
+/* The error of enqueueing and waiting, whichever comes first. */
+static inline struct err gpu_room_try(struct gpu_room *r, const char *kernel,
+                                      const struct gpu_launch *how, const void *args,
+                                      size_t args_len)
+{
+    TRY(gpu_room_enqueue(r, kernel, how, args, args_len));
     return r->driver->stream_wait(r->stream);
 }
 

@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
-#include "engine/philox.h"
 #include "engine/sample_row.h"
+#include "kernels/philox.h"
 #include "tests/unit/sample_fixture.h"
 
 /* Known answers of Random123 (kat_vectors, philox4x32 10). */

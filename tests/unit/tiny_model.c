@@ -116,6 +116,15 @@ static void add_tensor(struct tiny_model *m, const char *name, size_t n_rows, si
         t->values[i] = round_to(offset + scale * tiny_normal(random), m->spec.type);
 }
 
+/* A bias of every matrix; tiny_forward knows none. */
+static void add_bias(struct tiny_model *m, unsigned layer, const char *part, size_t n,
+                     uint64_t *random)
+{
+    char name[96];
+    snprintf(name, sizeof name, "model.layers.%u.%s.bias", layer, part);
+    add_tensor(m, name, 0, n, 0.5f, 0, random);
+}
+
 static void add_layer(struct tiny_model *m, unsigned layer, uint64_t *random)
 {
     const struct tiny_spec *s = &m->spec;
@@ -134,6 +143,8 @@ static void add_layer(struct tiny_model *m, unsigned layer, uint64_t *random)
         snprintf(name, sizeof name, "model.layers.%u.%s.weight", layer, parts[i].name);
         add_tensor(m, name, parts[i].n_rows, parts[i].n_cols,
                    norm ? 0.2f : 1.2f / sqrtf((float)parts[i].n_cols), norm ? 1.0f : 0.0f, random);
+        if (s->biases && !norm)
+            add_bias(m, layer, parts[i].name, parts[i].n_rows, random);
     }
 }
 
@@ -209,13 +220,14 @@ static json_t *config_of(const struct tiny_spec *s)
                             "original_max_position_embeddings", 32);
     return json_pack(
         "{s:[s], s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:b, s:s, s:o, "
-        "s:i, s:i}",
+        "s:i, s:i, s:b, s:b}",
         "architectures", "LlamaForCausalLM", "model_type", "llama", "vocab_size", s->vocab_size,
         "hidden_size", s->hidden, "intermediate_size", s->inner, "num_hidden_layers", s->n_layers,
         "num_attention_heads", s->n_heads, "num_key_value_heads", s->n_kv_heads, "head_dim",
         s->head_dim, "max_position_embeddings", s->max_positions, "rms_norm_eps", s->eps,
         "rope_theta", s->rope_theta, "tie_word_embeddings", s->tied, "hidden_act", "silu",
-        "rope_scaling", scaling, "bos_token_id", TINY_BOS, "eos_token_id", TINY_EOS);
+        "rope_scaling", scaling, "bos_token_id", TINY_BOS, "eos_token_id", TINY_EOS,
+        "attention_bias", s->biases, "mlp_bias", s->biases);
 }
 
 /* GPT-2's map of bytes to characters: printable Latin-1 to itself, the rest to U+0100 and up. */

@@ -19,6 +19,7 @@ struct tiny_spec {
     unsigned vocab_size, hidden, inner, n_layers, n_heads, n_kv_heads, head_dim, max_positions;
     double rope_theta, eps;
     int tied, llama3; /* llama3: factor 8, low 1, high 4, original 32 */
+    int biases;       /* of every matrix; tiny_forward knows none */
     enum tiny_type type;
     uint64_t seed;
 };

@@ -1,0 +1,113 @@
+/* One step as the host says it: slots and pages, rows, the attention's list of work; then the
+ * pages' own work, which is enqueued between steps. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/device_internal.h"
+
+void device_begin(struct device *d)
+{
+    d->n_rows = d->n_logits = d->n_runs = 0;
+}
+
+void device_set_pages(struct device *d, size_t slot, const uint32_t *pages, size_t n, bool fresh)
+{
+    uint32_t *table = d->tables + slot * d->table_len;
+    size_t known = fresh ? 0 : d->n_in_table[slot];
+    d->n_in_table[slot] = n;
+    if (n == known)
+        return;
+    memcpy(table + known, pages + known, (n - known) * sizeof *table);
+    device_fail(
+        d, d->gpu->copy_to(d->stream,
+                           device_at(d->slot_tables, (slot * d->table_len + known) * sizeof *table),
+                           table + known, (n - known) * sizeof *table));
+}
+
+void device_add_rows(struct device *d, size_t slot, const uint32_t *tokens, size_t position,
+                     size_t n)
+{
+    d->runs[d->n_runs++] = (struct attention_run){
+        .row = (uint32_t)d->n_rows, .n_rows = (uint32_t)n, .position = (uint32_t)position};
+    for (size_t i = 0; i < n; i++)
+        d->inputs.plan[d->n_rows++] = (struct cuda_plan_row){
+            .slot = (uint32_t)slot, .token = tokens[i], .position = (uint32_t)(position + i)};
+}
+
+void device_want_logits(struct device *d, size_t row)
+{
+    d->inputs.logit_rows[d->n_logits++] = (uint32_t)row;
+}
+
+static struct err send(struct device *d, const void *from, size_t len)
+{
+    size_t offset = (size_t)((const uint8_t *)from - (const uint8_t *)d->pinned);
+    if (len == 0)
+        return err_ok();
+    return d->gpu->copy_to(d->stream, device_at(d->inputs_at, offset), from, len);
+}
+
+/* The lists go there as far as they are filled, all within the pinned memory, which is left alone
+ * until the step has passed. */
+struct err device_send_inputs(struct device *d, size_t n_logits)
+{
+    const struct device_inputs *in = &d->inputs;
+    struct attention_plan plan = {.wide = in->wide,
+                                  .narrow = in->narrow,
+                                  .folds = in->folds,
+                                  .n_partials_max = DEVICE_PARTIALS_MAX};
+    struct attention_shape shape = device_attention_shape(d->config, d->info.n_multiprocessors);
+    attention_plan_make(&plan, &shape, d->runs, d->n_runs);
+    in->counts[0] = plan.n_wide;
+    in->counts[1] = plan.n_narrow;
+    in->counts[2] = plan.n_folds;
+    TRY(send(d, in->counts, (size_t)((uint8_t *)(in->plan + d->n_rows) - (uint8_t *)in->counts)));
+    TRY(send(d, in->logit_rows, n_logits * sizeof *in->logit_rows));
+    TRY(send(d, in->wide, plan.n_wide * sizeof *in->wide));
+    TRY(send(d, in->narrow, plan.n_narrow * sizeof *in->narrow));
+    return send(d, in->folds, plan.n_folds * sizeof *in->folds);
+}
+
+static void zero_page(void *context, uint32_t page)
+{
+    struct device *d = context;
+    if (d->cache.at == 0)
+        return; /* it was lost, and its pages with it */
+    uint64_t len = device_page_size(d->config);
+    device_fail(d, d->gpu->fill(d->stream, device_at(d->cache, page * len), 0, len));
+}
+
+/* Enough blocks to be bound by memory. */
+enum { COPY_BLOCKS = 32 };
+
+static struct err enqueue_copy(struct device *d, size_t at)
+{
+    const struct model_config *c = d->config;
+    struct gpu_address entry = device_at(d->copies_at, at * sizeof *d->copies);
+    const struct cuda_copy_pages_args args = {.cache = device_pointer(d->cache),
+                                              .copies = device_pointer(entry),
+                                              .n_layers = c->n_layers,
+                                              .n_kv_heads = c->n_kv_heads,
+                                              .head_dim = c->head_dim};
+    const struct gpu_launch how = {.grid = {COPY_BLOCKS, 1, 1}, .block = {CUDA_BLOCK, 1, 1}};
+    TRY(d->gpu->copy_to(d->stream, entry, &d->copies[at], sizeof *d->copies));
+    return d->gpu->launch(d->stream, d->kernels.copy_pages, &how, &args, sizeof args);
+}
+
+/* The entries are a ring: when it is full, all that was enqueued must have passed. */
+static void copy_page(void *context, uint32_t to, uint32_t from, size_t n_tokens)
+{
+    struct device *d = context;
+    if (d->cache.at == 0)
+        return;
+    size_t at = d->n_copies++ % DEVICE_COPIES;
+    if (at == 0 && d->n_copies > 1)
+        device_fail(d, d->gpu->stream_wait(d->stream));
+    d->copies[at] = (struct cuda_page_copy){.to = to, .from = from, .n_tokens = (uint32_t)n_tokens};
+    device_fail(d, enqueue_copy(d, at));
+}
+
+struct kv_store device_kv_store(struct device *d)
+{
+    return (struct kv_store){.context = d, .zero = zero_page, .copy = copy_page};
+}

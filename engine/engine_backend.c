@@ -1,0 +1,153 @@
+/* What computes: which of the backends, and the weights where it wants them. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/engine_internal.h"
+
+static struct err bind_weights(struct engine *e)
+{
+    struct err err = weights_bind(&e->weights, &e->config, &e->shards);
+    return is_err(err) ? err_context(err, "%s", e->files.dir) : err;
+}
+
+/* Up to what needs memory: then it is known whether the GPU can compute this model at all. */
+static struct err try_gpu(struct engine *e)
+{
+    if (e->options.gpu == NULL)
+        return err_set(ERR_NOT_FOUND, "this program was built without the CUDA backend; build it "
+                                      "with nvcc (./dev build cuda), or use the CPU backend");
+    TRY(device_open(&e->device, e->options.gpu, e->options.gpu_index));
+    TRY(device_check_config(&e->config));
+    TRY(shards_open(&e->shards, &e->files));
+    TRY(bind_weights(e));
+    return device_check_weights(&e->config, &e->weights);
+}
+
+static void give_up_gpu(struct engine *e)
+{
+    snprintf(e->why_cpu, sizeof e->why_cpu, "%s", err_message());
+    weights_cleanup(&e->weights);
+    shards_close(&e->shards, &e->files);
+    device_free(e->device);
+    e->device = NULL;
+}
+
+struct err engine_choose_backend(struct engine *e)
+{
+    const char *name = e->options.backend;
+    bool automatic = name == NULL || strcmp(name, "auto") == 0;
+    if (name != NULL && (automatic || strcmp(name, "cpu") == 0))
+        e->options.backend = NULL; /* the fastest, where it is the CPU */
+    if (!automatic && strcmp(name, "cuda") != 0)
+        return err_ok();
+    struct err err = try_gpu(e);
+    if (is_err(err) && automatic) {
+        give_up_gpu(e);
+        return err_ok();
+    }
+    return err;
+}
+
+struct err engine_load_weights(struct engine *e)
+{
+    if (e->device != NULL)
+        return device_load(e->device, &e->config, &e->weights, &e->shards, &e->files,
+                           &e->device_sizes);
+    TRY(shards_read(&e->shards, &e->files));
+    return bind_weights(e);
+}
+
+struct err engine_reload_device(struct engine *e)
+{
+    TRY(device_reopen(e->device));
+    TRY(shards_reopen(&e->shards, &e->files));
+    memset(e->slot_owners, 0, e->options.max_requests * sizeof *e->slot_owners);
+    return engine_load_weights(e);
+}
+
+static struct err no_room(const struct engine *e, uint64_t weights, uint64_t kv, uint64_t work,
+                          uint64_t have)
+{
+    bool gpu = e->device != NULL;
+    return err_set(ERR_MEMORY,
+                   "the model does not fit%s%s: %" PRIu64 " MiB of weights, %" PRIu64
+                   " MiB of KV cache and %" PRIu64 " MiB of activations are needed, %" PRIu64
+                   " MiB are available; ask for a smaller KV cache or context, or use %s",
+                   gpu ? " on " : "", gpu ? device_info(e->device)->name : "", weights >> 20,
+                   kv >> 20, work >> 20, have >> 20,
+                   gpu ? "a larger GPU or the CPU backend" : "a larger machine");
+}
+
+struct err engine_check_memory(const struct engine *e, size_t n_pages)
+{
+    const struct engine_options *o = &e->options;
+    uint64_t kv = engine_page_size(e) * n_pages, weights = e->shards.total_size, need = 0, work = 0;
+    uint64_t have = e->device != NULL ? device_memory(e->device) : memory_available();
+    if (e->device != NULL) {
+        weights = device_weights_size(&e->config, &e->weights);
+        work = device_work_size(&e->config, &e->device_sizes);
+    } else {
+        work = model_memory_size(&e->config, o->n_threads, o->token_budget, o->max_context) +
+               engine_logits_size(e);
+    }
+    bool overflow =
+        __builtin_add_overflow(weights, kv, &need) || __builtin_add_overflow(need, work, &need);
+    return overflow || need > have ? no_room(e, weights, kv, work, have) : err_ok();
+}
+
+uint64_t engine_page_size(const struct engine *e)
+{
+    return e->device != NULL ? device_page_size(&e->config) : kv_page_size(&e->config);
+}
+
+static struct device_sizes sizes_of(const struct engine *e, size_t n_pages)
+{
+    const struct engine_options *o = &e->options;
+    size_t decoding = o->max_requests < o->token_budget ? o->max_requests : o->token_budget;
+    size_t chunk = engine_chunk_rows(e);
+    return (struct device_sizes){.max_rows = o->token_budget,
+                                 .max_logits = decoding > chunk ? decoding : chunk,
+                                 .n_slots = (size_t)o->max_requests + 1, /* engine_logits' */
+                                 .max_context = o->max_context,
+                                 .n_pages = n_pages};
+}
+
+void engine_choose_device_sizes(struct engine *e, size_t n_pages)
+{
+    e->device_sizes = sizes_of(e, n_pages);
+}
+
+/* At least a page: then it is the sum that does not fit, which is said with all numbers. */
+uint64_t engine_kv_room(const struct engine *e)
+{
+    if (e->device == NULL)
+        return memory_of_machine() / 4;
+    const struct device_sizes sizes = sizes_of(e, 0);
+    uint64_t have = device_memory(e->device), page = device_page_size(&e->config),
+             taken = device_weights_size(&e->config, &e->weights) +
+                     device_work_size(&e->config, &sizes);
+    return have > taken + page ? have - taken : page;
+}
+
+size_t engine_max_pages(const struct engine *e)
+{
+    return e->device != NULL ? device_max_pages(&e->config) : (size_t)1 << 31;
+}
+
+void engine_describe_backend(const struct engine *e, struct engine_info *info)
+{
+    const struct gpu_backend *gpu = e->options.gpu;
+    info->why_cpu = e->why_cpu;
+    info->device = e->device != NULL ? device_info(e->device)->name : "";
+    if (e->device == NULL) {
+        info->backend = e->model.backend->name;
+        info->numerics = e->model.backend->numerics;
+        return;
+    }
+    info->backend = gpu->driver->name;
+    info->numerics = device_numerics(e->device);
+    info->has_device_code = gpu->image != NULL;
+    if (gpu->image != NULL)
+        sha256(info->device_code, bytes_of(gpu->image, gpu->image_len));
+}

@@ -1,0 +1,69 @@
+/* The scheduler's plan on the GPU: which slots the requests have there, and which rows they get. */
+#include <string.h>
+
+#include "engine/engine_internal.h"
+
+enum { NO_SLOT = -1 };
+
+static bool runs(const struct engine *e, uint64_t number)
+{
+    for (size_t i = 0; i < e->sched.n_running; i++)
+        if (e->sched.running[i]->number == number)
+            return true;
+    return false;
+}
+
+/* The slots of those that run no more, by whatever end, are free again. */
+static void free_slots(struct engine *e)
+{
+    for (size_t i = 0; i < e->options.max_requests; i++)
+        if (e->slot_owners[i] != 0 && !runs(e, e->slot_owners[i]))
+            e->slot_owners[i] = 0;
+}
+
+/* A request's slot, or one for it: there are as many as requests that run together. */
+static size_t slot_of(struct engine *e, const struct request *r, bool *fresh)
+{
+    size_t free_one = 0;
+    *fresh = false;
+    for (size_t i = 0; i < e->options.max_requests; i++) {
+        if (e->slot_owners[i] == r->number)
+            return i;
+        if (e->slot_owners[i] == 0)
+            free_one = i;
+    }
+    *fresh = true;
+    e->slot_owners[free_one] = r->number;
+    return free_one;
+}
+
+struct err engine_device_step(struct engine *e)
+{
+    size_t row = 0;
+    free_slots(e);
+    device_begin(e->device);
+    for (size_t i = 0; i < e->sched.n_items; i++) {
+        const struct request *r = e->sched.items[i].request;
+        size_t n = e->sched.items[i].n_rows;
+        bool fresh;
+        size_t slot = slot_of(e, r, &fresh);
+        device_set_pages(e->device, slot, r->pages.pages, r->pages.n, fresh);
+        device_add_rows(e->device, slot, r->tokens + r->n_computed, r->n_computed, n);
+        row += n;
+        if (r->n_computed + n == r->n_tokens)
+            device_want_logits(e->device, row - 1);
+    }
+    return device_run(e->device, e->logits);
+}
+
+struct err engine_device_logits(struct engine *e, const uint32_t *tokens, size_t first, size_t n,
+                                const struct page_list *pages, float *rows)
+{
+    size_t slot = e->options.max_requests; /* the last one, which no request has */
+    device_begin(e->device);
+    device_set_pages(e->device, slot, pages->pages, pages->n, true);
+    device_add_rows(e->device, slot, tokens, first, n);
+    for (size_t i = 0; i < n; i++)
+        device_want_logits(e->device, i);
+    return device_run(e->device, rows);
+}

@@ -1,4 +1,5 @@
-"""blindllama-log as a running program, for the end-to-end tests that need a service or a witness."""
+"""blindllama-log as a running program, and the programs that ask about it, for the end-to-end tests that need a
+service or a witness."""
 
 import http.client
 import signal
@@ -8,6 +9,25 @@ import time
 import harness
 
 LOG = harness.PROGRAMS / "blindllama-log"
+CLIENT = harness.PROGRAMS / "blindllama"
+AUDIT = harness.PROGRAMS / "blindllama-audit"
+
+
+def run(program, *words):
+    """Its exit code, and all that it printed."""
+    done = subprocess.run([str(program), *[str(w) for w in words]], capture_output=True, text=True,
+                          timeout=120)
+    return done.returncode, done.stdout + done.stderr
+
+
+def until(condition, seconds=60):
+    """Whether it came true in that time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 class Program:

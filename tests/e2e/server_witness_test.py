@@ -2,31 +2,11 @@
 
 import contextlib
 import hashlib
-import subprocess
-import time
 import unittest
 
 import harness
-from harness import MODEL, ORIGIN, PROGRAMS, Server, Tpm, folder, run_server
-from logservice import LOG, Program
-
-CLIENT = PROGRAMS / "blindllama"
-AUDIT = PROGRAMS / "blindllama-audit"
-
-
-def run(program, *words):
-    done = subprocess.run([str(program), *[str(w) for w in words]], capture_output=True, text=True,
-                          timeout=120)
-    return done.returncode, done.stdout + done.stderr
-
-
-def until(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.1)
-    return True
+from harness import MODEL, ORIGIN, Server, Tpm, folder, run_server
+from logservice import AUDIT, CLIENT, LOG, Program, run, until
 
 
 class Witnessed(unittest.TestCase):

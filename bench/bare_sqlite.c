@@ -7,12 +7,12 @@
 
 #include "bench/log_bench.h"
 
-enum { NOTE_LEN = 200, HASH_LEN = 32 };
+enum { NOTE_LEN = 200, HASH_LEN = 32, TILE_ENTRIES = 256, TILE_LEN = 510 * HASH_LEN };
 
 struct bare {
     sqlite3 *db;
     sqlite3_stmt *begin, *insert, *commit;
-    sqlite3_stmt *node, *checkpoint; /* NULL: entries alone */
+    sqlite3_stmt *tile, *checkpoint; /* NULL: entries alone */
 };
 
 static void must_be(struct bare *b, bool good)
@@ -40,8 +40,8 @@ struct bare *bare_new(const char *path, bool all_rows)
     static const char modes[] =
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
         "CREATE TABLE entry (idx INTEGER PRIMARY KEY, bytes BLOB NOT NULL);"
-        "CREATE TABLE node (level INTEGER NOT NULL, idx INTEGER NOT NULL, hash BLOB NOT NULL,"
-        " PRIMARY KEY (level, idx)) WITHOUT ROWID;"
+        "CREATE TABLE tile (level INTEGER NOT NULL, idx INTEGER NOT NULL, root BLOB NOT NULL,"
+        " hashes BLOB NOT NULL, PRIMARY KEY (level, idx)) WITHOUT ROWID;"
         "CREATE TABLE checkpoint (size INTEGER PRIMARY KEY, note BLOB NOT NULL)";
     struct bare *b = calloc(1, sizeof *b);
     if (b == NULL)
@@ -52,7 +52,7 @@ struct bare *bare_new(const char *path, bool all_rows)
     b->insert = prepare(b, "INSERT INTO entry (idx, bytes) VALUES (?1, ?2)");
     b->commit = prepare(b, "COMMIT");
     if (all_rows) {
-        b->node = prepare(b, "INSERT INTO node (level, idx, hash) VALUES (?1, ?2, ?3)");
+        b->tile = prepare(b, "INSERT INTO tile (level, idx, root, hashes) VALUES (?1, ?2, ?3, ?4)");
         b->checkpoint = prepare(b, "INSERT INTO checkpoint (size, note) VALUES (?1, ?2)");
     }
     return b;
@@ -63,7 +63,7 @@ void bare_free(struct bare *b)
     sqlite3_finalize(b->begin);
     sqlite3_finalize(b->insert);
     sqlite3_finalize(b->commit);
-    sqlite3_finalize(b->node);
+    sqlite3_finalize(b->tile);
     sqlite3_finalize(b->checkpoint);
     sqlite3_close(b->db);
     free(b);
@@ -78,15 +78,26 @@ static void insert(struct bare *b, sqlite3_stmt *st, int column, uint64_t number
     step(b, st);
 }
 
+static void insert_tile(struct bare *b, unsigned level, uint64_t index, const uint8_t *hashes)
+{
+    must_be(b, sqlite3_bind_int64(b->tile, 1, level) == SQLITE_OK);
+    must_be(b, sqlite3_bind_int64(b->tile, 2, (sqlite3_int64)index) == SQLITE_OK);
+    must_be(b, sqlite3_bind_blob(b->tile, 3, hashes, HASH_LEN, SQLITE_STATIC) == SQLITE_OK);
+    must_be(b, sqlite3_bind_blob(b->tile, 4, hashes, TILE_LEN, SQLITE_STATIC) == SQLITE_OK);
+    step(b, b->tile);
+}
+
 /* The rows that a log keeps beside the entries from `first` to `end`, of the same size. */
 static void insert_beside(struct bare *b, uint64_t first, uint64_t end)
 {
-    static const uint8_t bytes[NOTE_LEN] = {1};
-    for (unsigned level = 0; end >> level > 0; level++)
-        for (uint64_t i = first >> level; i < end >> level; i++) {
-            must_be(b, sqlite3_bind_int64(b->node, 1, level) == SQLITE_OK);
-            insert(b, b->node, 2, i, bytes, HASH_LEN);
-        }
+    static const uint8_t bytes[TILE_LEN] = {1};
+    uint64_t before = first, after = end;
+    for (unsigned level = 0; after > 0; level++) {
+        before /= TILE_ENTRIES;
+        after /= TILE_ENTRIES;
+        for (uint64_t i = before; i < after; i++)
+            insert_tile(b, level, i, bytes);
+    }
     insert(b, b->checkpoint, 1, end, bytes, NOTE_LEN);
 }
 
@@ -99,7 +110,7 @@ void bare_append(struct bare *b, uint64_t first, unsigned batch, unsigned n_comm
             log_bench_entry(data, first + k);
             insert(b, b->insert, 1, first + k, data, ENTRY_LEN);
         }
-        if (b->node != NULL)
+        if (b->tile != NULL)
             insert_beside(b, first, first + batch);
         step(b, b->commit);
     }

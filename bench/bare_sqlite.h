@@ -1,8 +1,8 @@
 /*
  * SQLite with nothing of a log around it, in the same modes of durability: what a log's appends are
- * measured against. Either the entries alone, or the same rows as a log keeps: entries, a hash for
- * each complete subtree, a checkpoint's note for each COMMIT; no checks, no triggers, no hashing,
- * no signing.
+ * measured against. Either the entries alone, or the same rows as a log keeps: entries, a tile
+ * of hashes for each 256 of them, a checkpoint's note for each COMMIT; no checks, no triggers, no
+ * hashing, no signing.
  */
 #ifndef BENCH_BARE_SQLITE_H
 #define BENCH_BARE_SQLITE_H

@@ -110,7 +110,7 @@ static void report(struct results *r, const struct race *c)
     results_add_series(r, "bare SQLite, all rows", &c->rates[BARE_ROWS], 1, "entries/s", NULL, NULL,
                        NULL);
     results_add_series(r, "append", append, 1, "entries/s",
-                       "bare SQLite inserting the same rows of entries, hashes and notes",
+                       "bare SQLite inserting the same rows of entries, tiles and notes",
                        &c->rates[BARE_ROWS], root);
     results_add_series(r, "append, against entries", append, 1, "entries/s",
                        "bare SQLite inserting the entries alone", &c->rates[BARE_ENTRIES], root);

@@ -11,10 +11,9 @@
 
 enum {
     RECHECKED_AT_OPEN = 16, /* entries whose bytes are proven against the root at a start */
-    /* Pages of 4 KiB in the -wal before it is copied into the file: an append writes the tree's
-     * right edge anew each time, which is then copied once for many appends. A start after a crash
-     * reads that much. */
-    WAL_PAGES = 4096,
+    /* Pages of 4 KiB in the -wal before it is copied into the file. A -wal that still grows costs
+     * the disk more a COMMIT than one that is written anew; a start after a crash reads it. */
+    WAL_PAGES = 1000,
 };
 
 void store_close(struct store *s)
@@ -69,7 +68,7 @@ struct err store_load_meta(struct store *s)
     return load_vkey(s, st);
 }
 
-struct err store_check_note(struct store *s, struct checkpoint *out, uint64_t size,
+struct err store_check_note(const struct store *s, struct checkpoint *out, uint64_t size,
                             struct bytes note)
 {
     struct checkpoint c;
@@ -83,34 +82,37 @@ struct err store_check_note(struct store *s, struct checkpoint *out, uint64_t si
     return err_ok();
 }
 
-/* The row that `st` gives: verified, then copied to whatever the caller wants of it. */
-static struct err read_checkpoint(struct store *s, sqlite3_stmt *st, struct buf *note,
+/* The row that `st` gives, verified; the bytes are borrowed from it. One that is, byte for byte,
+ * the newest that was verified before need not be once more. */
+static struct err read_checkpoint(struct store *s, sqlite3_stmt *st, struct bytes *note,
                                   struct checkpoint *out, bool *row)
 {
     TRY(store_step(s, st, row));
     if (!*row)
         return err_ok();
     uint64_t size;
-    struct bytes bytes;
-    struct checkpoint c;
     TRY(store_column_u64(&size, st, 0, "a checkpoint's size"));
-    TRY(store_column_blob(&bytes, st, 1, NOTE_MAX, "a checkpoint's note"));
-    TRY(store_check_note(s, &c, size, bytes));
-    if (note != NULL)
-        buf_append_bytes(note, bytes);
-    if (out != NULL)
-        *out = c;
+    TRY(store_column_blob(note, st, 1, NOTE_MAX, "a checkpoint's note"));
+    if (note->len > 0 && size == s->newest.size && bytes_equal(*note, buf_bytes(&s->newest_note)))
+        *out = s->newest;
+    else
+        TRY(store_check_note(s, out, size, *note));
     return err_ok();
 }
 
-static struct err read_newest(struct store *s, struct buf *note, struct checkpoint *out)
+static struct err read_newest(struct store *s)
 {
     STORE_STATEMENT *st = NULL;
     bool row = false;
+    struct bytes note;
+    struct checkpoint c;
     TRY(store_statement(&st, s, SQL_CHECKPOINT_NEWEST));
-    TRY(read_checkpoint(s, st, note, out, &row));
+    TRY(read_checkpoint(s, st, &note, &c, &row));
     if (!row)
         return err_set(ERR_MALFORMED, "%s: the log has no checkpoint", s->path);
+    s->newest = c;
+    buf_clear(&s->newest_note);
+    buf_append_bytes(&s->newest_note, note);
     return err_ok();
 }
 
@@ -118,7 +120,7 @@ struct err store_checkpoint(struct store *s, struct buf *note, struct checkpoint
 {
     TRY(store_usable(s));
     if (!s->writer)
-        return read_newest(s, note, out);
+        TRY(read_newest(s));
     if (note != NULL)
         buf_append_bytes(note, buf_bytes(&s->newest_note));
     if (out != NULL)
@@ -131,37 +133,40 @@ struct err store_checkpoint_at(struct store *s, uint64_t size, struct buf *note)
     TRY(store_usable(s));
     STORE_STATEMENT *st = NULL;
     bool row = false;
+    struct bytes bytes;
+    struct checkpoint c;
     TRY(store_statement(&st, s, SQL_CHECKPOINT_AT));
     if (size <= MERKLE_SIZE_MAX) {
         TRY(store_bind_int(s, st, 1, size));
-        TRY(read_checkpoint(s, st, note, NULL, &row));
+        TRY(read_checkpoint(s, st, &bytes, &c, &row));
     }
     if (!row)
         return err_set(ERR_NOT_FOUND, "%s: the log has no checkpoint of size %llu", s->path,
                        (unsigned long long)size);
+    buf_append_bytes(note, bytes);
     return err_ok();
 }
 
 struct err store_size(struct store *s, uint64_t *out)
 {
-    struct checkpoint c;
-    TRY(store_checkpoint(s, NULL, &c));
-    *out = c.size;
+    TRY(store_checkpoint(s, NULL, NULL));
+    TRY(store_tree_grow(s));
+    *out = s->newest.size;
     return err_ok();
 }
 
 struct err store_check_extends(struct store *s, const struct checkpoint *known)
 {
-    struct checkpoint newest;
-    TRY(store_checkpoint(s, NULL, &newest));
+    uint64_t size;
+    TRY(store_size(s, &size));
     if (strcmp(known->origin, s->key.name) != 0)
         return err_set(ERR_UNTRUE, "%s: the log is of origin '%s', the known checkpoint of '%s'",
                        s->path, s->key.name, known->origin);
-    if (known->size > newest.size)
+    if (known->size > size)
         return err_set(ERR_UNTRUE,
                        "%s: the log has %llu entries, but its checkpoint of size %llu is known: an "
                        "older copy of the file was put in its place",
-                       s->path, (unsigned long long)newest.size, (unsigned long long)known->size);
+                       s->path, (unsigned long long)size, (unsigned long long)known->size);
     struct merkle_hash root;
     TRY(merkle_source_root(&root, known->size, store_node, s));
     if (!merkle_equal(&root, &known->root))
@@ -184,25 +189,6 @@ static struct err check_last_entries(struct store *s, uint64_t n)
         TRY(merkle_prove_inclusion(&proof, i, c->size, store_node, s));
         TRY(merkle_verify_inclusion(&leaf, i, c->size, &proof, &c->root));
     }
-    return err_ok();
-}
-
-/* Loads the complete subtrees of the newest tree, largest first, and compares their root. */
-static struct err load_edge(struct store *s)
-{
-    uint64_t size = s->newest.size;
-    struct merkle_edge edge = {.size = size};
-    for (unsigned level = 63; level-- > 0;) {
-        if ((size >> level & 1) == 0)
-            continue;
-        uint64_t index = (size >> (level + 1)) << 1;
-        TRY(store_node(s, level, index, &edge.subtrees[edge.n_subtrees++]));
-    }
-    struct merkle_hash root = merkle_edge_root(&edge);
-    if (!merkle_equal(&root, &s->newest.root))
-        return err_set(ERR_UNTRUE, "%s: the stored tree is not the one its newest checkpoint signs",
-                       s->path);
-    s->edge = edge;
     return err_ok();
 }
 
@@ -263,11 +249,10 @@ static struct err start_writing(struct store *s, const struct note_signer *signe
     TRY(store_load_meta(s));
     TRY(check_signer(s, signer));
     TRY(store_set_durable(s));
-    TRY(read_newest(s, &s->newest_note, &s->newest));
+    TRY(read_newest(s));
     TRY(check_entry_count(s));
-    TRY(load_edge(s));
-    TRY(check_last_entries(s, RECHECKED_AT_OPEN));
-    return store_schema_upgrade(s);
+    TRY(store_tree_grow(s));
+    return check_last_entries(s, RECHECKED_AT_OPEN);
 }
 
 static struct err check_is_file(const char *path)
@@ -334,7 +319,7 @@ static struct err start_reading(struct store *s)
 {
     TRY(store_schema_check(s));
     TRY(store_load_meta(s));
-    return read_newest(s, NULL, NULL);
+    return read_newest(s);
 }
 
 struct err store_open_readonly(struct store **out, const char *path)

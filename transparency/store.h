@@ -3,14 +3,15 @@
  *
  * A writer holds the file alone, by a lock on "<path>.lock" (one connection that writes and
  * checkpoints; a second writer is refused with ERR_BUSY). When store_append returns, the entries,
- * their nodes, their blobs and a signed checkpoint over them are durable (WAL, synchronous=FULL):
+ * their tiles, their blobs and a signed checkpoint over them are durable (WAL, synchronous=FULL):
  * only then may anybody be told. A failed COMMIT is final: store_append returns ERR_IO and every
  * later call on the store fails; the process must end and start again from the disk.
  *
  * The entry bytes are read back from the database and hashed again before the head is signed.
  * Entries are bytes here; what they mean is for `attest`. A store is used by one thread at a time,
- * and not across fork (a child would share the writer's lock). A process that has a store open must
- * not open its file by other means: closing that would drop SQLite's locks (POSIX).
+ * and not across fork (a child would share the writer's lock). A process that
+ * has a store open must not open its file by other means: closing that would drop SQLite's locks
+ * (POSIX).
  */
 #ifndef TRANSPARENCY_STORE_H
 #define TRANSPARENCY_STORE_H
@@ -33,16 +34,16 @@ struct store;
 struct err store_create(const char *path, const struct note_signer *signer) MUST_USE;
 
 /* Opens for writing and checks: origin and key are the signer's (ERR_UNTRUE: "the log is of origin
- * X"), pragmas as set, newest checkpoint's signature, the right edge against it, the last entries
- * against their hashes. */
+ * X"), pragmas as set, newest checkpoint's signature, the tree against it, the last entries against
+ * the tree. ERR_UNSUPPORTED for a file of another format. */
 struct err store_open(struct store **out, const char *path,
                       const struct note_signer *signer) MUST_USE;
 /* Opens read-only; never writes to the log nor checkpoints. Works beside a writer in another
  * process, and on a file alone (a copy; also in a folder that cannot be written). The schema must
  * be exactly a log's, and the newest checkpoint be signed by the key that the file names:
- * ERR_MALFORMED, ERR_UNTRUE. Whose key that is, is for the caller; what else the file holds is for
- * store_fsck. A file with "<path>.lock" beside it is a log in its own place: SQLite's -wal and -shm
- * are used there. */
+ * ERR_MALFORMED, ERR_UNSUPPORTED, ERR_UNTRUE. Whose key that is, is for the caller; what else the
+ * file holds is for store_fsck. A file with "<path>.lock" beside it is a log in its own place:
+ * SQLite's -wal and -shm are used there. */
 struct err store_open_readonly(struct store **out, const char *path) MUST_USE;
 /* After a clean close by the last one who had it open, the one file is the log. */
 void store_close(struct store *s);
@@ -105,7 +106,7 @@ struct err store_each_blob(struct store *s, store_blob_visit *visit, void *conte
 
 /* For auditors: everything is recomputed from the raw bytes. Checks the file's structure; calls
  * `visit` for each entry in order (its bytes, its leaf hash; it may read the store); checks the
- * stored nodes, every stored checkpoint (signature and root at its size), every cosignature and
+ * stored tiles, every stored checkpoint (signature and root at its size), every cosignature and
  * every blob against its name; nothing may be missing or left over. The first failure is ERR_UNTRUE
  * (damage of the file's structure: ERR_MALFORMED), or the error of `visit`, and names the entry,
  * checkpoint or blob. What `visit` was shown counts only once store_fsck has succeeded. `visit` may

@@ -1,5 +1,5 @@
 /*
- * The write path: one transaction for blobs, entries, nodes and the signed checkpoint. What is
+ * The write path: one transaction for blobs, entries, tiles and the signed checkpoint. What is
  * signed is what was read back; what is told is what COMMIT made durable.
  *
  * Any failure after BEGIN is final for the store. After a failed fsync the page cache may hold what
@@ -7,7 +7,6 @@
  */
 #include "transparency/store_db.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static struct err check_arguments(const struct store *s, const struct store_entry *entries,
@@ -27,7 +26,7 @@ static struct err check_arguments(const struct store *s, const struct store_entr
                 return err_set(ERR_LIMIT, "a blob of %zu bytes, more than %d",
                                entries[i].blobs[j].len, STORE_BLOB_MAX);
     }
-    if (s->edge.size > MERKLE_SIZE_MAX - n_entries)
+    if (s->tree.size > MERKLE_SIZE_MAX - n_entries)
         return err_set(ERR_LIMIT, "%s is full", s->path);
     return err_ok();
 }
@@ -61,102 +60,23 @@ static struct err append_blob(struct store *s, struct bytes bytes)
     return store_blob_read(s, digest, &again);
 }
 
-/* How many rows one statement inserts. Many: SQLite's care around each statement that a trigger may
- * refuse costs more than a row. Few: the table that it gathers them in costs more than they do. */
-static const struct insert {
-    size_t n_rows;
-    enum store_sql entry, node;
-} inserts[] = {{STORE_ROWS_WIDE, SQL_ENTRY_INSERT_WIDE, SQL_NODE_INSERT_WIDE},
-               {1, SQL_ENTRY_INSERT, SQL_NODE_INSERT}};
-
-static const struct insert *choose_insert(size_t n_left)
-{
-    return &inserts[n_left >= STORE_ROWS_WIDE ? 0 : 1];
-}
-
+/* Many rows a statement: SQLite's care around each statement that a trigger may refuse costs more
+ * than a row. Few entries go one by one: the table that the many are gathered in costs more. */
 static struct err insert_entries(struct store *s, uint64_t first, const struct store_entry *entries,
                                  size_t n)
 {
     for (size_t done = 0; done < n;) {
-        const struct insert *insert = choose_insert(n - done);
+        bool wide = n - done >= STORE_ROWS_WIDE;
+        size_t end = done + (wide ? STORE_ROWS_WIDE : 1);
         STORE_STATEMENT *st = NULL;
-        TRY(store_statement(&st, s, insert->entry));
-        for (size_t i = 0; i < insert->n_rows; i++, done++) {
-            TRY(store_bind_int(s, st, 2 * (int)i + 1, first + done));
-            TRY(store_bind_blob(s, st, 2 * (int)i + 2, entries[done].bytes));
+        TRY(store_statement(&st, s, wide ? SQL_ENTRY_INSERT_WIDE : SQL_ENTRY_INSERT));
+        for (int parameter = 1; done < end; done++, parameter += 2) {
+            TRY(store_bind_int(s, st, parameter, first + done));
+            TRY(store_bind_blob(s, st, parameter + 1, entries[done].bytes));
         }
         TRY(store_run(s, st));
     }
     return err_ok();
-}
-
-/* The nodes that an append adds: at each level those behind the ones that were there. */
-struct growth {
-    uint64_t old_size, new_size;
-    struct merkle_hash *levels[64]; /* into `memory` */
-    struct merkle_hash *memory;
-};
-
-static void growth_cleanup(struct growth *g)
-{
-    free(g->memory);
-}
-
-static uint64_t growth_first(const struct growth *g, unsigned level)
-{
-    return g->old_size >> level;
-}
-
-static size_t growth_count(const struct growth *g, unsigned level)
-{
-    return (size_t)((g->new_size >> level) - (g->old_size >> level));
-}
-
-static struct err growth_init(struct growth *g, uint64_t old_size, size_t n_entries)
-{
-    *g = (struct growth){.old_size = old_size, .new_size = old_size + n_entries};
-    size_t n = 0;
-    for (unsigned level = 0; level < 63; level++)
-        n += growth_count(g, level);
-    g->memory = calloc(n, sizeof *g->memory);
-    if (g->memory == NULL)
-        return err_set(ERR_MEMORY, "out of memory for a tree over %zu entries", n_entries);
-    n = 0;
-    for (unsigned level = 0; level < 63; level++) {
-        g->levels[level] = g->memory + n;
-        n += growth_count(g, level);
-    }
-    return err_ok();
-}
-
-/* The subtree (level, index): of the new ones, or the one that ended the old tree at that level. */
-static const struct merkle_hash *growth_node(const struct growth *g, const struct merkle_edge *old,
-                                             unsigned level, uint64_t index)
-{
-    if (index >= growth_first(g, level))
-        return &g->levels[level][index - growth_first(g, level)];
-    return &old->subtrees[__builtin_popcountll(g->old_size >> level) - 1];
-}
-
-/* From the leaves up. */
-static void growth_fill(struct growth *g, const struct merkle_edge *old)
-{
-    for (unsigned level = 1; level < 63; level++)
-        for (size_t i = 0; i < growth_count(g, level); i++) {
-            uint64_t left = 2 * (growth_first(g, level) + i);
-            g->levels[level][i] = merkle_node(growth_node(g, old, level - 1, left),
-                                              growth_node(g, old, level - 1, left + 1));
-        }
-}
-
-static struct merkle_edge growth_edge(const struct growth *g, const struct merkle_edge *old)
-{
-    struct merkle_edge edge = {.size = g->new_size};
-    for (unsigned level = 63; level-- > 0;)
-        if ((edge.size >> level & 1) != 0)
-            edge.subtrees[edge.n_subtrees++] =
-                *growth_node(g, old, level, (edge.size >> level) - 1);
-    return edge;
 }
 
 static struct err differs(const struct store *s, const char *what, uint64_t index)
@@ -165,133 +85,122 @@ static struct err differs(const struct store *s, const char *what, uint64_t inde
                    what, (unsigned long long)index);
 }
 
-/* The index and bytes of the next row; ERR_IO unless it is `index`. */
-static struct err next_row(struct store *s, sqlite3_stmt *st, const char *what, uint64_t index,
-                           struct bytes *bytes)
+static struct err read_back_tile(struct store *s, unsigned level, const struct tile_hashes *tile,
+                                 const struct merkle_hash *root)
+{
+    STORE_STATEMENT *st = NULL;
+    bool row = false;
+    struct bytes hashes;
+    struct merkle_hash again;
+    TRY(store_statement(&st, s, SQL_TILE));
+    TRY(store_bind_int(s, st, 1, level));
+    TRY(store_bind_int(s, st, 2, tile->index));
+    TRY(store_step(s, st, &row));
+    if (!row)
+        return differs(s, "tile", tile->index);
+    TRY(store_column_blob(&hashes, st, 0, STORE_TILE_LEN, "a tile"));
+    TRY(store_column_hash(&again, st, 1, "a tile's root"));
+    if (!bytes_equal(hashes, bytes_of(tile->hashes, STORE_TILE_LEN)) || !merkle_equal(&again, root))
+        return differs(s, "tile", tile->index);
+    return err_ok();
+}
+
+static struct err insert_tile(void *store, unsigned level, const struct tile_hashes *tile,
+                              const struct merkle_hash *root)
+{
+    struct store *s = store;
+    STORE_STATEMENT *st = NULL;
+    TRY(store_statement(&st, s, SQL_TILE_INSERT));
+    TRY(store_bind_int(s, st, 1, level));
+    TRY(store_bind_int(s, st, 2, tile->index));
+    TRY(store_bind_blob(s, st, 3, bytes_of(root->bytes, SHA256_LEN)));
+    TRY(store_bind_blob(s, st, 4, bytes_of(tile->hashes, STORE_TILE_LEN)));
+    TRY(store_run(s, st));
+    return read_back_tile(s, level, tile, root);
+}
+
+/* The row that must be the log's next entry. */
+static struct err next_entry(struct store *s, sqlite3_stmt *st, struct bytes wanted,
+                             struct merkle_hash *leaf)
 {
     bool row = false;
     uint64_t found = 0;
+    struct bytes again;
     TRY(store_step(s, st, &row));
     if (row)
-        TRY(store_column_u64(&found, st, 0, what));
-    if (!row || found != index)
-        return differs(s, what, index);
-    return store_column_blob(bytes, st, 1, STORE_ENTRY_MAX, what);
-}
-
-static struct err no_more_rows(struct store *s, sqlite3_stmt *st, const char *what, uint64_t index)
-{
-    bool row = false;
-    TRY(store_step(s, st, &row));
-    return row ? differs(s, what, index) : err_ok();
+        TRY(store_column_u64(&found, st, 0, "an entry's index"));
+    if (!row || found != s->tree.size)
+        return differs(s, "entry", s->tree.size);
+    TRY(store_column_blob(&again, st, 1, STORE_ENTRY_MAX, "an entry"));
+    if (!bytes_equal(again, wanted))
+        return differs(s, "entry", s->tree.size);
+    *leaf = merkle_leaf(again);
+    return err_ok();
 }
 
 /* The leaves are of the bytes as the database gives them back, not as they came in; the entries
  * are the log's last, without gaps. */
-static struct err read_back_entries(struct store *s, struct growth *g,
-                                    const struct store_entry *entries)
+static struct err read_back_entries(struct store *s, const struct store_entry *entries, size_t n)
 {
     STORE_STATEMENT *st = NULL;
+    bool row = false;
     TRY(store_statement(&st, s, SQL_ENTRY_FROM));
-    TRY(store_bind_int(s, st, 1, g->old_size));
-    for (size_t i = 0; i < growth_count(g, 0); i++) {
-        struct bytes again;
-        TRY(next_row(s, st, "entry", g->old_size + i, &again));
-        if (!bytes_equal(again, entries[i].bytes))
-            return differs(s, "entry", g->old_size + i);
-        g->levels[0][i] = merkle_leaf(again);
+    TRY(store_bind_int(s, st, 1, s->tree.size));
+    for (size_t i = 0; i < n; i++) {
+        struct merkle_hash leaf;
+        TRY(next_entry(s, st, entries[i].bytes, &leaf));
+        TRY(tile_tree_append(&s->tree, &leaf, insert_tile, s));
     }
-    return no_more_rows(s, st, "entry", g->new_size);
+    TRY(store_step(s, st, &row));
+    return row ? differs(s, "entry", s->tree.size) : err_ok();
 }
 
-static struct err insert_level(struct store *s, const struct growth *g, unsigned level)
+static struct err sign(struct store *s, struct buf *note)
 {
-    for (size_t done = 0; done < growth_count(g, level);) {
-        const struct insert *insert = choose_insert(growth_count(g, level) - done);
-        STORE_STATEMENT *st = NULL;
-        TRY(store_statement(&st, s, insert->node));
-        for (size_t i = 0; i < insert->n_rows; i++, done++) {
-            const struct merkle_hash *h = &g->levels[level][done];
-            TRY(store_bind_int(s, st, 3 * (int)i + 1, level));
-            TRY(store_bind_int(s, st, 3 * (int)i + 2, growth_first(g, level) + done));
-            TRY(store_bind_blob(s, st, 3 * (int)i + 3, bytes_of(h->bytes, SHA256_LEN)));
-        }
-        TRY(store_run(s, st));
-    }
-    return err_ok();
-}
-
-static struct err read_back_level(struct store *s, const struct growth *g, unsigned level)
-{
-    uint64_t first = growth_first(g, level);
-    STORE_STATEMENT *st = NULL;
-    TRY(store_statement(&st, s, SQL_NODE_FROM));
-    TRY(store_bind_int(s, st, 1, level));
-    TRY(store_bind_int(s, st, 2, first));
-    for (size_t i = 0; i < growth_count(g, level); i++) {
-        struct bytes again;
-        TRY(next_row(s, st, "node", first + i, &again));
-        if (!bytes_equal(again, bytes_of(g->levels[level][i].bytes, SHA256_LEN)))
-            return differs(s, "node", first + i);
-    }
-    return no_more_rows(s, st, "node", first + growth_count(g, level));
-}
-
-static struct err append_entries(struct store *s, struct merkle_edge *edge,
-                                 const struct store_entry *entries, size_t n_entries)
-{
-    __attribute__((cleanup(growth_cleanup))) struct growth g = {0};
-    TRY(growth_init(&g, edge->size, n_entries));
-    TRY(insert_entries(s, edge->size, entries, n_entries));
-    TRY(read_back_entries(s, &g, entries));
-    growth_fill(&g, edge);
-    for (unsigned level = 0; growth_count(&g, level) > 0; level++) {
-        TRY(insert_level(s, &g, level));
-        TRY(read_back_level(s, &g, level));
-    }
-    *edge = growth_edge(&g, edge);
-    return err_ok();
-}
-
-/* Signs the new head and looks at it as a verifier will. */
-static struct err insert_checkpoint(struct store *s, const struct merkle_edge *edge,
-                                    struct checkpoint *head, struct buf *note)
-{
-    struct checkpoint c = {.size = edge->size, .root = merkle_edge_root(edge)};
+    struct checkpoint c = {.size = s->tree.size, .root = tile_tree_root(&s->tree)};
     memcpy(c.origin, s->key.name, sizeof c.origin);
-    TRY(checkpoint_sign_with(note, &c, &s->key, s->secret));
-    TRY(store_check_note(s, head, c.size, buf_bytes(note)));
+    return checkpoint_sign_with(note, &c, &s->key, s->secret);
+}
+
+static struct err insert_checkpoint(struct store *s, struct bytes note)
+{
     STORE_STATEMENT *st = NULL;
     TRY(store_statement(&st, s, SQL_CHECKPOINT_INSERT));
-    TRY(store_bind_int(s, st, 1, c.size));
-    TRY(store_bind_blob(s, st, 2, buf_bytes(note)));
+    TRY(store_bind_int(s, st, 1, s->tree.size));
+    TRY(store_bind_blob(s, st, 2, note));
     return store_run(s, st);
 }
 
-struct pending {
-    struct merkle_edge edge;
-    struct checkpoint head;
-    struct buf note;
-};
+static struct err run(struct store *s, enum store_sql which)
+{
+    STORE_STATEMENT *st = NULL;
+    TRY(store_statement(&st, s, which));
+    return store_run(s, st);
+}
 
-static struct err append_all(struct store *s, struct pending *p, const struct store_entry *entries,
-                             size_t n_entries)
+static struct err commit(struct store *s, struct bytes note)
+{
+    TRY(insert_checkpoint(s, note));
+    return run(s, SQL_COMMIT);
+}
+
+/* The checkpoint is looked at as a verifier will. */
+static struct err commit_checked(struct store *s, struct checkpoint *head, struct bytes note)
+{
+    TRY(store_check_note(s, head, s->tree.size, note));
+    return commit(s, note);
+}
+
+static struct err append_all(struct store *s, struct checkpoint *head, struct buf *note,
+                             const struct store_entry *entries, size_t n_entries)
 {
     for (size_t i = 0; i < n_entries; i++)
         for (size_t j = 0; j < entries[i].n_blobs; j++)
             TRY(append_blob(s, entries[i].blobs[j]));
-    TRY(append_entries(s, &p->edge, entries, n_entries));
-    TRY(insert_checkpoint(s, &p->edge, &p->head, &p->note));
-    STORE_STATEMENT *st = NULL;
-    TRY(store_statement(&st, s, SQL_COMMIT));
-    return store_run(s, st);
-}
-
-static struct err begin(struct store *s)
-{
-    STORE_STATEMENT *st = NULL;
-    TRY(store_statement(&st, s, SQL_BEGIN_WRITE));
-    return store_run(s, st);
+    TRY(insert_entries(s, s->tree.size, entries, n_entries));
+    TRY(read_back_entries(s, entries, n_entries));
+    TRY(sign(s, note));
+    return commit_checked(s, head, buf_bytes(note));
 }
 
 /* The failure that err_message() tells of is final. A ROLLBACK that fails adds nothing to that. */
@@ -310,17 +219,15 @@ struct err store_append(struct store *s, uint64_t *first_index, const struct sto
 {
     TRY(store_usable(s));
     TRY(check_arguments(s, entries, n_entries));
-    TRY(begin(s));
-    struct pending p = {.edge = s->edge};
-    struct err e = append_all(s, &p, entries, n_entries);
-    if (is_err(e)) {
-        buf_cleanup(&p.note);
+    TRY(run(s, SQL_BEGIN_WRITE));
+    BUF_AUTO note = BUF_INIT;
+    struct checkpoint head;
+    uint64_t first = s->tree.size;
+    if (is_err(append_all(s, &head, &note, entries, n_entries)))
         return give_up(s);
-    }
-    *first_index = s->edge.size;
-    s->edge = p.edge;
-    s->newest = p.head;
-    buf_cleanup(&s->newest_note);
-    s->newest_note = p.note;
+    *first_index = first;
+    s->newest = head;
+    buf_clear(&s->newest_note);
+    buf_append_bytes(&s->newest_note, buf_bytes(&note));
     return err_ok();
 }

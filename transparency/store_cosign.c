@@ -91,11 +91,9 @@ struct err store_cosigned(struct store *s, uint64_t size, struct buf *note)
     BUF_AUTO text = BUF_INIT;
     TRY(store_checkpoint_at(s, size, &text));
     STORE_STATEMENT *st = NULL;
-    if (s->version >= 2) {
-        TRY(store_statement(&st, s, SQL_COSIGNATURE));
-        TRY(store_bind_int(s, st, 1, size));
-    }
-    for (bool row = s->version >= 2; row;) {
+    TRY(store_statement(&st, s, SQL_COSIGNATURE));
+    TRY(store_bind_int(s, st, 1, size));
+    for (bool row = true; row;) {
         struct bytes line;
         TRY(store_step(s, st, &row));
         if (!row)
@@ -143,9 +141,8 @@ struct err store_witnessed(struct store *s, const struct tlog_policy *p, struct 
     if (met)
         return err_ok();
     STORE_STATEMENT *st = NULL;
-    bool row = s->version >= 2;
-    if (row)
-        TRY(store_statement(&st, s, SQL_COSIGNATURE_SIZES));
+    bool row = true;
+    TRY(store_statement(&st, s, SQL_COSIGNATURE_SIZES));
     while (row && !met) {
         uint64_t size;
         TRY(store_step(s, st, &row));
@@ -176,8 +173,6 @@ static struct err check_row(struct store *s, sqlite3_stmt *st)
 
 struct err store_fsck_cosignatures(struct store *s)
 {
-    if (s->version < 2)
-        return err_ok();
     STORE_STATEMENT *st = NULL;
     TRY(store_statement(&st, s, SQL_COSIGNATURE_ALL));
     for (;;) {

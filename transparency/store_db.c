@@ -6,7 +6,6 @@
 /* The values of eight rows. */
 #define EIGHT(row) row ", " row ", " row ", " row ", " row ", " row ", " row ", " row
 #define ENTRY_INTO "INSERT INTO entry (idx, bytes) VALUES "
-#define NODE_INTO "INSERT INTO node (level, idx, hash) VALUES "
 
 static const char *const sql_texts[N_STORE_SQL] = {
     [SQL_BEGIN_READ] = "BEGIN DEFERRED",
@@ -24,11 +23,11 @@ static const char *const sql_texts[N_STORE_SQL] = {
     [SQL_BLOB] = "SELECT bytes FROM blob WHERE sha256 = ?1",
     [SQL_BLOB_INSERT] = "INSERT INTO blob (sha256, bytes) VALUES (?1, ?2)",
     [SQL_BLOB_ALL] = "SELECT sha256, bytes FROM blob ORDER BY sha256",
-    [SQL_NODE] = "SELECT hash FROM node WHERE level = ?1 AND idx = ?2",
-    [SQL_NODE_FROM] = "SELECT idx, hash FROM node WHERE level = ?1 AND idx >= ?2 ORDER BY idx",
-    [SQL_NODE_INSERT] = NODE_INTO "(?, ?, ?)",
-    [SQL_NODE_INSERT_WIDE] = NODE_INTO EIGHT(EIGHT("(?, ?, ?)")),
-    [SQL_NODE_COUNT] = "SELECT count(*) FROM node",
+    [SQL_TILE] = "SELECT hashes, root FROM tile WHERE level = ?1 AND idx = ?2",
+    [SQL_TILE_INSERT] = "INSERT INTO tile (level, idx, root, hashes) VALUES (?1, ?2, ?3, ?4)",
+    [SQL_TILE_ROOTS_FROM] =
+        "SELECT idx, root FROM tile WHERE level = ?1 AND idx >= ?2 ORDER BY idx",
+    [SQL_TILE_COUNT] = "SELECT count(*) FROM tile",
     [SQL_CHECKPOINT_NEWEST] = "SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1",
     [SQL_CHECKPOINT_AT] = "SELECT size, note FROM checkpoint WHERE size = ?1",
     [SQL_CHECKPOINT_INSERT] = "INSERT INTO checkpoint (size, note) VALUES (?1, ?2)",

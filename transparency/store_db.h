@@ -9,6 +9,7 @@
 #include <sqlite3.h>
 
 #include "transparency/store.h"
+#include "transparency/tile_tree.h"
 
 enum store_sql {
     SQL_BEGIN_READ,
@@ -26,11 +27,10 @@ enum store_sql {
     SQL_BLOB,
     SQL_BLOB_INSERT,
     SQL_BLOB_ALL,
-    SQL_NODE,
-    SQL_NODE_FROM,
-    SQL_NODE_INSERT,
-    SQL_NODE_INSERT_WIDE,
-    SQL_NODE_COUNT,
+    SQL_TILE,
+    SQL_TILE_INSERT,
+    SQL_TILE_ROOTS_FROM,
+    SQL_TILE_COUNT,
     SQL_CHECKPOINT_NEWEST,
     SQL_CHECKPOINT_AT,
     SQL_CHECKPOINT_INSERT,
@@ -47,16 +47,7 @@ enum store_sql {
     SQL_WITNESS_UPDATE,
     N_STORE_SQL,
 };
-enum { STORE_ROWS_WIDE = 64 };
-
-/* Nodes that proofs have met: the upper ones are in every proof. Each has one place. */
-enum { STORE_MET_NODES = 4096 };
-struct store_met_node {
-    bool there;
-    uint8_t level;
-    uint64_t index;
-    struct merkle_hash hash;
-};
+enum { STORE_ROWS_WIDE = 64, STORE_TILE_LEN = TILE_HASHES * SHA256_LEN };
 
 struct store {
     sqlite3 *db;
@@ -64,16 +55,15 @@ struct store {
     char *path;
     int lock_fd; /* -1, or holds the writer's or a lone reader's lock */
     bool writer;
-    int version;                /* of the file's format; 2 has cosignatures */
     bool started;               /* the writer found all in order, so closing may checkpoint */
     char failed[512];           /* why no later call may succeed; "" while all is well */
     struct note_key key;        /* what meta says; its name is the origin */
     struct buf vkey;            /* its text */
     struct ed25519_key *secret; /* writer only: of `key` */
-    struct merkle_edge edge;    /* writer only: the newest tree */
-    struct checkpoint newest;   /* writer only */
-    struct buf newest_note;     /* writer only */
-    struct store_met_node met[STORE_MET_NODES]; /* committed: they never change */
+    struct checkpoint newest;   /* a reader's: the newest that it has seen, verified */
+    struct buf newest_note;
+    struct tile_tree tree;               /* under `newest`, or behind it: store_tree_grow */
+    struct tile_hashes met[TILE_LEVELS]; /* of each level the complete tile that was read last */
 };
 
 /* How a connection is opened. */
@@ -102,8 +92,6 @@ struct err store_publish(const char *temp, const char *path) MUST_USE;
 /* Makes the schema in an empty file; checks that a file's schema is exactly ours. */
 struct err store_schema_create(struct store *s) MUST_USE;
 struct err store_schema_check(struct store *s) MUST_USE;
-/* Brings a checked file of an earlier format to ours, in one transaction. */
-struct err store_schema_upgrade(struct store *s) MUST_USE;
 /* The cosignatures, each against its checkpoint; for store_fsck. */
 struct err store_fsck_cosignatures(struct store *s) MUST_USE;
 
@@ -133,20 +121,29 @@ struct err store_column_blob(struct bytes *out, sqlite3_stmt *st, int column, si
 struct err store_column_hash(struct merkle_hash *out, sqlite3_stmt *st, int column,
                              const char *what) MUST_USE;
 struct err store_column_u64(uint64_t *out, sqlite3_stmt *st, int column, const char *what) MUST_USE;
+struct err store_column_tile(struct merkle_hash out[TILE_HASHES], sqlite3_stmt *st,
+                             int column) MUST_USE;
 
 /* ERR_IO with the first reason if the store has failed for good. */
 struct err store_usable(const struct store *s) MUST_USE;
 /* Makes the failure that err_message() tells of final. */
 void store_fail(struct store *s);
 
-/* A merkle_source over the node table; the context is the store. */
+/* Brings the tree to the newest checkpoint that was seen, and proves it against that. ERR_UNTRUE,
+ * ERR_MALFORMED: then the tree is empty. */
+struct err store_tree_grow(struct store *s) MUST_USE;
+/* What follows reads the tree as it was last grown. */
+/* A merkle_source; the context is the store. */
 merkle_source store_node;
-/* The number of entries under the newest checkpoint. */
+/* A tile with all its hashes, borrowed until the next; the newest may be incomplete. */
+struct err store_tile_hashes(struct store *s, const struct tile_hashes **out, unsigned level,
+                             uint64_t index) MUST_USE;
+/* The number of entries under the newest checkpoint, to which the tree is brought. */
 struct err store_size(struct store *s, uint64_t *out) MUST_USE;
 /* Loads meta into s->key and s->vkey. */
 struct err store_load_meta(struct store *s) MUST_USE;
 /* A checkpoint row's note: signature and origin by s->key, and `size`. */
-struct err store_check_note(struct store *s, struct checkpoint *out, uint64_t size,
+struct err store_check_note(const struct store *s, struct checkpoint *out, uint64_t size,
                             struct bytes note) MUST_USE;
 
 /* The lock file "<path>.lock". Exclusive for a writer (ERR_BUSY if another has it); shared for a

@@ -4,18 +4,17 @@
  */
 #include "transparency/store_db.h"
 
+#include <stdlib.h>
 #include <string.h>
-
-enum { LEVELS = 63 };
 
 /* One pass over the tables side by side, each in its order. */
 struct replay {
     struct store *s;
-    struct merkle_edge edge;     /* over the entries read so far */
-    uint64_t n_nodes;            /* complete subtrees so far */
-    sqlite3_stmt *nodes[LEVELS]; /* by level, prepared when the first is due */
-    sqlite3_stmt *checkpoints;   /* owned by the store */
-    bool have_checkpoint;        /* its row is the next to be met */
+    struct tile_tree tree;            /* over the entries read so far */
+    uint64_t n_tiles;                 /* full ones so far */
+    sqlite3_stmt *tiles[TILE_LEVELS]; /* by level, prepared when the first is due */
+    sqlite3_stmt *checkpoints;        /* owned by the store */
+    bool have_checkpoint;             /* its row is the next to be met */
     uint64_t checkpoint_size;
 };
 
@@ -50,57 +49,68 @@ static struct err check_key(struct store *s, const struct note_key *key)
     return err_ok();
 }
 
-static struct err node_statement(struct replay *r, unsigned level)
+static struct err tile_statement(struct replay *r, unsigned level)
 {
-    if (r->nodes[level] != NULL)
+    if (r->tiles[level] != NULL)
         return err_ok();
-    if (sqlite3_prepare_v2(r->s->db, "SELECT idx, hash FROM node WHERE level = ?1 ORDER BY idx", -1,
-                           &r->nodes[level], NULL) != SQLITE_OK)
+    if (sqlite3_prepare_v2(r->s->db,
+                           "SELECT idx, root, hashes FROM tile WHERE level = ?1 ORDER BY idx", -1,
+                           &r->tiles[level], NULL) != SQLITE_OK)
         return store_db_err(r->s, "read the tree");
-    return store_bind_int(r->s, r->nodes[level], 1, level);
+    return store_bind_int(r->s, r->tiles[level], 1, level);
 }
 
-/* The next stored node of this level must be `index` with hash `h`. */
-static struct err check_node(struct replay *r, unsigned level, uint64_t index,
-                             const struct merkle_hash *h)
+static struct err says_other(const struct replay *r, const char *what, uint64_t index,
+                             const struct merkle_hash *computed, const struct merkle_hash *stored)
 {
-    bool row = false;
-    TRY(node_statement(r, level));
-    TRY(store_step(r->s, r->nodes[level], &row));
-    uint64_t found = 0;
-    struct merkle_hash stored;
-    if (row) {
-        TRY(store_column_u64(&found, r->nodes[level], 0, "a node's index"));
-        TRY(store_column_hash(&stored, r->nodes[level], 1, "a node"));
-    }
-    if (!row || found != index)
-        return err_set(ERR_UNTRUE, "%s: entry %llu: node %llu of level %u is missing", r->s->path,
-                       (unsigned long long)r->edge.size, (unsigned long long)index, level);
-    r->n_nodes++;
-    if (merkle_equal(h, &stored))
-        return err_ok();
     BUF_AUTO text = BUF_INIT;
-    buf_append_str(&text, level == 0 ? "stored bytes hash to " : "its subtree hashes to ");
-    append_hash(&text, h);
-    buf_append_str(&text, ", the node says ");
-    append_hash(&text, &stored);
-    return err_set(ERR_UNTRUE, "%s: entry %llu: %s (level %u, index %llu)", r->s->path,
-                   (unsigned long long)r->edge.size, buf_str(&text), level,
-                   (unsigned long long)index);
+    append_hash(&text, computed);
+    buf_append_str(&text, ", its tile says ");
+    append_hash(&text, stored);
+    return err_set(ERR_UNTRUE, "%s: %s %llu hashes to %s", r->s->path, what,
+                   (unsigned long long)index, buf_str(&text));
 }
 
-/* The leaf, and every subtree that it completes, against the stored nodes. */
-static struct err check_nodes(struct replay *r, const struct merkle_hash *leaf)
+/* The stored tile against the one that the entries make; of the lowest level each hash names its
+ * entry. */
+static struct err compare_tile(struct replay *r, unsigned level, const struct tile_hashes *tile,
+                               const struct merkle_hash *root)
 {
-    struct merkle_hash h = *leaf;
-    uint64_t index = r->edge.size;
-    TRY(check_node(r, 0, index, &h));
-    size_t left = r->edge.n_subtrees;
-    for (unsigned level = 0; (index & 1) != 0; index >>= 1) {
-        h = merkle_node(&r->edge.subtrees[--left], &h);
-        TRY(check_node(r, ++level, index >> 1, &h));
+    struct bytes stored;
+    struct merkle_hash stored_root;
+    TRY(store_column_hash(&stored_root, r->tiles[level], 1, "a tile's root"));
+    TRY(store_column_blob(&stored, r->tiles[level], 2, STORE_TILE_LEN, "a tile"));
+    if (stored.len != STORE_TILE_LEN)
+        return err_set(ERR_MALFORMED, "%s: tile %llu of level %u has %zu bytes, not %d", r->s->path,
+                       (unsigned long long)tile->index, level, stored.len, STORE_TILE_LEN);
+    if (memcmp(stored.data, tile->hashes, STORE_TILE_LEN) == 0 && merkle_equal(root, &stored_root))
+        return err_ok();
+    for (unsigned i = 0; level == 0 && i < TILE_WIDTH; i++) {
+        struct merkle_hash leaf;
+        memcpy(leaf.bytes, stored.data + i * sizeof leaf, sizeof leaf);
+        if (!merkle_equal(&tile->hashes[i], &leaf))
+            return says_other(r, "entry", tile->index * TILE_WIDTH + i, &tile->hashes[i], &leaf);
     }
-    return err_ok();
+    return err_set(ERR_UNTRUE, "%s: tile %llu of level %u holds other hashes than the entries make",
+                   r->s->path, (unsigned long long)tile->index, level);
+}
+
+/* The next stored tile of this level must be the one that has become full. */
+static struct err check_tile(void *replay, unsigned level, const struct tile_hashes *tile,
+                             const struct merkle_hash *root)
+{
+    struct replay *r = replay;
+    bool row = false;
+    uint64_t found = 0;
+    TRY(tile_statement(r, level));
+    TRY(store_step(r->s, r->tiles[level], &row));
+    if (row)
+        TRY(store_column_u64(&found, r->tiles[level], 0, "a tile's index"));
+    if (!row || found != tile->index)
+        return err_set(ERR_UNTRUE, "%s: tile %llu of level %u is missing", r->s->path,
+                       (unsigned long long)tile->index, level);
+    r->n_tiles++;
+    return compare_tile(r, level, tile, root);
 }
 
 static struct err next_checkpoint(struct replay *r)
@@ -129,14 +139,14 @@ static struct err check_form(struct replay *r, const struct checkpoint *c, struc
 /* If a checkpoint is stored for the size reached, it must be signed and have this root. */
 static struct err check_checkpoint(struct replay *r)
 {
-    if (!r->have_checkpoint || r->checkpoint_size != r->edge.size)
+    if (!r->have_checkpoint || r->checkpoint_size != r->tree.size)
         return err_ok();
     struct bytes note;
     struct checkpoint c;
     TRY(store_column_blob(&note, r->checkpoints, 1, NOTE_MAX, "a checkpoint's note"));
     TRY(store_check_note(r->s, &c, r->checkpoint_size, note));
     TRY(check_form(r, &c, note));
-    struct merkle_hash root = merkle_edge_root(&r->edge);
+    struct merkle_hash root = tile_tree_root(&r->tree);
     if (!merkle_equal(&c.root, &root)) {
         BUF_AUTO text = BUF_INIT;
         append_hash(&text, &root);
@@ -154,36 +164,35 @@ static struct err replay_entry(struct replay *r, sqlite3_stmt *entries, store_vi
     uint64_t index;
     struct bytes bytes;
     TRY(store_column_u64(&index, entries, 0, "an entry's index"));
-    if (index != r->edge.size)
+    if (index != r->tree.size)
         return err_set(ERR_UNTRUE, "%s: entry %llu is missing", r->s->path,
-                       (unsigned long long)r->edge.size);
+                       (unsigned long long)r->tree.size);
     TRY(store_column_blob(&bytes, entries, 1, STORE_ENTRY_MAX, "an entry"));
     struct merkle_hash leaf = merkle_leaf(bytes);
-    TRY(check_nodes(r, &leaf));
-    merkle_edge_append(&r->edge, &leaf);
+    TRY(tile_tree_append(&r->tree, &leaf, check_tile, r));
     TRY(check_checkpoint(r));
     return visit != NULL ? visit(context, index, bytes, &leaf) : err_ok();
 }
 
-/* Nothing is left over in any table: no unsigned entries, no checkpoint without entries, no node
+/* Nothing is left over in any table: no unsigned entries, no checkpoint without entries, no tile
  * outside the tree. */
 static struct err check_ends(struct replay *r, uint64_t last_checkpoint)
 {
     if (r->have_checkpoint)
         return err_set(ERR_UNTRUE, "%s: checkpoint %llu, but the log has %llu entries", r->s->path,
-                       (unsigned long long)r->checkpoint_size, (unsigned long long)r->edge.size);
-    if (last_checkpoint != r->edge.size)
+                       (unsigned long long)r->checkpoint_size, (unsigned long long)r->tree.size);
+    if (last_checkpoint != r->tree.size)
         return err_set(ERR_UNTRUE, "%s: entry %llu is under no checkpoint", r->s->path,
                        (unsigned long long)last_checkpoint);
     STORE_STATEMENT *st = NULL;
     bool row = false;
     uint64_t n = 0;
-    TRY(store_statement(&st, r->s, SQL_NODE_COUNT));
+    TRY(store_statement(&st, r->s, SQL_TILE_COUNT));
     TRY(store_step(r->s, st, &row));
-    TRY(store_column_u64(&n, st, 0, "the number of nodes"));
-    if (n != r->n_nodes)
-        return err_set(ERR_UNTRUE, "%s: %llu nodes are stored where the entries make %llu",
-                       r->s->path, (unsigned long long)n, (unsigned long long)r->n_nodes);
+    TRY(store_column_u64(&n, st, 0, "the number of tiles"));
+    if (n != r->n_tiles)
+        return err_set(ERR_UNTRUE, "%s: %llu tiles are stored where the entries make %llu",
+                       r->s->path, (unsigned long long)n, (unsigned long long)r->n_tiles);
     return err_ok();
 }
 
@@ -206,7 +215,7 @@ static struct err replay_log(struct replay *r, store_visit *visit, void *context
             break;
         uint64_t due = r->have_checkpoint ? r->checkpoint_size : 0;
         TRY(replay_entry(r, entries, visit, context));
-        if (due == r->edge.size)
+        if (due == r->tree.size)
             last_checkpoint = due;
     }
     return check_ends(r, last_checkpoint);
@@ -223,10 +232,14 @@ static struct err check_all(struct store *s, const struct note_key *key, store_v
 {
     TRY(check_structure(s));
     TRY(check_key(s, key));
-    struct replay r = {.s = s};
-    struct err e = replay_log(&r, visit, context);
-    for (unsigned level = 0; level < LEVELS; level++)
-        sqlite3_finalize(r.nodes[level]);
+    struct replay *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return err_set(ERR_MEMORY, "out of memory for a log's tree");
+    r->s = s;
+    struct err e = replay_log(r, visit, context);
+    for (unsigned level = 0; level < TILE_LEVELS; level++)
+        sqlite3_finalize(r->tiles[level]);
+    free(r);
     TRY(e);
     TRY(store_fsck_cosignatures(s));
     return store_each_blob(s, no_visit, NULL);

@@ -16,43 +16,10 @@ const char *store_vkey(const struct store *s)
     return (const char *)s->vkey.data;
 }
 
-static struct err lacks_node(const struct store *s, unsigned level, uint64_t index)
-{
-    return err_set(ERR_MALFORMED, "%s: the tree lacks node %llu of level %u", s->path,
-                   (unsigned long long)index, level);
-}
-
-static struct err read_node(struct store *s, unsigned level, uint64_t index,
-                            struct merkle_hash *out)
-{
-    STORE_STATEMENT *st = NULL;
-    bool row = false;
-    TRY(store_statement(&st, s, SQL_NODE));
-    TRY(store_bind_int(s, st, 1, level));
-    TRY(store_bind_int(s, st, 2, index));
-    TRY(store_step(s, st, &row));
-    if (!row)
-        return lacks_node(s, level, index);
-    return store_column_hash(out, st, 0, "a node");
-}
-
 static struct err lacks_entry(const struct store *s, uint64_t index)
 {
     return err_set(ERR_NOT_FOUND, "%s: the log has no entry %llu", s->path,
                    (unsigned long long)index);
-}
-
-struct err store_node(void *context, unsigned level, uint64_t index, struct merkle_hash *out)
-{
-    struct store *s = context;
-    struct store_met_node *m = &s->met[(index * 64 + level) * 0x9e3779b97f4a7c15u >> 52];
-    if (!m->there || m->level != level || m->index != index) {
-        struct merkle_hash hash;
-        TRY(read_node(s, level, index, &hash));
-        *m = (struct store_met_node){true, (uint8_t)level, index, hash};
-    }
-    *out = m->hash;
-    return err_ok();
 }
 
 /* An entry's bytes against the tree's leaf. */
@@ -71,13 +38,16 @@ static struct err check_entry(const struct store *s, uint64_t index, struct byte
 static struct err read_entry(struct store *s, sqlite3_stmt *st, uint64_t index, struct bytes *out)
 {
     bool row = false;
-    if (index < MERKLE_SIZE_MAX) {
+    uint64_t size = s->tree.size;
+    struct merkle_hash stored;
+    if (index >= size) /* perhaps another has appended */
+        TRY(store_size(s, &size));
+    if (index < size) {
         TRY(store_bind_int(s, st, 1, index));
         TRY(store_step(s, st, &row));
     }
     if (!row)
         return lacks_entry(s, index);
-    struct merkle_hash stored;
     TRY(store_column_blob(out, st, 0, STORE_ENTRY_MAX, "an entry"));
     TRY(store_node(s, 0, index, &stored));
     return check_entry(s, index, *out, &stored);
@@ -149,25 +119,6 @@ struct err store_each_blob(struct store *s, store_blob_visit *visit, void *conte
     }
 }
 
-/* Many reads under one lock of the file: a lock costs as much as several of them. Nothing where a
- * transaction is open already. */
-static struct err reads_begin(bool *begun, struct store *s)
-{
-    STORE_STATEMENT *st = NULL;
-    *begun = sqlite3_get_autocommit(s->db) != 0;
-    if (!*begun)
-        return err_ok();
-    TRY(store_statement(&st, s, SQL_BEGIN_READ));
-    return store_run(s, st);
-}
-
-static struct err reads_end(bool begun, struct store *s, struct err e)
-{
-    if (begun)
-        sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL); /* of nothing: lets go of the lock */
-    return e;
-}
-
 /* Proofs are made for trees that the newest checkpoint covers, no others. */
 static struct err check_covered(struct store *s, uint64_t size)
 {
@@ -183,81 +134,41 @@ static struct err check_covered(struct store *s, uint64_t size)
 struct err store_prove_inclusion(struct store *s, struct merkle_proof *out, uint64_t index,
                                  uint64_t size)
 {
-    bool begun = false;
     TRY(check_covered(s, size));
-    TRY(reads_begin(&begun, s));
-    return reads_end(begun, s, merkle_prove_inclusion(out, index, size, store_node, s));
+    return merkle_prove_inclusion(out, index, size, store_node, s);
 }
 
 struct err store_prove_consistency(struct store *s, struct merkle_proof *out, uint64_t old_size,
                                    uint64_t new_size)
 {
-    bool begun = false;
     TRY(check_covered(s, new_size));
-    TRY(reads_begin(&begun, s));
-    return reads_end(begun, s, merkle_prove_consistency(out, old_size, new_size, store_node, s));
+    return merkle_prove_consistency(out, old_size, new_size, store_node, s);
 }
 
-/* Nodes of a level from `first` on; next_node gives them one after the other. */
-static struct err nodes_from(sqlite3_stmt **st, struct store *s, unsigned level, uint64_t first)
-{
-    TRY(store_statement(st, s, SQL_NODE_FROM));
-    TRY(store_bind_int(s, *st, 1, level));
-    return store_bind_int(s, *st, 2, first);
-}
-
-static struct err next_index(struct store *s, sqlite3_stmt *st, uint64_t index, bool *there)
-{
-    uint64_t found = 0;
-    TRY(store_step(s, st, there));
-    if (*there)
-        TRY(store_column_u64(&found, st, 0, "an index"));
-    *there = *there && found == index;
-    return err_ok();
-}
-
-static struct err next_node(struct store *s, sqlite3_stmt *st, unsigned level, uint64_t index,
-                            struct merkle_hash *out)
+static struct err next_entry(struct store *s, sqlite3_stmt *st, uint64_t index,
+                             const struct merkle_hash *leaf, struct bytes *out)
 {
     bool there = false;
-    TRY(next_index(s, st, index, &there));
-    if (!there)
-        return lacks_node(s, level, index);
-    return store_column_hash(out, st, 1, "a node");
+    uint64_t found = 0;
+    TRY(store_step(s, st, &there));
+    if (there)
+        TRY(store_column_u64(&found, st, 0, "an entry's index"));
+    if (!there || found != index)
+        return lacks_entry(s, index);
+    TRY(store_column_blob(out, st, 1, STORE_ENTRY_MAX, "an entry"));
+    return check_entry(s, index, *out, leaf);
 }
 
-static struct err append_hashes(struct store *s, const struct tile *t, struct buf *out)
-{
-    unsigned level = 8 * (unsigned)t->level;
-    uint64_t first = t->index * TILE_WIDTH;
-    STORE_STATEMENT *nodes = NULL;
-    TRY(nodes_from(&nodes, s, level, first));
-    for (unsigned i = 0; i < t->width; i++) {
-        struct merkle_hash h;
-        TRY(next_node(s, nodes, level, first + i, &h));
-        buf_append(out, h.bytes, SHA256_LEN);
-    }
-    return err_ok();
-}
-
-static struct err append_entries(struct store *s, const struct tile *t, struct buf *out)
+static struct err append_entries(struct store *s, const struct tile *t,
+                                 const struct tile_hashes *tile, struct buf *out)
 {
     uint64_t first = t->index * TILE_WIDTH;
     STORE_STATEMENT *entries = NULL;
-    STORE_STATEMENT *nodes = NULL;
-    TRY(nodes_from(&nodes, s, 0, first));
     TRY(store_statement(&entries, s, SQL_ENTRY_FROM));
     TRY(store_bind_int(s, entries, 1, first));
-    for (uint64_t i = first; i < first + t->width; i++) {
-        bool there = false;
+    for (unsigned i = 0; i < t->width; i++) {
         struct bytes bytes;
-        struct merkle_hash stored;
-        TRY(next_index(s, entries, i, &there));
-        if (!there)
-            return lacks_entry(s, i);
-        TRY(store_column_blob(&bytes, entries, 1, STORE_ENTRY_MAX, "an entry"));
-        TRY(next_node(s, nodes, 0, i, &stored));
-        TRY(check_entry(s, i, bytes, &stored));
+        TRY(next_entry(s, entries, first + i, &tile->hashes[i], &bytes));
         buf_append_u16be(out, (uint16_t)bytes.len);
         buf_append_bytes(out, bytes);
     }
@@ -276,8 +187,13 @@ struct err store_tile(struct store *s, const struct tile *t, struct buf *out)
                        (unsigned long long)size, buf_str(&path));
     }
     BUF_AUTO bytes = BUF_INIT;
-    TRY(t->level == TILE_LEVEL_ENTRIES ? append_entries(s, t, &bytes)
-                                       : append_hashes(s, t, &bytes));
+    const struct tile_hashes *tile = NULL;
+    bool is_bundle = t->level == TILE_LEVEL_ENTRIES;
+    TRY(store_tile_hashes(s, &tile, is_bundle ? 0 : (unsigned)t->level, t->index));
+    if (is_bundle)
+        TRY(append_entries(s, t, tile, &bytes));
+    else
+        buf_append(&bytes, tile->hashes, t->width * sizeof tile->hashes[0]);
     buf_append_bytes(out, buf_bytes(&bytes));
     return err_ok();
 }

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { APPLICATION_ID = 0x424c6c67 /* "BLlg" */, USER_VERSION = 2 };
+enum { APPLICATION_ID = 0x424c6c67 /* "BLlg" */, USER_VERSION = 3 };
 
 /* `verb` in small letters names the trigger. */
 #define REFUSE(table, verb, VERB)                                                                  \
@@ -42,11 +42,12 @@ static const struct store_object objects[] = {
      "  idx INTEGER PRIMARY KEY CHECK (idx >= 0),\n"
      "  bytes BLOB NOT NULL CHECK (length(bytes) BETWEEN 1 AND 65535)\n"
      ") STRICT"},
-    {"table", "node",
-     "CREATE TABLE node (\n"
-     "  level INTEGER NOT NULL CHECK (level BETWEEN 0 AND 62),\n"
+    {"table", "tile",
+     "CREATE TABLE tile (\n"
+     "  level INTEGER NOT NULL CHECK (level BETWEEN 0 AND 6),\n"
      "  idx INTEGER NOT NULL CHECK (idx >= 0),\n"
-     "  hash BLOB NOT NULL CHECK (length(hash) = 32),\n"
+     "  root BLOB NOT NULL CHECK (length(root) = 32),\n"
+     "  hashes BLOB NOT NULL CHECK (length(hashes) = 16320),\n"
      "  PRIMARY KEY (level, idx)\n"
      ") STRICT, WITHOUT ROWID"},
     {"table", "checkpoint",
@@ -67,17 +68,17 @@ static const struct store_object objects[] = {
     REFUSE("blob", "delete", "DELETE"),
     REFUSE("entry", "update", "UPDATE"),
     REFUSE("entry", "delete", "DELETE"),
-    REFUSE("node", "update", "UPDATE"),
-    REFUSE("node", "delete", "DELETE"),
+    REFUSE("tile", "update", "UPDATE"),
+    REFUSE("tile", "delete", "DELETE"),
     REFUSE("checkpoint", "update", "UPDATE"),
     REFUSE("checkpoint", "delete", "DELETE"),
     GUARD("meta", "EXISTS (SELECT 1 FROM meta)", "a log has one row of it"),
     GUARD("blob", "EXISTS (SELECT 1 FROM blob WHERE sha256 = NEW.sha256)", "it is there already"),
     GUARD("entry", "NEW.idx IS NOT (SELECT coalesce(max(idx) + 1, 0) FROM entry)",
           "entries follow each other without gaps"),
-    GUARD("node",
-          "NEW.idx IS NOT (SELECT coalesce(max(idx) + 1, 0) FROM node WHERE level = NEW.level)",
-          "nodes follow each other without gaps"),
+    GUARD("tile",
+          "NEW.idx IS NOT (SELECT coalesce(max(idx) + 1, 0) FROM tile WHERE level = NEW.level)",
+          "tiles follow each other without gaps"),
     GUARD("checkpoint",
           "NEW.size <= (SELECT max(size) FROM checkpoint)\n"
           "  OR NEW.size IS NOT (SELECT coalesce(max(idx) + 1, 0) FROM entry)",
@@ -91,47 +92,14 @@ static const struct store_object objects[] = {
 };
 enum { N_OBJECTS = sizeof objects / sizeof objects[0] };
 
-/* Version 1 lacked what version 2 has of cosignatures. */
-static bool is_later(const struct store_object *o)
-{
-    return strncmp(o->name, "cosignature", strlen("cosignature")) == 0;
-}
-
-static struct err set_version(struct store *s)
-{
-    char pragmas[96];
-    sqlite3_snprintf(sizeof pragmas, pragmas, "PRAGMA application_id=%d; PRAGMA user_version=%d",
-                     APPLICATION_ID, USER_VERSION);
-    TRY(store_exec(s, pragmas));
-    s->version = USER_VERSION;
-    return err_ok();
-}
-
 struct err store_schema_create(struct store *s)
 {
     for (size_t i = 0; i < N_OBJECTS; i++)
         TRY(store_exec(s, objects[i].sql));
-    return set_version(s);
-}
-
-static struct err add_later(struct store *s)
-{
-    TRY(store_exec(s, "BEGIN IMMEDIATE"));
-    for (size_t i = 0; i < N_OBJECTS; i++)
-        if (is_later(&objects[i]))
-            TRY(store_exec(s, objects[i].sql));
-    TRY(set_version(s));
-    return store_exec(s, "COMMIT");
-}
-
-struct err store_schema_upgrade(struct store *s)
-{
-    if (s->version == USER_VERSION)
-        return err_ok();
-    struct err e = add_later(s);
-    if (is_err(e))
-        sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
-    return err_context(e, "cannot bring the log from format 1 to 2 (it is as it was)");
+    char pragmas[96];
+    sqlite3_snprintf(sizeof pragmas, pragmas, "PRAGMA application_id=%d; PRAGMA user_version=%d",
+                     APPLICATION_ID, USER_VERSION);
+    return store_exec(s, pragmas);
 }
 
 static bool column_is(sqlite3_stmt *st, int column, const char *text)
@@ -173,15 +141,10 @@ struct err store_schema_check(struct store *s)
     if (application != APPLICATION_ID)
         return err_set(ERR_MALFORMED, "%s is an SQLite file, but not a log of this project",
                        s->path);
-    if (version < 1 || version > USER_VERSION)
-        return err_set(ERR_UNSUPPORTED, "%s is a log of format %lld; this program reads 1 to %d",
+    if (version != USER_VERSION)
+        return err_set(ERR_UNSUPPORTED,
+                       "%s is a log of format %lld, this program reads and writes format %d: use "
+                       "the release that made it, or move the file away and begin a new log",
                        s->path, (long long)version, USER_VERSION);
-    struct store_object of_version[N_OBJECTS];
-    size_t n = 0;
-    for (size_t i = 0; i < N_OBJECTS; i++)
-        if (version == USER_VERSION || !is_later(&objects[i]))
-            of_version[n++] = objects[i];
-    TRY(store_objects_check(s, of_version, n));
-    s->version = (int)version;
-    return err_ok();
+    return store_objects_check(s, objects, N_OBJECTS);
 }

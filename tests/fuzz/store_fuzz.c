@@ -18,8 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct buf real_log;
 static struct note_signer signer;
-static const char *const texts[] = {"one", "two", "three", "four", "five"};
-enum { N_TEXTS = 5 };
+enum { N_ENTRIES = 260 }; /* more than a full tile */
+static char texts[N_ENTRIES][12];
 
 static void must(struct err e)
 {
@@ -42,7 +42,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     must(store_create(path, &signer));
     struct store *s;
     must(store_open(&s, path, &signer));
-    for (size_t i = 0; i < N_TEXTS; i++) {
+    for (unsigned i = 0; i < N_ENTRIES; i++) {
+        snprintf(texts[i], sizeof texts[i], "entry %u", i);
         struct bytes blob = bytes_of_str(texts[i]);
         struct store_entry entry = {.bytes = blob, .blobs = &blob, .n_blobs = 1};
         uint64_t index;
@@ -61,7 +62,7 @@ static struct err visit(void *context, uint64_t index, struct bytes entry,
 {
     (void)leaf;
     *(uint64_t *)context = index + 1;
-    if (index >= N_TEXTS || !bytes_equal(entry, bytes_of_str(texts[index])))
+    if (index >= N_ENTRIES || !bytes_equal(entry, bytes_of_str(texts[index])))
         *(uint64_t *)context = UINT64_MAX;
     return err_ok();
 }
@@ -75,10 +76,10 @@ static void check(int fd)
         return;
     uint64_t n = 0;
     bool good = !is_err(store_fsck(s, &signer.key, visit, &n));
-    if (good && n > N_TEXTS)
+    if (good && n > N_ENTRIES)
         abort(); /* an entry that was never logged was accepted */
     BUF_AUTO out = BUF_INIT;
-    for (uint64_t i = 0; i < N_TEXTS; i++)
+    for (uint64_t i = 0; i < N_ENTRIES; i++)
         if (!is_err(store_entry_read(s, i, &out)) && good && out.len == 0)
             abort();
     store_close(s);

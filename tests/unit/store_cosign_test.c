@@ -221,37 +221,6 @@ static void the_schema_keeps_cosignatures_as_they_are(void **state)
     }
 }
 
-static void a_log_of_format_1_is_read_as_it_is_and_written_as_format_2(void **state)
-{
-    (void)state;
-    struct store *s = fixture_open();
-    append(s, "one");
-    store_close(s);
-    raw("DROP TABLE cosignature; PRAGMA user_version=1");
-    assert_ok(store_open_readonly(&s, log_path));
-    assert_ok(store_fsck(s, &signer.key, NULL, NULL));
-    BUF_AUTO note = BUF_INIT;
-    BUF_AUTO bare = BUF_INIT;
-    assert_ok(store_cosigned(s, 1, &note));
-    assert_ok(store_checkpoint(s, &bare, NULL));
-    assert_string_equal(buf_str(&note), buf_str(&bare));
-    store_close(s);
-    s = fixture_open();
-    cosign(s, 1, 0);
-    append(s, "two");
-    char copy[120];
-    snprintf(copy, sizeof copy, "%s/copy.db", folder);
-    assert_ok(store_snapshot(s, copy)); /* VACUUM orders the schema anew */
-    store_close(s);
-    for (int i = 0; i < 2; i++) {
-        assert_ok(store_open_readonly(&s, i == 0 ? log_path : copy));
-        assert_ok(store_fsck(s, &signer.key, NULL, NULL));
-        store_close(s);
-    }
-    raw("PRAGMA user_version=1"); /* with the table of format 2 it is neither */
-    assert_refused(store_open_readonly(&s, log_path), ERR_MALFORMED, "schema");
-}
-
 int main(void)
 {
 #undef TEST
@@ -263,7 +232,6 @@ int main(void)
         TEST(an_auditor_sees_a_spoilt_cosignature),
         TEST(more_cosignatures_than_a_note_holds_are_refused),
         TEST(the_schema_keeps_cosignatures_as_they_are),
-        TEST(a_log_of_format_1_is_read_as_it_is_and_written_as_format_2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -104,30 +104,33 @@ static struct err check_after(const char *sql)
     return e;
 }
 
-static void make_log(void)
+static void make_log_of(uint64_t n)
 {
     struct store *s = fixture_open();
-    fixture_fill(s, 0, 8);
+    fixture_fill(s, 0, n);
     store_close(s);
     assert_int_equal(fixture_sql(log_path, "PRAGMA journal_mode=DELETE", false), SQLITE_OK);
 }
 
+static void make_log(void)
+{
+    make_log_of(8);
+}
+
+enum { MORE_THAN_A_TILE = 258 };
+
 /* A change, and what the auditor is told of it. */
-static const struct {
+static const struct change {
     const char *sql, *told;
-} cases[] = {
-    {"UPDATE entry SET bytes = x'00' WHERE idx = 7", "entry 7: stored bytes hash to"},
+} changes[] = {
+    {"UPDATE entry SET bytes = x'00' WHERE idx = 7", "checkpoint 8: the entries' root is"},
     {"UPDATE entry SET bytes = CAST(bytes || ' ' AS BLOB) WHERE idx = 0",
-     "entry 0: stored bytes hash to"},
-    {"UPDATE node SET hash = zeroblob(32) WHERE level = 0 AND idx = 3", "the node says 0000"},
-    {"UPDATE node SET hash = zeroblob(32) WHERE level = 3", "level 3, index 0"},
-    {"DELETE FROM node WHERE level = 1 AND idx = 2", "node 2 of level 1 is missing"},
-    {"DELETE FROM node WHERE level = 3", "node 0 of level 3 is missing"},
-    {"INSERT INTO node VALUES (0, 8, zeroblob(32))", "16 nodes are stored"},
-    {"INSERT INTO node VALUES (62, 0, zeroblob(32))", "16 nodes are stored"},
+     "checkpoint 1: the entries' root is"},
+    {"INSERT INTO tile VALUES (0, 0, zeroblob(32), zeroblob(16320))", "1 tiles are stored"},
+    {"INSERT INTO tile VALUES (6, 9, zeroblob(32), zeroblob(16320))", "1 tiles are stored"},
     {"DELETE FROM entry WHERE idx = 3", "entry 3 is missing"},
     {"DELETE FROM entry WHERE idx = 7", "checkpoint 8, but the log has 7 entries"},
-    {"INSERT INTO entry VALUES (8, x'00')", "entry 8: node 8 of level 0 is missing"},
+    {"INSERT INTO entry VALUES (8, x'00')", "entry 8 is under no checkpoint"},
     {"DELETE FROM checkpoint WHERE size = 8", "entry 7 is under no checkpoint"},
     {"DELETE FROM checkpoint WHERE size = 0", "the checkpoint of the empty log is missing"},
     {"UPDATE checkpoint SET note = (SELECT note FROM checkpoint WHERE size = 4) WHERE size = 5",
@@ -147,16 +150,44 @@ static const struct {
     {"DELETE FROM checkpoint", "the log has no checkpoint"},
 };
 
+/* The same where a tile is full. */
+static const struct change changes_of_tiles[] = {
+    {"UPDATE entry SET bytes = x'00' WHERE idx = 255", "entry 255 hashes to"},
+    {"UPDATE entry SET bytes = x'00' WHERE idx = 256", "checkpoint 257: the entries' root is"},
+    {"UPDATE tile SET hashes = zeroblob(16320)", "its tile says 0000"},
+    {"UPDATE tile SET hashes = CAST(substr(hashes, 1, 96) || zeroblob(16224) AS BLOB)",
+     "entry 3 hashes to"},
+    {"UPDATE tile SET hashes = CAST(substr(hashes, 1, 16288) || zeroblob(32) AS BLOB)",
+     "tile 0 of level 0 holds other hashes"},
+    {"UPDATE tile SET root = zeroblob(32)", "tile 0 of level 0 holds other hashes"},
+    {"UPDATE tile SET idx = 1", "tile 0 of level 0 is missing"},
+    {"UPDATE tile SET level = 1", "tile 0 of level 0 is missing"},
+    {"DELETE FROM tile", "tile 0 of level 0 is missing"},
+    {"INSERT INTO tile SELECT 0, 1, root, hashes FROM tile", "2 tiles are stored"},
+};
+
+static void find_each(const struct change *all, size_t n)
+{
+    assert_ok(check_after("SELECT 1"));
+    for (size_t i = 0; i < n; i++) {
+        struct err e = check_after(all[i].sql);
+        if (!is_err(e) || strstr(err_message(), all[i].told) == NULL)
+            fail_msg("%s: %s", all[i].sql, is_err(e) ? err_message() : "is accepted");
+    }
+}
+
 static void every_changed_row_is_named(void **state)
 {
     (void)state;
     make_log();
-    assert_ok(check_after("SELECT 1"));
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct err e = check_after(cases[i].sql);
-        if (!is_err(e) || strstr(err_message(), cases[i].told) == NULL)
-            fail_msg("%s: %s", cases[i].sql, is_err(e) ? err_message() : "is accepted");
-    }
+    find_each(changes, sizeof changes / sizeof changes[0]);
+}
+
+static void every_change_of_a_full_tile_is_named(void **state)
+{
+    (void)state;
+    make_log_of(MORE_THAN_A_TILE);
+    find_each(changes_of_tiles, sizeof changes_of_tiles / sizeof changes_of_tiles[0]);
 }
 
 static void a_changed_row_is_not_read_even_unchecked(void **state)
@@ -173,11 +204,32 @@ static void a_changed_row_is_not_read_even_unchecked(void **state)
     uint8_t name[SHA256_LEN];
     sha256(name, bytes_of_str("blob 1"));
     assert_ok(store_open_readonly(&s, log_path));
-    assert_refused(store_entry_read(s, 3, &out), ERR_UNTRUE, "entry 3");
+    struct merkle_proof p;
+    assert_refused(store_entry_read(s, 3, &out), ERR_UNTRUE, "not the one its newest");
+    assert_refused(store_entry_read(s, 4, &out), ERR_UNTRUE, "not the one its newest");
+    assert_refused(store_prove_inclusion(s, &p, 4, 8), ERR_UNTRUE, "not the one its newest");
     assert_refused(store_blob_read(s, name, &out), ERR_UNTRUE, "other bytes");
     assert_int_equal(store_tile(s, &(struct tile){TILE_LEVEL_ENTRIES, 0, 4}, &out).code,
                      ERR_UNTRUE);
     assert_int_equal(out.len, 0);
+    store_close(s);
+}
+
+static void a_changed_entry_of_a_full_tile_alone_is_not_read(void **state)
+{
+    (void)state;
+    make_log_of(MORE_THAN_A_TILE);
+    assert_int_equal(fixture_sql(log_path, "UPDATE entry SET bytes = x'00' WHERE idx = 3", false),
+                     SQLITE_OK);
+    struct store *s;
+    BUF_AUTO out = BUF_INIT;
+    assert_ok(store_open_readonly(&s, log_path));
+    assert_refused(store_entry_read(s, 3, &out), ERR_UNTRUE, "entry 3 is not the one");
+    assert_refused(store_tile(s, &(struct tile){TILE_LEVEL_ENTRIES, 0, 256}, &out), ERR_UNTRUE,
+                   "entry 3 is not the one");
+    assert_int_equal(out.len, 0);
+    assert_ok(store_entry_read(s, 4, &out));
+    assert_ok(store_entry_read(s, 257, &out));
     store_close(s);
 }
 
@@ -268,29 +320,14 @@ static void a_schema_that_is_not_exactly_ours_is_refused(void **state)
         ("PRAGMA writable_schema=ON; UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM "
          "sqlite_schema WHERE name = 'entry') WHERE name = 'checkpoint'"),
         "PRAGMA application_id=1",
-        "PRAGMA user_version=3",
+        "PRAGMA user_version=2",
+        "PRAGMA user_version=4",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct err e = check_after(bad[i]);
         if (e.code != ERR_MALFORMED && e.code != ERR_UNSUPPORTED)
             fail_msg("%s: %s", bad[i], is_err(e) ? err_message() : "is accepted");
     }
-}
-
-static void what_is_no_log_is_malformed(void **state)
-{
-    (void)state;
-    struct store *s;
-    const char *path = fixture_path("other.db");
-    assert_ok(file_write_durable(path, bytes_of_str(""), 0644));
-    assert_int_equal(store_open_readonly(&s, path).code, ERR_MALFORMED);
-    assert_ok(file_write_durable(path, bytes_of_str("SQLite format 3 and no more"), 0644));
-    assert_int_equal(store_open_readonly(&s, path).code, ERR_MALFORMED);
-    unlink(path);
-    assert_int_equal(fixture_sql(path, "CREATE TABLE t (a)", true), SQLITE_OK);
-    assert_refused(store_open_readonly(&s, path), ERR_MALFORMED, "not a log");
-    assert_int_equal(store_open_readonly(&s, folder).code, ERR_MALFORMED);
-    assert_int_equal(store_open_readonly(&s, fixture_path("none")).code, ERR_NOT_FOUND);
 }
 
 /* Bytes of another type than bytes: only a damaged file can hold them, as the schema is STRICT. */
@@ -321,15 +358,16 @@ static void a_writer_refuses_a_damaged_right_edge(void **state)
 {
     (void)state;
     const char *bad[] = {
-        "UPDATE entry SET bytes = x'00' WHERE idx = 7",
-        "UPDATE node SET hash = zeroblob(32) WHERE level = 3",
-        "UPDATE node SET hash = zeroblob(32) WHERE level = 0 AND idx = 6",
-        "INSERT INTO entry VALUES (8, x'00')",
-        "DELETE FROM checkpoint WHERE size = 8",
-        "DELETE FROM entry WHERE idx = 7",
-        "DELETE FROM node WHERE level = 3",
+        "UPDATE entry SET bytes = x'00' WHERE idx = 257",
+        "UPDATE entry SET bytes = x'00' WHERE idx = 254",
+        "UPDATE tile SET root = zeroblob(32)",
+        "UPDATE tile SET hashes = zeroblob(16320)",
+        "INSERT INTO entry VALUES (258, x'00')",
+        "DELETE FROM checkpoint WHERE size = 258",
+        "DELETE FROM entry WHERE idx = 257",
+        "DELETE FROM tile",
     };
-    make_log();
+    make_log_of(MORE_THAN_A_TILE);
     char path[128];
     strcpy(path, fixture_path("hostile.db"));
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -348,11 +386,12 @@ int main(void)
         TEST(no_flipped_byte_is_ever_read_as_other_content),
         TEST(no_cut_file_is_read_as_a_shorter_log),
         TEST(every_changed_row_is_named),
+        TEST(every_change_of_a_full_tile_is_named),
         TEST(a_changed_row_is_not_read_even_unchecked),
+        TEST(a_changed_entry_of_a_full_tile_alone_is_not_read),
         TEST(damage_that_only_hides_rows_is_found),
         TEST(a_history_rewritten_without_the_key_is_refused),
         TEST(a_schema_that_is_not_exactly_ours_is_refused),
-        TEST(what_is_no_log_is_malformed),
         TEST(a_text_in_place_of_bytes_is_malformed),
         TEST(a_writer_refuses_a_damaged_right_edge),
     };

@@ -23,6 +23,32 @@ static void a_log_is_made_once_and_opened_by_its_own_key_only(void **state)
     store_close(fixture_open());
 }
 
+static void what_is_no_log_is_malformed(void **state)
+{
+    (void)state;
+    struct store *s;
+    const char *path = fixture_path("other.db");
+    assert_ok(file_write_durable(path, bytes_of_str(""), 0644));
+    assert_int_equal(store_open_readonly(&s, path).code, ERR_MALFORMED);
+    assert_ok(file_write_durable(path, bytes_of_str("SQLite format 3 and no more"), 0644));
+    assert_int_equal(store_open_readonly(&s, path).code, ERR_MALFORMED);
+    unlink(path);
+    assert_int_equal(fixture_sql(path, "CREATE TABLE t (a)", true), SQLITE_OK);
+    assert_refused(store_open_readonly(&s, path), ERR_MALFORMED, "not a log");
+    assert_int_equal(store_open_readonly(&s, folder).code, ERR_MALFORMED);
+    assert_int_equal(store_open_readonly(&s, fixture_path("none")).code, ERR_NOT_FOUND);
+}
+
+static void a_log_of_an_earlier_format_is_refused_with_the_remedy(void **state)
+{
+    (void)state;
+    struct store *s = NULL;
+    assert_int_equal(fixture_sql(log_path, "PRAGMA user_version=2", false), SQLITE_OK);
+    assert_refused(store_open(&s, log_path, &signer), ERR_UNSUPPORTED, "begin a new log");
+    assert_refused(store_open_readonly(&s, log_path), ERR_UNSUPPORTED, "is a log of format 2");
+    assert_null(s);
+}
+
 static void a_second_writer_is_refused_while_the_first_lives(void **state)
 {
     (void)state;
@@ -221,6 +247,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_log_is_made_once_and_opened_by_its_own_key_only),
+        TEST(what_is_no_log_is_malformed),
+        TEST(a_log_of_an_earlier_format_is_refused_with_the_remedy),
         TEST(a_second_writer_is_refused_while_the_first_lives),
         TEST(a_clean_close_leaves_one_file),
         TEST(a_reader_in_another_process_sees_each_append),

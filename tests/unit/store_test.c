@@ -160,6 +160,64 @@ static void every_batch_gives_the_tree_of_its_entries(void **state)
     store_close(s);
 }
 
+/* A tile of tiles is full, and its successor has begun. */
+enum { MANY = 65536 + 600 };
+
+static void append_many(struct store *s, struct merkle_hash *leaves)
+{
+    struct store_entry *entries = calloc(MANY, sizeof *entries);
+    char(*texts)[8] = calloc(MANY, sizeof *texts);
+    for (unsigned i = 0; i < MANY; i++) {
+        snprintf(texts[i], sizeof texts[i], "%u", i);
+        entries[i] = (struct store_entry){.bytes = bytes_of_str(texts[i])};
+        leaves[i] = merkle_leaf(entries[i].bytes);
+    }
+    uint64_t index;
+    assert_ok(store_append(s, &index, entries, 65000));
+    assert_ok(store_append(s, &index, entries + 65000, MANY - 65000));
+    free(texts);
+    free(entries);
+}
+
+static void check_many(struct store *s, const struct merkle_hash *leaves)
+{
+    static const uint64_t sizes[] = {1, 255, 256, 257, 65000, 65535, 65536, 65537, MANY};
+    struct checkpoint newest;
+    struct merkle_proof p;
+    assert_ok(store_checkpoint(s, NULL, &newest));
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct merkle_hash root = merkle_root(leaves, sizes[i]);
+        for (uint64_t at = 0; at < sizes[i]; at += 1 + sizes[i] / 37) {
+            assert_ok(store_prove_inclusion(s, &p, at, sizes[i]));
+            assert_ok(merkle_verify_inclusion(&leaves[at], at, sizes[i], &p, &root));
+        }
+        assert_ok(store_prove_consistency(s, &p, sizes[i], MANY));
+        assert_ok(merkle_verify_consistency(sizes[i], &root, MANY, &newest.root, &p));
+    }
+    BUF_AUTO tile = BUF_INIT;
+    assert_ok(store_tile(s, &(struct tile){1, 0, 256}, &tile));
+    struct merkle_hash last = merkle_root(leaves + 65280, 256);
+    assert_memory_equal(tile.data + 255 * SHA256_LEN, &last, SHA256_LEN);
+    assert_ok(store_fsck(s, &signer.key, NULL, NULL));
+}
+
+static void a_log_goes_on_beyond_a_full_tile_of_tiles(void **state)
+{
+    (void)state;
+    struct merkle_hash *leaves = calloc(MANY, sizeof *leaves);
+    struct store *s = fixture_open();
+    append_many(s, leaves);
+    check_many(s, leaves);
+    store_close(s);
+    s = fixture_open();
+    check_many(s, leaves);
+    store_close(s);
+    assert_ok(store_open_readonly(&s, log_path));
+    check_many(s, leaves);
+    store_close(s);
+    free(leaves);
+}
+
 static void impossible_appends_are_refused_and_change_nothing(void **state)
 {
     (void)state;
@@ -235,31 +293,32 @@ static void an_older_copy_is_found_by_a_newer_checkpoint(void **state)
 /* What the triggers and checks are there for. */
 static const char *const refused[] = {
     "UPDATE entry SET bytes = x'00' WHERE idx = 1",
-    "UPDATE node SET hash = zeroblob(32)",
+    "UPDATE tile SET root = zeroblob(32)",
     "UPDATE meta SET origin = 'o'",
     "UPDATE blob SET bytes = x'00'",
     "UPDATE checkpoint SET note = x'00' WHERE size = 3",
     "DELETE FROM entry WHERE idx = 2",
-    "DELETE FROM node",
+    "DELETE FROM tile",
     "DELETE FROM meta",
     "DELETE FROM blob",
     "DELETE FROM checkpoint WHERE size = 3",
     "INSERT OR REPLACE INTO entry VALUES (1, x'00')",
     "REPLACE INTO entry VALUES (2, x'00')",
-    "INSERT OR REPLACE INTO node VALUES (0, 1, zeroblob(32))",
+    "INSERT OR REPLACE INTO tile SELECT level, idx, zeroblob(32), hashes FROM tile",
     "INSERT OR REPLACE INTO meta VALUES (1, 'o', 'v')",
     "INSERT OR REPLACE INTO blob SELECT sha256, x'00' FROM blob",
     "INSERT OR REPLACE INTO checkpoint VALUES (3, x'00')",
     "INSERT INTO checkpoint VALUES (2, x'00')",
-    "INSERT INTO checkpoint VALUES (4, x'00')",
-    "INSERT INTO entry VALUES (4, x'00')",
+    "INSERT INTO checkpoint VALUES (260, x'00')",
+    "INSERT INTO entry VALUES (260, x'00')",
     "INSERT INTO entry VALUES (-1, x'00')",
-    "INSERT INTO entry VALUES (3, x'')",
-    "INSERT INTO entry VALUES (3, 'text')",
-    "INSERT INTO entry VALUES (3, zeroblob(65536))",
-    "INSERT INTO node VALUES (0, 4, zeroblob(32))",
-    "INSERT INTO node VALUES (0, 3, zeroblob(31))",
-    "INSERT INTO node VALUES (63, 0, zeroblob(32))",
+    "INSERT INTO entry VALUES (259, x'')",
+    "INSERT INTO entry VALUES (259, 'text')",
+    "INSERT INTO entry VALUES (259, zeroblob(65536))",
+    "INSERT INTO tile VALUES (0, 2, zeroblob(32), zeroblob(16320))",
+    "INSERT INTO tile VALUES (0, 1, zeroblob(31), zeroblob(16320))",
+    "INSERT INTO tile VALUES (0, 1, zeroblob(32), zeroblob(16352))",
+    "INSERT INTO tile VALUES (7, 0, zeroblob(32), zeroblob(16320))",
     "INSERT INTO blob VALUES (zeroblob(31), x'00')",
     "INSERT OR IGNORE INTO entry VALUES (1, x'00')",
     "INSERT INTO entry (bytes) VALUES (NULL)",
@@ -270,13 +329,13 @@ static void the_schema_refuses_to_change_or_skip_rows(void **state)
 {
     (void)state;
     struct store *s = fixture_open();
-    fixture_fill(s, 0, 3);
+    fixture_fill(s, 0, 259);
     store_close(s);
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
         if (fixture_sql(log_path, refused[i], true) == SQLITE_OK)
             fail_msg("went through: %s", refused[i]);
     s = fixture_open();
-    assert_ok(fixture_check(s, 3));
+    assert_ok(fixture_check(s, 259));
     assert_ok(store_fsck(s, &signer.key, NULL, NULL));
     store_close(s);
 }
@@ -290,6 +349,7 @@ int main(void)
         TEST(a_replay_visits_every_entry_in_order_and_stops_at_the_visitors_error),
         TEST(tiles_hold_the_tree_and_the_entries),
         TEST(every_batch_gives_the_tree_of_its_entries),
+        TEST(a_log_goes_on_beyond_a_full_tile_of_tiles),
         TEST(impossible_appends_are_refused_and_change_nothing),
         TEST(what_is_not_there_is_not_found),
         TEST(an_older_copy_is_found_by_a_newer_checkpoint),

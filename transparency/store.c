@@ -31,6 +31,7 @@ void store_close(struct store *s)
         sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     }
     sqlite3_close(s->db);
+    store_check_free(s->check);
     fd_close(&s->lock_fd); /* after the database: the lock covers its closing */
     ed25519_key_free(s->secret);
     buf_cleanup(&s->vkey);
@@ -252,7 +253,8 @@ static struct err start_writing(struct store *s, const struct note_signer *signe
     TRY(read_newest(s));
     TRY(check_entry_count(s));
     TRY(store_tree_grow(s));
-    return check_last_entries(s, RECHECKED_AT_OPEN);
+    TRY(check_last_entries(s, RECHECKED_AT_OPEN));
+    return store_check_new(&s->check, s);
 }
 
 static struct err check_is_file(const char *path)

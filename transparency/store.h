@@ -3,13 +3,14 @@
  *
  * A writer holds the file alone, by a lock on "<path>.lock" (one connection that writes and
  * checkpoints; a second writer is refused with ERR_BUSY). When store_append returns, the entries,
- * their tiles, their blobs and a signed checkpoint over them are durable (WAL, synchronous=FULL):
- * only then may anybody be told. A failed COMMIT is final: store_append returns ERR_IO and every
- * later call on the store fails; the process must end and start again from the disk.
+ * their tiles, their blobs and a signed checkpoint over them are durable (WAL, synchronous=FULL),
+ * and the signature has been verified: only then may anybody be told. A failed COMMIT is final:
+ * store_append returns ERR_IO and every later call on the store fails; the process must end and
+ * start again from the disk.
  *
  * The entry bytes are read back from the database and hashed again before the head is signed.
  * Entries are bytes here; what they mean is for `attest`. A store is used by one thread at a time,
- * and not across fork (a child would share the writer's lock). A process that
+ * and not across fork (a child would share the writer's lock, and lack its thread). A process that
  * has a store open must not open its file by other means: closing that would drop SQLite's locks
  * (POSIX).
  */

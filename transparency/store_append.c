@@ -1,6 +1,9 @@
 /*
  * The write path: one transaction for blobs, entries, tiles and the signed checkpoint. What is
- * signed is what was read back; what is told is what COMMIT made durable.
+ * signed is what was read back; what is told is what COMMIT made durable and a verifier would
+ * believe. The signature is verified while COMMIT waits for the disk (store_check.c). Should it not
+ * verify, its checkpoint may be on the disk all the same: nobody was told of it, readers refuse it,
+ * and so does the next start, as it does any newest checkpoint that its key did not sign.
  *
  * Any failure after BEGIN is final for the store. After a failed fsync the page cache may hold what
  * the disk does not, so only a new start, from the disk, can know.
@@ -187,8 +190,13 @@ static struct err commit(struct store *s, struct bytes note)
 /* The checkpoint is looked at as a verifier will. */
 static struct err commit_checked(struct store *s, struct checkpoint *head, struct bytes note)
 {
-    TRY(store_check_note(s, head, s->tree.size, note));
-    return commit(s, note);
+    store_check_begin(s->check, s->tree.size, note);
+    struct err e = commit(s, note);
+    store_check_wait(s->check); /* it reads the note */
+    TRY(e);
+    return err_context(store_check_result(s->check, head),
+                       "what was just signed does not verify, so memory or processor is failing, "
+                       "and the log now ends in a checkpoint that nobody believes");
 }
 
 static struct err append_all(struct store *s, struct checkpoint *head, struct buf *note,

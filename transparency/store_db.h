@@ -49,6 +49,8 @@ enum store_sql {
 };
 enum { STORE_ROWS_WIDE = 64, STORE_TILE_LEN = TILE_HASHES * SHA256_LEN };
 
+struct store_check;
+
 struct store {
     sqlite3 *db;
     sqlite3_stmt *statements[N_STORE_SQL]; /* prepared at first use */
@@ -60,6 +62,7 @@ struct store {
     struct note_key key;        /* what meta says; its name is the origin */
     struct buf vkey;            /* its text */
     struct ed25519_key *secret; /* writer only: of `key` */
+    struct store_check *check;  /* writer only */
     struct checkpoint newest;   /* a reader's: the newest that it has seen, verified */
     struct buf newest_note;
     struct tile_tree tree;               /* under `newest`, or behind it: store_tree_grow */
@@ -145,6 +148,15 @@ struct err store_load_meta(struct store *s) MUST_USE;
 /* A checkpoint row's note: signature and origin by s->key, and `size`. */
 struct err store_check_note(const struct store *s, struct checkpoint *out, uint64_t size,
                             struct bytes note) MUST_USE;
+
+/* A thread of the writer's: it looks at a checkpoint while COMMIT waits for the disk. */
+struct err store_check_new(struct store_check **out, const struct store *s) MUST_USE;
+void store_check_free(struct store_check *c);
+/* store_check_note begins; `note` is borrowed until store_check_wait, which says nothing of what
+ * came of it: that is store_check_result's. */
+void store_check_begin(struct store_check *c, uint64_t size, struct bytes note);
+void store_check_wait(struct store_check *c);
+struct err store_check_result(const struct store_check *c, struct checkpoint *out) MUST_USE;
 
 /* The lock file "<path>.lock". Exclusive for a writer (ERR_BUSY if another has it); shared for a
  * reader without SQLite's own locks. ERR_NOT_FOUND where a reader finds none. */

@@ -107,6 +107,55 @@ static void a_failing_call_is_final_and_the_next_start_finds_a_whole_log(void **
     check_log(log_path, n_entries);
 }
 
+/* The next signature has a wrong bit. */
+static bool signs_wrongly;
+void __real_ed25519_key_sign(uint8_t out[ED25519_SIGNATURE_LEN], struct ed25519_key *key,
+                             struct bytes message);
+void __wrap_ed25519_key_sign(uint8_t out[ED25519_SIGNATURE_LEN], struct ed25519_key *key,
+                             struct bytes message);
+void __wrap_ed25519_key_sign(uint8_t out[ED25519_SIGNATURE_LEN], struct ed25519_key *key,
+                             struct bytes message)
+{
+    __real_ed25519_key_sign(out, key, message);
+    out[40] ^= signs_wrongly;
+    signs_wrongly = false;
+}
+
+static void a_signature_that_does_not_verify_is_told_to_nobody(void **state)
+{
+    (void)state;
+    struct store *s = fixture_open(), *reader = NULL;
+    fixture_fill(s, 0, 3);
+    signs_wrongly = true;
+    BUF_AUTO out = BUF_INIT;
+    assert_refused(fixture_append(s, 3), ERR_IO, "what was just signed does not verify");
+    assert_refused(fixture_append(s, 3), ERR_IO, "failed before");
+    assert_refused(store_checkpoint(s, &out, NULL), ERR_IO, "failed before");
+    assert_int_equal(out.len, 0);
+    store_close(s);
+    /* It may be on the disk, and then nobody believes it: no second root is ever signed. */
+    assert_refused(store_open(&s, log_path, &signer), ERR_UNTRUE, "checkpoint 4");
+    assert_refused(store_open_readonly(&reader, log_path), ERR_UNTRUE, "checkpoint 4");
+}
+
+static void a_wrong_signature_and_a_failed_call_are_one_failure(void **state)
+{
+    (void)state;
+    unsigned n_fired = 0;
+    for (unsigned n = 1; n < 6; n++) {
+        struct store *s = fixture_open();
+        signs_wrongly = true;
+        fault_arm(n, FAULT_STICKY);
+        assert_int_equal(fixture_append(s, 0).code, ERR_IO);
+        n_fired += fault.fired;
+        store_close(s);
+        fault_arm(0, FAULT_LOST);
+        if (check_log(log_path, 0) != 0)
+            fail_msg("an entry under a checkpoint that is wrongly signed");
+    }
+    assert_true(n_fired > 0);
+}
+
 static void a_failing_call_at_the_start_or_end_is_survived(void **state)
 {
     (void)state;
@@ -204,6 +253,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_killed_writer_loses_nothing_that_it_acknowledged),
         TEST(a_failing_call_is_final_and_the_next_start_finds_a_whole_log),
+        TEST(a_signature_that_does_not_verify_is_told_to_nobody),
+        TEST(a_wrong_signature_and_a_failed_call_are_one_failure),
         TEST(a_failing_call_at_the_start_or_end_is_survived),
         TEST(a_failed_making_leaves_no_log),
         TEST(a_power_cut_loses_nothing_that_was_acknowledged),

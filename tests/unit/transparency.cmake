@@ -14,6 +14,7 @@ unit_test(store_cosign LIBS tlog_store PkgConfig::SQLITE)
 unit_test(store_file LIBS tlog_store PkgConfig::SQLITE)
 unit_test(store_damage LIBS tlog_store PkgConfig::SQLITE)
 unit_test(store_crash LIBS tlog_store PkgConfig::SQLITE)
+target_link_options(store_crash_test PRIVATE -Wl,--wrap=ed25519_key_sign) # to sign wrongly
 unit_test(witness_crash LIBS tlog_store PkgConfig::SQLITE)
 fuzz_target(note LIBS tlog)
 fuzz_target(checkpoint LIBS tlog)

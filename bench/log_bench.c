@@ -89,7 +89,8 @@ static const struct {
 } parts[] = {{"append", log_bench_appends},
              {"large", log_bench_large},
              {"serve", log_bench_serve},
-             {"quotes", log_bench_quotes}};
+             {"quotes", log_bench_quotes},
+             {"replay", log_bench_replay}};
 enum { N_PARTS = sizeof parts / sizeof parts[0] };
 
 struct err bench_log_part_check(const char *name)

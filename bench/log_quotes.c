@@ -14,9 +14,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <openssl/ec.h>
-#include <openssl/evp.h>
-
 #include "attest/evidence.h"
 #include "bench/log_bench.h"
 #include "bench/programs.h"
@@ -282,26 +279,6 @@ static double verify_rate(struct evident *v, struct bytes text, unsigned n)
     return n / (seconds_cpu() - start);
 }
 
-/* OpenSSL alone, made ready once: a digest, a signature in DER, a key. */
-static double bare_rate(unsigned n)
-{
-    EVP_PKEY *key = EVP_EC_gen("P-256");
-    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(key, NULL);
-    uint8_t digest[SHA256_LEN] = {1}, signature[80];
-    size_t len = sizeof signature;
-    bool good = EVP_PKEY_sign_init(ctx) == 1 &&
-                EVP_PKEY_sign(ctx, signature, &len, digest, sizeof digest) == 1 &&
-                EVP_PKEY_verify_init(ctx) == 1;
-    double start = seconds_cpu();
-    for (unsigned i = 0; i < n; i++)
-        good = good && EVP_PKEY_verify(ctx, signature, len, digest, sizeof digest) == 1;
-    double rate = n / (seconds_cpu() - start);
-    must(good ? err_ok() : err_set(ERR_IO, "OpenSSL does not verify its own signature"));
-    EVP_PKEY_CTX_free(ctx);
-    EVP_PKEY_free(key);
-    return rate;
-}
-
 static void verify_quotes(struct results *r, const struct quoting *q)
 {
     struct evident *v = calloc(1, sizeof *v);
@@ -313,7 +290,7 @@ static void verify_quotes(struct results *r, const struct quoting *q)
     struct bytes text = buf_bytes(&v->evidence.quote);
     check_refusal(v, text);
     for (unsigned round = 0; round < q->b->o->n_rounds; round++) {
-        series_add(&bare, bare_rate(n));
+        series_add(&bare, log_bench_ecdsa_rate(n));
         series_add(&ours, verify_rate(v, text, n));
     }
     results_group(r, "log, one quote statement, %zu bytes, verified on 1 core", text.len);

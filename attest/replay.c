@@ -50,6 +50,7 @@ void replay_free(struct replay *r)
     free(r->models);
     free(r->codes);
     free(r->roots);
+    free(r->heads);
     free(r->owners);
     free(r);
 }
@@ -132,6 +133,41 @@ struct err replay_blob_read(struct replay *r, const struct blob_ref *ref, struct
 struct err replay_blob_source(void *context, const struct blob_ref *ref, struct buf *out)
 {
     return replay_blob_read(context, ref, out);
+}
+
+struct err replay_verified_head(struct replay *r, uint64_t size,
+                                const uint8_t note_sha256[SHA256_LEN])
+{
+    if (r->n_heads > 0 && r->heads[r->n_heads - 1].size >= size)
+        return err_set(ERR_USAGE, "a head of size %llu behind a larger one",
+                       (unsigned long long)size);
+    if (r->n_heads == r->heads_capacity) {
+        size_t capacity = r->heads_capacity == 0 ? 1024 : 2 * r->heads_capacity;
+        struct replay_head *heads = realloc(r->heads, capacity * sizeof *heads);
+        if (heads == NULL)
+            return err_set(ERR_MEMORY, "out of memory for %zu heads", capacity);
+        r->heads = heads;
+        r->heads_capacity = capacity;
+    }
+    struct replay_head *head = &r->heads[r->n_heads++];
+    head->size = size;
+    memcpy(head->note_sha256, note_sha256, SHA256_LEN);
+    return err_ok();
+}
+
+static int compare_sizes(const void *a, const void *b)
+{
+    uint64_t x = ((const struct replay_head *)a)->size, y = ((const struct replay_head *)b)->size;
+    return x < y ? -1 : x > y;
+}
+
+bool replay_head_is_verified(const struct replay *r, uint64_t size,
+                             const uint8_t note_sha256[SHA256_LEN])
+{
+    const struct replay_head wanted = {.size = size}, *found = NULL;
+    if (r->n_heads > 0)
+        found = bsearch(&wanted, r->heads, r->n_heads, sizeof wanted, compare_sizes);
+    return found != NULL && memcmp(found->note_sha256, note_sha256, SHA256_LEN) == 0;
 }
 
 static struct err grow(struct replay *r)

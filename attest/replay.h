@@ -26,6 +26,12 @@ void replay_free(struct replay *r);
  * ..."). What is malformed or untrue is passed over here; the second pass names it. */
 struct err replay_survey(struct replay *r, struct bytes entry) MUST_USE;
 
+/* Optional, before the first replay_entry, by rising size: the caller has verified that the log's
+ * key signed the note of this hash, over a head of that size (store_fsck does). A quote that names
+ * it as its head's note is then judged without verifying that signature once more. */
+struct err replay_verified_head(struct replay *r, uint64_t size,
+                                const uint8_t note_sha256[SHA256_LEN]) MUST_USE;
+
 struct replay_line {
     uint64_t index;
     char host[24]; /* short name of the attestation key; "" if it did not parse */

@@ -78,6 +78,12 @@ struct replay_ek {
     struct rule_counter counter; /* of its last boot statement */
 };
 
+/* A head whose note the caller has verified. */
+struct replay_head {
+    uint64_t size;
+    uint8_t note_sha256[SHA256_LEN];
+};
+
 struct replay {
     const struct policy *policy;
     replay_blob *blob;
@@ -86,6 +92,8 @@ struct replay {
     struct merkle_hash *roots; /* (edge.size + 1): of the first n entries */
     int32_t *owners;           /* (edge.size): which host a true entry is of, or -1 */
     size_t capacity;           /* of both, in entries */
+    struct replay_head *heads; /* by size */
+    size_t n_heads, heads_capacity;
     struct replay_host *hosts;
     size_t n_hosts;
     struct replay_others others;
@@ -120,6 +128,8 @@ void replay_find(struct replay *r, struct replay_host *host, enum finding_severi
 
 /* A blob through the caller, checked against its reference. */
 struct err replay_blob_read(struct replay *r, const struct blob_ref *ref, struct buf *out) MUST_USE;
+bool replay_head_is_verified(const struct replay *r, uint64_t size,
+                             const uint8_t note_sha256[SHA256_LEN]);
 /* For rules.h: `context` is the replay. */
 struct err replay_blob_source(void *context, const struct blob_ref *ref, struct buf *out);
 

@@ -30,10 +30,11 @@ static struct err read_blob(void *store, const uint8_t sha256[SHA256_LEN], struc
 }
 
 static struct err survey(void *replay, uint64_t index, struct bytes entry,
-                         const struct merkle_hash *leaf)
+                         const struct merkle_hash *leaf, const uint8_t *head)
 {
-    (void)index;
     (void)leaf;
+    if (head != NULL)
+        TRY(replay_verified_head(replay, index + 1, head));
     return replay_survey(replay, entry);
 }
 

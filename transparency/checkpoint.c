@@ -58,6 +58,15 @@ struct err checkpoint_verify(struct checkpoint *out, struct bytes signed_note, c
     return err_ok();
 }
 
+struct err checkpoint_read(struct checkpoint *out, struct bytes signed_note)
+{
+    __attribute__((cleanup(note_free))) struct note *note = malloc(sizeof *note);
+    if (note == NULL)
+        return err_set(ERR_MEMORY, "out of memory for a note");
+    TRY(note_parse(note, signed_note));
+    return checkpoint_parse(out, note->text);
+}
+
 struct err checkpoint_sign_with(struct buf *out, const struct checkpoint *c,
                                 const struct note_key *key, struct ed25519_key *secret)
 {

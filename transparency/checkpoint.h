@@ -23,6 +23,8 @@ void checkpoint_format(struct buf *out, const struct checkpoint *c);
  * ERR_UNTRUE. */
 struct err checkpoint_verify(struct checkpoint *out, struct bytes signed_note, const char *origin,
                              const struct note_key *key) MUST_USE;
+/* What a note says, whoever signed it: for a note that was verified before. */
+struct err checkpoint_read(struct checkpoint *out, struct bytes signed_note) MUST_USE;
 /* Appends the signed note. ERR_USAGE and the like if `c` could not be read back. */
 struct err checkpoint_sign(struct buf *out, const struct checkpoint *c,
                            const struct note_signer *signer) MUST_USE;

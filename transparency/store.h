@@ -106,14 +106,15 @@ typedef struct err store_blob_visit(void *context, const uint8_t sha256[SHA256_L
 struct err store_each_blob(struct store *s, store_blob_visit *visit, void *context) MUST_USE;
 
 /* For auditors: everything is recomputed from the raw bytes. Checks the file's structure; calls
- * `visit` for each entry in order (its bytes, its leaf hash; it may read the store); checks the
+ * `visit` for each entry in order (its bytes, its leaf hash; where a checkpoint ends with it, the
+ * SHA-256 of that one's verified note, else NULL; it may read the store); checks the
  * stored tiles, every stored checkpoint (signature and root at its size), every cosignature and
  * every blob against its name; nothing may be missing or left over. The first failure is ERR_UNTRUE
  * (damage of the file's structure: ERR_MALFORMED), or the error of `visit`, and names the entry,
  * checkpoint or blob. What `visit` was shown counts only once store_fsck has succeeded. `visit` may
  * be NULL. */
 typedef struct err store_visit(void *context, uint64_t index, struct bytes entry,
-                               const struct merkle_hash *leaf);
+                               const struct merkle_hash *leaf, const uint8_t *head);
 struct err store_fsck(struct store *s, const struct note_key *key, store_visit *visit,
                       void *context) MUST_USE;
 

@@ -16,6 +16,7 @@ struct replay {
     sqlite3_stmt *checkpoints;        /* owned by the store */
     bool have_checkpoint;             /* its row is the next to be met */
     uint64_t checkpoint_size;
+    uint8_t head[SHA256_LEN]; /* of the last checkpoint's note */
 };
 
 static void append_hash(struct buf *out, const struct merkle_hash *h)
@@ -136,11 +137,14 @@ static struct err check_form(struct replay *r, const struct checkpoint *c, struc
     return err_ok();
 }
 
-/* If a checkpoint is stored for the size reached, it must be signed and have this root. */
+static bool checkpoint_is_due(const struct replay *r)
+{
+    return r->have_checkpoint && r->checkpoint_size == r->tree.size;
+}
+
+/* The checkpoint that is stored for the size reached must be signed and have this root. */
 static struct err check_checkpoint(struct replay *r)
 {
-    if (!r->have_checkpoint || r->checkpoint_size != r->tree.size)
-        return err_ok();
     struct bytes note;
     struct checkpoint c;
     TRY(store_column_blob(&note, r->checkpoints, 1, NOTE_MAX, "a checkpoint's note"));
@@ -155,6 +159,7 @@ static struct err check_checkpoint(struct replay *r)
         return err_set(ERR_UNTRUE, "%s: checkpoint %llu: the entries' root is %s", r->s->path,
                        (unsigned long long)c.size, buf_str(&text));
     }
+    sha256(r->head, note);
     return next_checkpoint(r);
 }
 
@@ -170,8 +175,10 @@ static struct err replay_entry(struct replay *r, sqlite3_stmt *entries, store_vi
     TRY(store_column_blob(&bytes, entries, 1, STORE_ENTRY_MAX, "an entry"));
     struct merkle_hash leaf = merkle_leaf(bytes);
     TRY(tile_tree_append(&r->tree, &leaf, check_tile, r));
-    TRY(check_checkpoint(r));
-    return visit != NULL ? visit(context, index, bytes, &leaf) : err_ok();
+    bool ends = checkpoint_is_due(r);
+    if (ends)
+        TRY(check_checkpoint(r));
+    return visit != NULL ? visit(context, index, bytes, &leaf, ends ? r->head : NULL) : err_ok();
 }
 
 /* Nothing is left over in any table: no unsigned entries, no checkpoint without entries, no tile

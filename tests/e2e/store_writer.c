@@ -54,9 +54,9 @@ static struct err append(struct store *s, const char *text, unsigned long n)
 }
 
 static struct err say_entry(void *context, uint64_t index, struct bytes entry,
-                            const struct merkle_hash *leaf)
+                            const struct merkle_hash *leaf, const uint8_t *head)
 {
-    (void)context, (void)leaf;
+    (void)context, (void)leaf, (void)head;
     printf("entry %llu %.*s\n", (unsigned long long)index, (int)entry.len,
            (const char *)entry.data);
     return err_ok();

@@ -58,9 +58,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 }
 
 static struct err visit(void *context, uint64_t index, struct bytes entry,
-                        const struct merkle_hash *leaf)
+                        const struct merkle_hash *leaf, const uint8_t *head)
 {
-    (void)leaf;
+    (void)leaf, (void)head;
     *(uint64_t *)context = index + 1;
     if (index >= N_ENTRIES || !bytes_equal(entry, bytes_of_str(texts[index])))
         *(uint64_t *)context = UINT64_MAX;

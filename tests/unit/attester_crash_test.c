@@ -118,8 +118,9 @@ struct seen {
 };
 
 static struct err visit(void *context, uint64_t index, struct bytes entry,
-                        const struct merkle_hash *leaf)
+                        const struct merkle_hash *leaf, const uint8_t *head)
 {
+    (void)head;
     struct seen *seen = context;
     struct replay_line line;
     struct statement s;
@@ -136,10 +137,9 @@ static struct err visit(void *context, uint64_t index, struct bytes entry,
 }
 
 static struct err survey(void *context, uint64_t index, struct bytes entry,
-                         const struct merkle_hash *leaf)
+                         const struct merkle_hash *leaf, const uint8_t *head)
 {
-    (void)index;
-    (void)leaf;
+    (void)index, (void)leaf, (void)head;
     struct seen *seen = context;
     return replay_survey(seen->replay, entry);
 }

@@ -294,18 +294,18 @@ static struct err blob_of(void *context, const uint8_t sha256_of_it[SHA256_LEN],
 }
 
 static struct err survey_entry(void *context, uint64_t index, struct bytes entry,
-                               const struct merkle_hash *leaf)
+                               const struct merkle_hash *leaf, const uint8_t *head)
 {
     (void)index;
-    (void)leaf;
+    (void)leaf, (void)head;
     return replay_survey(context, entry);
 }
 
 static struct err check_entry(void *context, uint64_t index, struct bytes entry,
-                              const struct merkle_hash *leaf)
+                              const struct merkle_hash *leaf, const uint8_t *head)
 {
     struct replay_line line;
-    (void)leaf;
+    (void)leaf, (void)head;
     TRY(replay_entry(context, &line, index, entry));
     if (line.status != RULE_TRUE)
         return err_set(ERR_UNTRUE, "entry %llu: %s %s", (unsigned long long)index, line.code,

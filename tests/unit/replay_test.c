@@ -125,6 +125,56 @@ static void an_ignored_pcr_makes_no_proof(void **state)
     result_cleanup(&r);
 }
 
+/* The note of a quote's head, by a key that is not the log's. */
+static struct replay_told {
+    uint64_t size;
+    uint8_t note[SHA256_LEN];
+} told;
+
+static void foreign_note(struct fake_world *w, void *thing)
+{
+    struct quote_context *c = thing;
+    const struct note_signer honest = w->log;
+    uint8_t seed[ED25519_SEED_LEN] = {56};
+    BUF_AUTO note = BUF_INIT;
+    assert_false(is_err(note_signer_init(&w->log, honest.key.name, NOTE_ED25519, seed)));
+    fake_checkpoint(w, &note, c->head_size);
+    w->log = honest;
+    fake_add_blob(w, buf_bytes(&note));
+    sha256(c->head_note, buf_bytes(&note));
+    told.size = c->head_size;
+    memcpy(told.note, c->head_note, SHA256_LEN);
+}
+
+/* The verdict on entry 4, whose head has that note, once the caller has said that it verified a
+ * note of `hash` over a head of `size`. */
+static enum rule_status judge_told(uint64_t size_more, uint8_t flip)
+{
+    static const struct trick t = {HOOK(FAKE_CONTEXT, FAKE_PERIODIC, 2), .spoil = foreign_note};
+    struct result r;
+    memset(&r, 0, sizeof r);
+    build(&r, &t);
+    assert_false(is_err(replay_new(&r.replay, &r.policy, fake_blob, &r.w)));
+    survey(&r);
+    told.note[0] ^= flip;
+    assert_false(is_err(replay_verified_head(r.replay, 1, told.note)));
+    assert_false(is_err(replay_verified_head(r.replay, told.size + size_more, told.note)));
+    assert_int_equal(replay_verified_head(r.replay, told.size, told.note).code, ERR_USAGE);
+    for (size_t i = 0; i <= 4; i++)
+        assert_false(is_err(replay_entry(r.replay, &r.lines[i], i, buf_bytes(&r.w.entries[i]))));
+    enum rule_status status = r.lines[4].status;
+    result_cleanup(&r);
+    return status;
+}
+
+static void only_the_very_note_that_the_caller_verified_is_not_verified_again(void **state)
+{
+    (void)state;
+    assert_int_equal(judge_told(0, 0), RULE_TRUE);
+    assert_int_equal(judge_told(1, 0), RULE_FALSE);
+    assert_int_equal(judge_told(0, 1), RULE_FALSE);
+}
+
 static void entries_come_in_order(void **state)
 {
     (void)state;
@@ -168,6 +218,7 @@ int main(void)
         cmocka_unit_test(one_untrue_quote_makes_one_untrue_entry),
         cmocka_unit_test(the_checkpoint_must_be_of_these_entries),
         cmocka_unit_test(an_ignored_pcr_makes_no_proof),
+        cmocka_unit_test(only_the_very_note_that_the_caller_verified_is_not_verified_again),
         cmocka_unit_test(entries_come_in_order),
         cmocka_unit_test(a_disk_that_fails_ends_the_replay),
     };

@@ -59,10 +59,11 @@ static void a_batch_is_one_checkpoint(void **state)
 }
 
 static struct err count_visit(void *context, uint64_t index, struct bytes entry,
-                              const struct merkle_hash *leaf)
+                              const struct merkle_hash *leaf, const uint8_t *head)
 {
     uint64_t *n = context;
     assert_int_equal(index, *n);
+    assert_non_null(head); /* a checkpoint an entry */
     BUF_AUTO wanted = BUF_INIT;
     fixture_entry(&wanted, index);
     assert_true(bytes_equal(entry, buf_bytes(&wanted)));

@@ -14,6 +14,7 @@ enum {
     CONNECT_S = 5,
     ANSWER_S = 45, /* the service waits 30 s for its witnesses */
     SMALL_ANSWER_MAX = 64 * 1024,
+    REQUEST_MAX = 4 * 1024 * 1024, /* of a body that a service takes */
     TPM2B_MAX = 1024,
     ANSWER_VALUES_MAX = 64,
 };
@@ -23,6 +24,7 @@ struct log_client {
     char prefix[URL_PREFIX_MAX + 1];
     struct connection *connection; /* NULL: to be made */
     char session[65];              /* "": there is none */
+    char without[84]; /* why it does not take what its log has of the host; "": it does */
 };
 
 struct err log_client_open(struct log_client **out, const char *url)
@@ -93,6 +95,11 @@ static void error_message(char shown[84], struct bytes body)
     json_decref(root);
 }
 
+static bool is_refusal(int status)
+{
+    return status == 400 || status == 413 || status == 422;
+}
+
 static struct err check_status(const struct answer *a, const char *what)
 {
     char shown[84];
@@ -102,6 +109,7 @@ static struct err check_status(const struct answer *a, const char *what)
     switch (a->status) {
     case 400:
     case 403:
+    case 413:
     case 422:
         return err_set(ERR_UNTRUE, "the log service refuses %s (%d): %s", what, a->status, shown);
     case 429:
@@ -148,6 +156,15 @@ static json_t *blobs_json(const struct bytes *blobs, size_t n)
     return list;
 }
 
+/* As the service would answer it, which may hang up before it has read all of it. */
+static struct err too_large(struct answer *out)
+{
+    out->status = 413;
+    buf_append_str(&out->body,
+                   "{\"error\":{\"message\":\"it has more than the 4 MiB that a service takes\"}}");
+    return err_ok();
+}
+
 /* Takes `body`. */
 static struct err post(struct log_client *c, struct answer *out, const char *path, size_t max,
                        json_t *body)
@@ -157,7 +174,7 @@ static struct err post(struct log_client *c, struct answer *out, const char *pat
     if (text == NULL)
         return err_set(ERR_MEMORY, "out of memory for a request");
     struct request r = {.content_type = "application/json", .body = bytes_of_str(text), .max = max};
-    struct err e = ask(c, out, &r, path);
+    struct err e = r.body.len > REQUEST_MAX ? too_large(out) : ask(c, out, &r, path);
     free(text);
     return e;
 }
@@ -167,15 +184,15 @@ static json_t *text_json(struct bytes text)
     return json_stringn((const char *)text.data, text.len);
 }
 
-static json_t *challenge_json(const struct log_submission *s)
+static json_t *challenge_json(const struct log_submission *s, bool with_logged)
 {
     BUF_AUTO spki = BUF_INIT;
     buf_append_hex(&spki, bytes_of(s->spki_sha256, SHA256_LEN));
     json_t *body = json_pack("{s:o, s:o, s:s}", "host", text_json(s->host), "blobs",
                              blobs_json(s->host_blobs, s->n_host_blobs), "spki", buf_str(&spki));
-    if (s->has_boot)
+    if (s->has_boot && with_logged)
         json_object_set_new(body, "boot", json_integer((json_int_t)s->boot));
-    if (s->has_identity)
+    if (s->has_identity && with_logged)
         json_object_set_new(body, "identity", json_integer((json_int_t)s->identity));
     return body;
 }
@@ -227,8 +244,22 @@ struct err log_client_parse_challenge(char session[65], struct buf *credential, 
     return err_ok();
 }
 
-static struct err begin_session(struct log_client *c, const struct log_submission *s,
-                                log_client_activate *activate, void *context)
+static struct err ask_challenge(struct log_client *c, struct answer *out,
+                                const struct log_submission *s)
+{
+    const char *path = "/submit/challenge";
+    c->without[0] = '\0';
+    TRY(post(c, out, path, SMALL_ANSWER_MAX, challenge_json(s, true)));
+    if (!is_refusal(out->status) || !(s->has_boot || s->has_identity))
+        return err_ok();
+    error_message(c->without, buf_bytes(&out->body));
+    answer_cleanup(out);
+    *out = ANSWER_INIT;
+    return post(c, out, path, SMALL_ANSWER_MAX, challenge_json(s, false));
+}
+
+static struct err begin_session(struct log_client *c, enum log_refused *refused,
+                                const struct log_submission *s, const struct log_client_tpm *tpm)
 {
     ANSWER_AUTO challenge = ANSWER_INIT;
     ANSWER_AUTO accepted = ANSWER_INIT;
@@ -237,15 +268,17 @@ static struct err begin_session(struct log_client *c, const struct log_submissio
     BUF_AUTO hex = BUF_INIT;
     char session[65];
     uint8_t answer[SHA256_LEN];
-    TRY(post(c, &challenge, "/submit/challenge", SMALL_ANSWER_MAX, challenge_json(s)));
+    TRY(ask_challenge(c, &challenge, s));
+    *refused = is_refusal(challenge.status) ? LOG_REFUSED_HOST : LOG_REFUSED_NOTHING;
     TRY(check_status(&challenge, "a challenge"));
     TRY(log_client_parse_challenge(session, &credential, &secret, buf_bytes(&challenge.body)));
-    TRY(activate(context, answer, buf_bytes(&credential), buf_bytes(&secret)));
+    TRY(tpm->activate(tpm->context, answer, buf_bytes(&credential), buf_bytes(&secret)));
     buf_append_hex(&hex, bytes_of(answer, sizeof answer));
     TRY(post(c, &accepted, "/submit/answer", SMALL_ANSWER_MAX,
              json_pack("{s:s, s:s}", "session", session, "answer", buf_str(&hex))));
     if (accepted.status == 401)
         return err_set(ERR_BUSY, "the log service has forgotten its challenge");
+    *refused = is_refusal(accepted.status) ? LOG_REFUSED_HOST : LOG_REFUSED_NOTHING;
     TRY(check_status(&accepted, "the TPM's answer"));
     memcpy(c->session, session, sizeof session);
     return err_ok();
@@ -258,24 +291,38 @@ static struct err submit(struct log_client *c, struct answer *out, const struct 
                           text_json(s->statement), "blobs", blobs_json(s->blobs, s->n_blobs)));
 }
 
-struct err log_client_submit(struct log_client *c, struct buf *proof,
-                             const struct log_submission *s, log_client_activate *activate,
-                             void *context)
+/* A session without what the log has of the host ends: the next one may do better. */
+static struct err refuse_statement(struct log_client *c, const struct answer *answer)
+{
+    struct err e = check_status(answer, "the statement");
+    if (c->without[0] == '\0')
+        return e;
+    c->session[0] = '\0';
+    return err_context(e, "not taken of this host's earlier statements: '%s'", c->without);
+}
+
+struct err log_client_submit(struct log_client *c, struct buf *proof, enum log_refused *refused,
+                             const struct log_submission *s, const struct log_client_tpm *tpm)
 {
     ANSWER_AUTO answer = ANSWER_INIT;
     bool fresh = c->session[0] == '\0';
+    *refused = LOG_REFUSED_NOTHING;
     if (fresh)
-        TRY(begin_session(c, s, activate, context));
+        TRY(begin_session(c, refused, s, tpm));
     TRY(submit(c, &answer, s));
     if (answer.status == 401 && !fresh) { /* it was started anew, or a day has passed */
         answer_cleanup(&answer);
         answer = ANSWER_INIT;
         c->session[0] = '\0';
-        TRY(begin_session(c, s, activate, context));
+        TRY(begin_session(c, refused, s, tpm));
         TRY(submit(c, &answer, s));
     }
     if (answer.status == 401)
         c->session[0] = '\0';
+    if (is_refusal(answer.status)) {
+        *refused = LOG_REFUSED_STATEMENT;
+        return refuse_statement(c, &answer);
+    }
     TRY(check_status(&answer, "the statement"));
     buf_append_bytes(proof, buf_bytes(&answer.body));
     return err_ok();

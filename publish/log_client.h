@@ -22,10 +22,13 @@ struct err log_client_checkpoint(struct log_client *c, struct buf *note) MUST_US
 /* A tile_fetch whose context is the client. */
 struct err log_client_tile(void *client, const struct tile *tile, struct buf *out);
 
-/* Has the TPM answer a challenge: TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET, each with its length
- * in front. */
-typedef struct err log_client_activate(void *context, uint8_t answer[SHA256_LEN],
-                                       struct bytes credential, struct bytes secret);
+/* Has the TPM answer a challenge. */
+struct log_client_tpm {
+    void *context;
+    /* TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET, each with its length in front */
+    struct err (*activate)(void *context, uint8_t answer[SHA256_LEN], struct bytes credential,
+                           struct bytes secret);
+};
 
 struct log_submission {
     struct bytes host; /* the statement that says who submits */
@@ -39,12 +42,21 @@ struct log_submission {
     size_t n_blobs;
 };
 
+/* What the service does not take, however often it is asked: 400, 413, 422. */
+enum log_refused {
+    LOG_REFUSED_NOTHING,
+    LOG_REFUSED_HOST, /* nothing of this host, as its host statement presents it */
+    LOG_REFUSED_STATEMENT,
+};
+
 /* Appends the tlog-proof@v1. Takes a session first where there is none, or where the service has
- * forgotten it. ERR_UNTRUE: refused (422, 400, 403), and the same again will be; ERR_BUSY: asked to
- * wait (429, 503); ERR_IO, ERR_NOT_FOUND: not reached; ERR_MALFORMED: an answer that is none. */
-struct err log_client_submit(struct log_client *c, struct buf *proof,
-                             const struct log_submission *s, log_client_activate *activate,
-                             void *context) MUST_USE;
+ * forgotten it. Where the service no longer takes what its log has of the host (`boot`,
+ * `identity`), the session does without: a new boot needs neither. ERR_UNTRUE: refused, *refused
+ * tells what; LOG_REFUSED_NOTHING for 403, of a log that takes no statements now. ERR_BUSY: asked
+ * to wait (429, 503); ERR_IO, ERR_NOT_FOUND: not reached; ERR_MALFORMED: an answer that is none. */
+struct err log_client_submit(struct log_client *c, struct buf *proof, enum log_refused *refused,
+                             const struct log_submission *s,
+                             const struct log_client_tpm *tpm) MUST_USE;
 
 /* The three fields of the answer to a challenge, strictly; for log_client.c and its fuzz target.
  * (session: 64 digits and a NUL) */

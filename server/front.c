@@ -82,6 +82,13 @@ static void tpm_changed(void *context)
         fprintf(stderr, "the TPM is back: measured again, quoted, and the log shows the gap\n");
 }
 
+static void statement_refused(void *context)
+{
+    const struct front *f = context;
+    fprintf(stderr, "the log refuses for good, and it is set aside (log.queue): %s\n",
+            front_attester_publishing(f->attester)->refused);
+}
+
 static void stop_answered(void *context, const struct channel_frame *frame)
 {
     struct front *f = context;
@@ -195,8 +202,12 @@ static struct err build(struct front *f, int *channel)
     if (f->base == NULL)
         return err_set(ERR_IO, "cannot make an event loop");
     TRY(handover_new(&f->handover, f->base));
-    TRY(front_attester_new(&f->attester, f->base, *channel, &f->publishing,
-                           (struct front_attester_events){attester_gone, tpm_changed}, f));
+    TRY(front_attester_new(
+        &f->attester, f->base, *channel, &f->publishing,
+        (struct front_attester_events){attester_gone, tpm_changed, statement_refused}, f));
+    if (f->publishing.n_refused > 0)
+        fprintf(stderr, "%llu statements of this host were refused by the log; the last: %s\n",
+                (unsigned long long)f->publishing.n_refused, f->publishing.refused);
     *channel = -1;
     TRY(http_server_new(&f->http, f->base, f->tls.context, routes, f, HTTP_DEADLINES_DEFAULT));
     http_server_hint(f->http, " Try /v1/models, /v1/chat/completions, /attestation or "

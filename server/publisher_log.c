@@ -10,6 +10,7 @@ struct carrier {
     struct log_client *client;
     int channel;
     uint64_t id; /* of the request at hand */
+    enum log_refused refused;
     bool closed;
 };
 
@@ -106,7 +107,8 @@ static struct err submit(struct carrier *c, struct proven *p, struct buf *text,
                          const struct submit_request *q)
 {
     struct tlog_proof proof;
-    TRY(log_client_submit(c->client, text, &q->submission, activate, c));
+    const struct log_client_tpm tpm = {c, activate};
+    TRY(log_client_submit(c->client, text, &c->refused, &q->submission, &tpm));
     TRY(err_context(tlog_proof_parse(&proof, buf_bytes(text)), "the log service's answer"));
     p->submitted = true;
     p->index = proof.index;
@@ -157,6 +159,18 @@ static struct err on_look(struct carrier *c, struct bytes payload)
     return e;
 }
 
+static struct err send_failure(const struct carrier *c, struct err e)
+{
+    BUF_AUTO payload = BUF_INIT;
+    if (c->refused == LOG_REFUSED_NOTHING) {
+        channel_error_payload(&payload, e);
+        return channel_send(c->channel, CHANNEL_ERROR, c->id, buf_bytes(&payload));
+    }
+    buf_append_u8(&payload, (uint8_t)c->refused);
+    buf_append_str(&payload, err_message());
+    return channel_send(c->channel, CHANNEL_REFUSED, c->id, buf_bytes(&payload));
+}
+
 static struct err take_frame(struct carrier *c)
 {
     BUF_AUTO memory = BUF_INIT;
@@ -167,6 +181,7 @@ static struct err take_frame(struct carrier *c)
         return err_ok();
     }
     c->id = f.id;
+    c->refused = LOG_REFUSED_NOTHING;
     if (f.type == CHANNEL_SUBMIT)
         e = on_submit(c, f.payload);
     else if (f.type == CHANNEL_LOOK)
@@ -175,10 +190,7 @@ static struct err take_frame(struct carrier *c)
         return err_set(ERR_MALFORMED, "channel: the attester sent a frame of type %u", f.type);
     if (!is_err(e) || c->closed)
         return err_ok();
-    BUF_AUTO payload = BUF_INIT;
-    channel_error_payload(&payload, e);
-    e = channel_send(c->channel, CHANNEL_ERROR, c->id, buf_bytes(&payload));
-    c->closed = is_err(e);
+    c->closed = is_err(send_failure(c, e));
     return err_ok();
 }
 

@@ -156,6 +156,28 @@ class Hosts(unittest.TestCase):
         self.assertIn("identity  ", self.replays(1))
         self.assertLess(len(list(blobs.iterdir())), 20)  # what nothing names is gone
 
+    def test_a_model_that_the_log_refuses_is_quoted_once_its_policy_has_it(self):
+        self.without_witness()
+        self.write_policy()
+        good = self.policy.read_text()
+        model = next(line for line in good.splitlines() if line.startswith("model "))
+        self.policy.write_text(good.replace(model, model[:-64] + "0" * 64))
+        with self.serve() as service:
+            port = service.port
+            with self.host(0, service.url) as h, contextlib.closing(h.client()) as c:
+                self.assertTrue(until(lambda: "not in the policy" in c.get("/health").body.decode()),
+                                c.get("/health").body)
+                self.assertEqual(health(c), (503, "no_log"))
+                self.assertIn("while the log refuses this host's identity", c.get("/health").error["message"])
+                self.assertEqual(self.metric(c, "log_statements_refused"), 0)  # it is needed: it waits
+                self.assertEqual(service.stop(), 0)
+                self.policy.write_text(good)
+                with self.serve(f":{port}"):
+                    self.assertTrue(until(lambda: self.verify(h)[0] == 0, 100), h.log())
+                    self.activate(h)
+                    self.assertEqual(h.terminate(), 0, h.log())
+        self.replays(1)
+
     def test_a_host_killed_at_any_moment_goes_on(self):
         self.without_witness()
         self.write_policy()

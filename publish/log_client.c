@@ -22,12 +22,13 @@ enum {
 struct log_client {
     struct url url;
     char prefix[URL_PREFIX_MAX + 1];
+    const struct tls_trust *trust;
     struct connection *connection; /* NULL: to be made */
     char session[65];              /* "": there is none */
     char without[84]; /* why it does not take what its log has of the host; "": it does */
 };
 
-struct err log_client_open(struct log_client **out, const char *url)
+struct err log_client_open(struct log_client **out, const char *url, const struct tls_trust *trust)
 {
     struct log_client *c = calloc(1, sizeof *c);
     if (c == NULL)
@@ -37,6 +38,7 @@ struct err log_client_open(struct log_client **out, const char *url)
         free(c);
         return e;
     }
+    c->trust = trust;
     *out = c;
     return err_ok();
 }
@@ -59,8 +61,10 @@ static void drop(struct log_client *c)
 static struct err ask_once(struct log_client *c, struct answer *out, const struct request *r)
 {
     const struct connection_limits limits = {CONNECT_S, ANSWER_S, ANSWER_S};
-    if (c->connection == NULL)
+    if (c->connection == NULL) {
         TRY(connection_open(&c->connection, &c->url, &limits));
+        connection_trust(c->connection, c->trust);
+    }
     return connection_request(c->connection, out, r);
 }
 

@@ -1,8 +1,8 @@
 /*
  * A host's side of a log service (docs/FORMATS.md section 10): a session after credential
  * activation, statements, proofs. One connection, made anew when it broke off; one request at a
- * time, each with a deadline. The service's certificate is not believed: what counts is signed, and
- * what comes back is verified by the caller.
+ * time, each with a deadline. The service's certificate is not believed, unless somebody asks for
+ * that: what counts is signed, and what comes back is verified by the caller.
  */
 #ifndef PUBLISH_LOG_CLIENT_H
 #define PUBLISH_LOG_CLIENT_H
@@ -12,9 +12,12 @@
 enum { LOG_CLIENT_BLOBS_MAX = 64 };
 
 struct log_client;
+struct tls_trust;
 
-/* ERR_USAGE for a URL that is none. Connects with the first request. */
-struct err log_client_open(struct log_client **out, const char *url) MUST_USE;
+/* ERR_USAGE for a URL that is none. Connects with the first request. `trust` (borrowed): what the
+ * service's TLS key must be; NULL: any. */
+struct err log_client_open(struct log_client **out, const char *url,
+                           const struct tls_trust *trust) MUST_USE;
 void log_client_close(struct log_client *c);
 
 /* The newest checkpoint that the service shows; appended. */

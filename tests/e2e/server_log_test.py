@@ -2,6 +2,7 @@
 the service, its witness and the hosts come and go, and when another log is put in the service's place."""
 
 import contextlib
+import pathlib
 import random
 import signal
 import sqlite3
@@ -68,12 +69,12 @@ class Hosts(unittest.TestCase):
         self.policy = self.path / "policy"
         self.policy.write_text(texts[0] + "".join(f"{line}\n" for line in extra))
 
-    def serve(self, listen=":0", **more):
+    def serve(self, listen=":0", *words, **more):
         return Program(self.path, "serve", "--db", more.get("db", self.db), "--key", self.key, "--policy",
-                       self.policy, "--witnesses", self.witnesses, "--listen", listen)
+                       self.policy, "--witnesses", self.witnesses, "--listen", listen, *words)
 
-    def host(self, i, url, **more):
-        return LogHost(self.path / f"host{i}", self.tpm[i], *self.options(url), **more)
+    def host(self, i, url, *words, **more):
+        return LogHost(self.path / f"host{i}", self.tpm[i], *self.options(url), *words, **more)
 
     def verify(self, server):
         return run(CLIENT, "verify", f"https://127.0.0.1:{server.port}", "--policy", self.policy)
@@ -178,6 +179,39 @@ class Hosts(unittest.TestCase):
                     self.assertEqual(h.terminate(), 0, h.log())
         self.replays(1)
 
+    def certificate(self, name, ca=None):
+        """`name`.pem and `name`.key, by `ca` or by itself."""
+        signed = ("-CA", self.path / f"{ca}.pem", "-CAkey", self.path / f"{ca}.key") if ca else ()
+        subprocess.run([str(w) for w in ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                                         "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}", "-days",
+                                         "2", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout",
+                                         self.path / f"{name}.key", "-out", self.path / f"{name}.pem", *signed)],
+                       check=True, capture_output=True)
+
+    def test_the_key_of_the_log_service_can_be_asked_for(self):
+        self.without_witness()
+        self.write_policy()
+        for name, ca in (("ca", None), ("other", None), ("service", "ca")):
+            self.certificate(name, ca)
+        with self.serve(":0", "--tls-certificate", self.path / "service.pem", "--tls-key",
+                        self.path / "service.key") as service:
+            pin = service.err.read_text().split("SPKI sha256 ")[1][:64]
+            ca = ("--log-ca", self.path / "ca.pem")
+            for words, reason in ((("--log-ca", self.path / "other.pem"), "its certificate is not believed"),
+                                  ((*ca, "--log-pin", "0" * 64), "is not the pinned one"),
+                                  (("--log-ca", "system"), "its certificate is not believed")):
+                if words[1] == "system" and not pathlib.Path("/etc/ssl/certs/ca-certificates.crt").exists():
+                    continue
+                with self.host(0, service.url, *words) as h, contextlib.closing(h.client()) as c:
+                    self.assertTrue(until(lambda: reason in c.get("/health").body.decode()),
+                                    c.get("/health").body)
+                    self.assertEqual(health(c), (503, "no_log"))
+                    self.assertGreaterEqual(self.metric(c, "log_entries_waiting"), 3)  # nothing is lost
+                    h.kill()
+            with self.host(0, service.url, *ca, "--log-pin", "0" * 64, "--log-pin", pin) as h:
+                self.becomes_true(h)
+                h.kill()
+
     def test_a_host_killed_at_any_moment_goes_on(self):
         self.without_witness()
         self.write_policy()
@@ -265,7 +299,11 @@ class Usage(unittest.TestCase):
                                   (("--log", "https://127.0.0.1:1", "--witnesses", nameless), "names 0 logs"),
                                   (("--log", "http://127.0.0.1:1", "--witnesses", witnesses), "only https"),
                                   (("--log", "https://127.0.0.1:1", "--witnesses", witnesses, "--origin", "x"),
-                                   "--log with --origin")):
+                                   "--log with --origin"),
+                                  (("--log-pin", "0" * 64), "--log-ca or --log-pin without --log"),
+                                  (("--log-pin", "0" * 63), "is no pin"),
+                                  (("--log", "https://127.0.0.1:1", "--witnesses", witnesses, "--log-ca",
+                                    witnesses), "holds no certificate")):
                 code, _, err = run_server("--model", MODEL, "--state", path / "state", "--ek-chain", witnesses,
                                           *words)
                 self.assertEqual(code, 2)

@@ -187,7 +187,7 @@ static void tells_each_status_apart(void **state)
         struct log_client *c;
         BUF_AUTO proof = BUF_INIT;
         start(&s);
-        must(log_client_open(&c, s.url));
+        must(log_client_open(&c, s.url, NULL));
         struct err e = submit(c, cases[i].statement, 7, &proof);
         if (e.code != cases[i].code || refused != cases[i].refused ||
             (is_err(e) && strstr(err_message(), cases[i].reason) == NULL))
@@ -205,7 +205,7 @@ static void begins_a_session_anew_where_the_service_has_forgotten_it(void **stat
     struct log_client *c;
     BUF_AUTO proof = BUF_INIT;
     start(&s);
-    must(log_client_open(&c, s.url));
+    must(log_client_open(&c, s.url, NULL));
     assert_int_equal(submit(c, "401 first", 7, &proof).code, ERR_IO); /* a session of just now */
     must(submit(c, "200", 7, &proof));
     assert_string_equal(buf_str(&proof), "2 2"); /* sessions, submissions */
@@ -227,7 +227,7 @@ static void a_wrong_answer_begins_no_session(void **state)
     struct log_client *c;
     BUF_AUTO proof = BUF_INIT;
     start(&s);
-    must(log_client_open(&c, s.url));
+    must(log_client_open(&c, s.url, NULL));
     assert_int_equal(submit(c, "200", 8, &proof).code, ERR_UNTRUE);
     assert_non_null(strstr(err_message(), "refuses the TPM's answer (422)"));
     assert_int_equal(refused, LOG_REFUSED_HOST);
@@ -244,7 +244,7 @@ static void a_session_does_without_what_the_service_takes_no_more(void **state)
     struct log_client *c;
     BUF_AUTO proof = BUF_INIT;
     start(&s);
-    must(log_client_open(&c, s.url));
+    must(log_client_open(&c, s.url, NULL));
     boot_index = 666;
     must(submit(c, "200", 7, &proof));
     assert_string_equal(buf_str(&proof), "1 1");
@@ -266,7 +266,7 @@ static void a_host_that_is_refused_is_told_apart_from_a_statement(void **state)
     struct log_client *c;
     BUF_AUTO proof = BUF_INIT;
     start(&s);
-    must(log_client_open(&c, s.url));
+    must(log_client_open(&c, s.url, NULL));
     who = "stranger";
     assert_int_equal(submit(c, "200", 7, &proof).code, ERR_UNTRUE);
     who = "host";
@@ -284,7 +284,7 @@ static void what_is_too_large_for_any_service_is_refused_here(void **state)
     BUF_AUTO proof = BUF_INIT;
     BUF_AUTO large = BUF_INIT;
     start(&s);
-    must(log_client_open(&c, s.url));
+    must(log_client_open(&c, s.url, NULL));
     must(submit(c, "200", 7, &proof));
     buf_append_str(&large, "200 ");
     while (large.len < 4 * 1024 * 1024)
@@ -303,14 +303,14 @@ static void goes_on_with_a_service_that_was_started_anew(void **state)
     struct log_client *c;
     BUF_AUTO note = BUF_INIT;
     start(&s);
-    must(log_client_open(&c, s.url));
+    must(log_client_open(&c, s.url, NULL));
     must(log_client_checkpoint(c, &note));
     assert_string_equal(buf_str(&note), "a checkpoint");
     end(&s);
     assert_int_equal(log_client_checkpoint(c, &note).code, ERR_IO);
     assert_int_equal(note.len, strlen("a checkpoint"));
     log_client_close(c);
-    assert_int_equal(log_client_open(&c, "http://127.0.0.1").code, ERR_USAGE);
+    assert_int_equal(log_client_open(&c, "http://127.0.0.1", NULL).code, ERR_USAGE);
 }
 
 static void refuses_a_challenge_that_is_none(void **state)

@@ -14,8 +14,8 @@ enum {
     CONNECT_S = 5,
     ANSWER_S = 45, /* the service waits 30 s for its witnesses */
     SMALL_ANSWER_MAX = 64 * 1024,
+    SHOWN_MAX = 160,               /* bytes of an error's message */
     REQUEST_MAX = 4 * 1024 * 1024, /* of a body that a service takes */
-    TPM2B_MAX = 1024,
     ANSWER_VALUES_MAX = 64,
 };
 
@@ -25,7 +25,8 @@ struct log_client {
     const struct tls_trust *trust;
     struct connection *connection; /* NULL: to be made */
     char session[65];              /* "": there is none */
-    char without[84]; /* why it does not take what its log has of the host; "": it does */
+    char
+        without[SHOWN_MAX + 1]; /* why it does not take what its log has of the host; "": it does */
 };
 
 struct err log_client_open(struct log_client **out, const char *url, const struct tls_trust *trust)
@@ -86,16 +87,18 @@ static struct err ask(struct log_client *c, struct answer *out, struct request *
     return e;
 }
 
-/* The service's own words, if the body holds any. */
-static void error_message(char shown[84], struct bytes body)
+/* The service's own words, if the body holds any: printable, on one line. */
+static void error_message(char shown[SHOWN_MAX + 1], struct bytes body)
 {
-    const char *message = NULL;
     json_t *root = NULL;
     if (json_values_bound(body) <= ANSWER_VALUES_MAX)
         root = json_loadb((const char *)body.data, body.len, JSON_REJECT_DUPLICATES, NULL);
-    json_t *error = json_object_get(root, "error");
-    message = json_string_value(json_object_get(error, "message"));
-    printable(shown, message != NULL ? bytes_of_str(message) : bytes_of_str("no reason given"));
+    const char *message =
+        json_string_value(json_object_get(json_object_get(root, "error"), "message"));
+    snprintf(shown, SHOWN_MAX + 1, "%s", message != NULL ? message : "no reason given");
+    for (char *c = shown; *c != '\0'; c++)
+        if (*c < 0x20 || *c > 0x7e)
+            *c = '?';
     json_decref(root);
 }
 
@@ -106,7 +109,7 @@ static bool is_refusal(int status)
 
 static struct err check_status(const struct answer *a, const char *what)
 {
-    char shown[84];
+    char shown[SHOWN_MAX + 1];
     if (a->status == 200)
         return err_ok();
     error_message(shown, buf_bytes(&a->body));
@@ -149,14 +152,18 @@ struct err log_client_tile(void *client, const struct tile *tile, struct buf *ou
     return get(client, buf_str(&path), TILE_WIDTH * SHA256_LEN, "a tile", out);
 }
 
+static json_t *base64_json(struct bytes data)
+{
+    BUF_AUTO text = BUF_INIT;
+    buf_append_base64(&text, data);
+    return json_stringn((const char *)text.data, text.len);
+}
+
 static json_t *blobs_json(const struct bytes *blobs, size_t n)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < n; i++) {
-        BUF_AUTO text = BUF_INIT;
-        buf_append_base64(&text, blobs[i]);
-        json_array_append_new(list, json_stringn((const char *)text.data, text.len));
-    }
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, base64_json(blobs[i]));
     return list;
 }
 
@@ -201,53 +208,6 @@ static json_t *challenge_json(const struct log_submission *s, bool with_logged)
     return body;
 }
 
-static struct err take_base64(struct buf *out, const json_t *root, const char *key)
-{
-    const json_t *value = json_object_get(root, key);
-    if (!json_is_string(value))
-        return err_set(ERR_MALFORMED, "the challenge has no %s", key);
-    return err_context(base64_decode(out,
-                                     bytes_of(json_string_value(value), json_string_length(value)),
-                                     TPM2B_MAX),
-                       "the challenge's %s", key);
-}
-
-static struct err take_session(char out[65], const json_t *root)
-{
-    const json_t *value = json_object_get(root, "session");
-    uint8_t raw[32];
-    if (!json_is_string(value) ||
-        is_err(hex_decode(raw, sizeof raw,
-                          bytes_of(json_string_value(value), json_string_length(value)))))
-        return err_set(ERR_MALFORMED, "the challenge names no session");
-    memcpy(out, json_string_value(value), 65);
-    return err_ok();
-}
-
-struct err log_client_parse_challenge(char session[65], struct buf *credential, struct buf *secret,
-                                      struct bytes body)
-{
-    BUF_AUTO id_object = BUF_INIT;
-    BUF_AUTO encrypted = BUF_INIT;
-    char id[65];
-    if (json_values_bound(body) > ANSWER_VALUES_MAX)
-        return err_set(ERR_MALFORMED, "the challenge has more values than it may");
-    json_t *root = json_loadb((const char *)body.data, body.len, JSON_REJECT_DUPLICATES, NULL);
-    struct err e = json_object_size(root) == 3
-                       ? take_session(id, root)
-                       : err_set(ERR_MALFORMED, "the challenge is no object of three values");
-    if (!is_err(e))
-        e = take_base64(&id_object, root, "credential");
-    if (!is_err(e))
-        e = take_base64(&encrypted, root, "secret");
-    json_decref(root);
-    TRY(e);
-    memcpy(session, id, sizeof id);
-    buf_append_bytes(credential, buf_bytes(&id_object));
-    buf_append_bytes(secret, buf_bytes(&encrypted));
-    return err_ok();
-}
-
 static struct err ask_challenge(struct log_client *c, struct answer *out,
                                 const struct log_submission *s)
 {
@@ -262,29 +222,47 @@ static struct err ask_challenge(struct log_client *c, struct answer *out,
     return post(c, out, path, SMALL_ANSWER_MAX, challenge_json(s, false));
 }
 
+/* The TPM's answer, as the body of a request. */
+static struct err answer_of(json_t **body, const struct log_challenge *q,
+                            const struct log_client_tpm *tpm)
+{
+    uint8_t answer[SHA256_LEN];
+    BUF_AUTO hex = BUF_INIT;
+    BUF_AUTO attest = BUF_INIT;
+    BUF_AUTO signature = BUF_INIT;
+    if (q->certified) {
+        TRY(tpm->possess(tpm->context, &attest, &signature, q->nonce));
+        *body = json_pack("{s:s, s:o, s:o}", "session", q->session, "attest",
+                          base64_json(buf_bytes(&attest)), "signature",
+                          base64_json(buf_bytes(&signature)));
+        return err_ok();
+    }
+    TRY(tpm->activate(tpm->context, answer, buf_bytes(&q->credential), buf_bytes(&q->secret)));
+    buf_append_hex(&hex, bytes_of(answer, sizeof answer));
+    *body = json_pack("{s:s, s:s}", "session", q->session, "answer", buf_str(&hex));
+    return err_ok();
+}
+
+#define LOG_CHALLENGE_AUTO __attribute__((cleanup(log_challenge_cleanup))) struct log_challenge
+
 static struct err begin_session(struct log_client *c, enum log_refused *refused,
                                 const struct log_submission *s, const struct log_client_tpm *tpm)
 {
     ANSWER_AUTO challenge = ANSWER_INIT;
     ANSWER_AUTO accepted = ANSWER_INIT;
-    BUF_AUTO credential = BUF_INIT;
-    BUF_AUTO secret = BUF_INIT;
-    BUF_AUTO hex = BUF_INIT;
-    char session[65];
-    uint8_t answer[SHA256_LEN];
+    LOG_CHALLENGE_AUTO q = {0};
+    json_t *body = NULL;
     TRY(ask_challenge(c, &challenge, s));
     *refused = is_refusal(challenge.status) ? LOG_REFUSED_HOST : LOG_REFUSED_NOTHING;
     TRY(check_status(&challenge, "a challenge"));
-    TRY(log_client_parse_challenge(session, &credential, &secret, buf_bytes(&challenge.body)));
-    TRY(tpm->activate(tpm->context, answer, buf_bytes(&credential), buf_bytes(&secret)));
-    buf_append_hex(&hex, bytes_of(answer, sizeof answer));
-    TRY(post(c, &accepted, "/submit/answer", SMALL_ANSWER_MAX,
-             json_pack("{s:s, s:s}", "session", session, "answer", buf_str(&hex))));
+    TRY(log_challenge_parse(&q, buf_bytes(&challenge.body)));
+    TRY(answer_of(&body, &q, tpm));
+    TRY(post(c, &accepted, "/submit/answer", SMALL_ANSWER_MAX, body));
     if (accepted.status == 401)
         return err_set(ERR_BUSY, "the log service has forgotten its challenge");
     *refused = is_refusal(accepted.status) ? LOG_REFUSED_HOST : LOG_REFUSED_NOTHING;
     TRY(check_status(&accepted, "the TPM's answer"));
-    memcpy(c->session, session, sizeof session);
+    memcpy(c->session, q.session, sizeof q.session);
     return err_ok();
 }
 

@@ -9,7 +9,7 @@
 
 #include "publish/tile_proofs.h"
 
-enum { LOG_CLIENT_BLOBS_MAX = 64 };
+enum { LOG_CLIENT_BLOBS_MAX = 64, LOG_CLIENT_NONCE_LEN = 32 };
 
 struct log_client;
 struct tls_trust;
@@ -31,6 +31,9 @@ struct log_client_tpm {
     /* TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET, each with its length in front */
     struct err (*activate)(void *context, uint8_t answer[SHA256_LEN], struct bytes credential,
                            struct bytes secret);
+    /* a nonce, for a key with a certificate of its own: a quote; both are appended */
+    struct err (*possess)(void *context, struct buf *attest, struct buf *signature,
+                          const uint8_t nonce[LOG_CLIENT_NONCE_LEN]);
 };
 
 struct log_submission {
@@ -61,9 +64,15 @@ struct err log_client_submit(struct log_client *c, struct buf *proof, enum log_r
                              const struct log_submission *s,
                              const struct log_client_tpm *tpm) MUST_USE;
 
-/* The three fields of the answer to a challenge, strictly; for log_client.c and its fuzz target.
- * (session: 64 digits and a NUL) */
-struct err log_client_parse_challenge(char session[65], struct buf *credential, struct buf *secret,
-                                      struct bytes body) MUST_USE;
+/* The answer to a challenge: a credential, or a nonce. For log_challenge.c and its fuzz target. */
+struct log_challenge {
+    char session[65]; /* 64 digits */
+    bool certified;   /* then `nonce` is there, and no credential */
+    uint8_t nonce[LOG_CLIENT_NONCE_LEN];
+    struct buf credential, secret;
+};
+void log_challenge_cleanup(struct log_challenge *c);
+/* Strictly. ERR_MALFORMED, ERR_LIMIT; `out` is then untouched. */
+struct err log_challenge_parse(struct log_challenge *out, struct bytes body) MUST_USE;
 
 #endif

@@ -26,8 +26,7 @@ struct attester_options {
     bool log_is_remote; /* somebody else keeps it: the one log of `witnesses`, whose name is the
                            origin; statements go there through the publisher */
     unsigned refused_pause_s; /* between two requests for what the log refuses; 0: a minute */
-    bool outlive_tpm; /* a TPM that fails is tried again, and the front told; not where the log is
-                         remote */
+    bool outlive_tpm;         /* a TPM that fails is tried again, and the front told */
 };
 
 struct attester_fds {

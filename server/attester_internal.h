@@ -129,7 +129,9 @@ struct attester {
     struct buf measurement;   /* as the front sent it; once measured */
     uint64_t next_quote_ms;   /* CLOCK_BOOTTIME */
     struct evidence evidence; /* all but quote and nonce; empty after each commit */
-    uint64_t activation_tokens, activation_ms;
+    struct activation_bucket {
+        uint64_t tokens, since_ms;
+    } activations_by[2]; /* clients, the log service */
 
     /* a log that somebody else keeps */
     struct queue queue;
@@ -283,6 +285,8 @@ struct err attester_stop(struct attester *a, uint32_t max_duration_s, struct buf
 /* `channel` asked, and is answered. */
 struct err attester_activate(struct attester *a, int channel, uint64_t id,
                              struct bytes payload) MUST_USE;
+/* The publisher asks with a nonce, for a key that has a certificate of its own. */
+struct err attester_possess(struct attester *a, uint64_t id, struct bytes nonce) MUST_USE;
 struct err attester_take_activation(struct attester *a, uint64_t id, struct bytes note) MUST_USE;
 /* The index of the newest host statement, which is logged. */
 struct err attester_send_accepted(struct attester *a, uint64_t id) MUST_USE;

@@ -270,6 +270,8 @@ struct err attester_take_remote(struct attester *a, const struct channel_frame *
     switch (f->type) {
     case CHANNEL_ACTIVATE:
         return attester_activate(a, a->publisher, f->id, f->payload);
+    case CHANNEL_POSSESS:
+        return attester_possess(a, f->id, f->payload);
     case CHANNEL_PROVEN:
         return attester_take_proven(a, f->payload);
     case CHANNEL_REFUSED:

@@ -14,9 +14,9 @@ enum { PUBLISHING_ON = 1, PUBLISHING_REMOTE = 2, PUBLISHING_ALARM = 4 };
 static bool known_type(uint32_t type)
 {
     return (type >= CHANNEL_MEASURE && type <= CHANNEL_STOP) ||
-           (type >= CHANNEL_MEASURED && type <= CHANNEL_TPM_BACK) || type == CHANNEL_ERROR ||
+           (type >= CHANNEL_MEASURED && type <= CHANNEL_POSSESSED) || type == CHANNEL_ERROR ||
            (type >= CHANNEL_GROWN && type <= CHANNEL_LOOK) ||
-           (type >= CHANNEL_COSIGNED && type <= CHANNEL_REFUSED);
+           (type >= CHANNEL_COSIGNED && type <= CHANNEL_POSSESS);
 }
 
 static void encode_header(struct buf *out, uint32_t type, uint64_t id, size_t payload_len)

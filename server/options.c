@@ -96,7 +96,7 @@ const struct argp_option server_argp_options[] = {
     {"on-tpm-failure", KEY_TPM_FAILURE, "stop|serve", 0,
      "When the TPM fails: stop (the default), or serve on without attestation, which /health and "
      "/attestation tell; clients that verify then are refused. The TPM is tried again for about an "
-     "hour, but for --log; when it is back, all is measured again",
+     "hour; when it is back, all is measured again",
      2},
     {"print-policy", KEY_POLICY, "test|production", 0,
      "Print a policy for this model, program and TPM, and exit", 3},

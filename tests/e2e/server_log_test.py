@@ -166,7 +166,7 @@ class Hosts(unittest.TestCase):
         with self.serve() as service:
             port = service.port
             with self.host(0, service.url) as h, contextlib.closing(h.client()) as c:
-                self.assertTrue(until(lambda: "not in the policy" in c.get("/health").body.decode()),
+                self.assertTrue(until(lambda: "is not in the policy" in c.get("/health").body.decode()),
                                 c.get("/health").body)
                 self.assertEqual(health(c), (503, "no_log"))
                 self.assertIn("while the log refuses this host's identity", c.get("/health").error["message"])
@@ -211,6 +211,32 @@ class Hosts(unittest.TestCase):
             with self.host(0, service.url, *ca, "--log-pin", "0" * 64, "--log-pin", pin) as h:
                 self.becomes_true(h)
                 h.kill()
+
+    def test_a_tpm_that_comes_back_is_measured_again(self):
+        self.without_witness()
+        self.write_policy()
+        with self.serve() as service, self.host(0, service.url, "--on-tpm-failure", "serve") as h:
+            with contextlib.closing(h.client()) as c:
+                self.becomes_true(h)
+                self.activate(h)
+                for n in (1, 2):
+                    self.tpm[0].pull()
+                    self.assertTrue(until(lambda: health(c) == (503, "no_tpm")), c.get("/health").body)
+                    self.assertEqual(c.get("/attestation?nonce=" + "0" * 64).status, 503)
+                    self.assertEqual(c.chat("Hello", max_tokens=2).status, 200)
+                    if n == 2:  # the service is started anew meanwhile, and has forgotten the session
+                        port = service.port
+                        self.assertEqual(service.stop(), 0)
+                        service = self.enterContext(self.serve(f":{port}"))
+                    self.tpm[0].plug()
+                    self.assertTrue(until(lambda: health(c) == (200, "ok"), 90), h.log())
+                    self.becomes_true(h)
+                    self.assertEqual(self.metric(c, "tpm_recoveries_total"), n)
+            self.assertEqual(h.terminate(), 0, h.log())
+            self.assertIn("stopped: the log says so\n", h.log())
+        text = self.replays(1)
+        self.assertIn("REBOOT", text)
+        self.assertIn("UNSAFE-CLOCK", text)
 
     def test_a_host_killed_at_any_moment_goes_on(self):
         self.without_witness()

@@ -39,6 +39,10 @@ static void on_challenge(struct http_exchange *x, void *context)
         return;
     }
     n_sessions++;
+    if (strstr(buf_str(&body), "\"host\":\"certified\"") != NULL) {
+        http_reply_json(x, 200, json_pack("{s:s, s:s}", "session", ID, "nonce", ID));
+        return;
+    }
     http_reply_json(
         x, 200,
         json_pack("{s:s, s:s, s:s}", "session", ID, "credential", "AAEx", "secret", "AAEy"));
@@ -49,7 +53,9 @@ static void on_answer(struct http_exchange *x, void *context)
     (void)context;
     BUF_AUTO body = BUF_INIT;
     http_body(x, &body);
-    bool right = strstr(buf_str(&body), "\"answer\":\"0707") != NULL;
+    bool right =
+        strstr(buf_str(&body), "\"answer\":\"0707") != NULL ||
+        strstr(buf_str(&body), "\"attest\":\"cXVvdGU=\",\"signature\":\"c2lnbmVk\"") != NULL;
     if (right)
         http_reply_json(x, 200, json_object());
     else
@@ -156,7 +162,7 @@ static struct err submit(struct log_client *c, const char *statement, int answer
                                      .has_boot = true,
                                      .boot = boot_index,
                                      .statement = bytes_of_str(statement)};
-    const struct log_client_tpm tpm = {&answer, activate};
+    const struct log_client_tpm tpm = {&answer, activate, NULL};
     return log_client_submit(c, out, &refused, &s, &tpm);
 }
 
@@ -321,6 +327,9 @@ static void refuses_a_challenge_that_is_none(void **state)
         "[]",
         "{}",
         "{\"session\":\"" ID "\",\"credential\":\"AAEx\"}",
+        "{\"session\":\"" ID "\",\"nonce\":\"" ID "0\"}",
+        "{\"session\":\"" ID "\",\"nonce\":1}",
+        "{\"session\":\"" ID "\",\"nonce\":\"" ID "\",\"secret\":\"AAEy\"}",
         "{\"session\":\"" ID "\",\"credential\":\"AAEx\",\"secret\":1}",
         "{\"session\":\"" ID "\",\"credential\":\"AAEx\",\"secret\":\"?\"}",
         "{\"session\":\"" ID "\",\"credential\":\"AAEx\",\"secret\":\"AAEy\",\"more\":1}",
@@ -330,23 +339,47 @@ static void refuses_a_challenge_that_is_none(void **state)
         "{\"session\":\"" ID "\",\"session\":\"" ID
         "\",\"credential\":\"AAEx\",\"secret\":\"AAEy\"}",
     };
-    char session[65];
-    BUF_AUTO credential = BUF_INIT;
-    BUF_AUTO secret = BUF_INIT;
+    struct log_challenge c = {0};
     for (size_t i = 0; i < sizeof flaws / sizeof *flaws; i++) {
-        struct bytes body = bytes_of_str(flaws[i]);
-        struct err e = log_client_parse_challenge(session, &credential, &secret, body);
+        struct err e = log_challenge_parse(&c, bytes_of_str(flaws[i]));
         if (e.code != ERR_MALFORMED)
             fail_msg("%s: %s", flaws[i], err_code_name(e.code));
-        assert_int_equal(credential.len + secret.len, 0);
+        assert_int_equal(c.credential.len + c.secret.len, 0);
     }
     BUF_AUTO large = BUF_INIT;
     buf_append_str(&large, "{\"session\":\"" ID "\",\"secret\":\"AAEy\",\"credential\":\"");
     for (int i = 0; i < 1400; i++)
         buf_append_str(&large, "A");
     buf_append_str(&large, "\"}");
-    assert_true(
-        is_err(log_client_parse_challenge(session, &credential, &secret, buf_bytes(&large))));
+    assert_true(is_err(log_challenge_parse(&c, buf_bytes(&large))));
+}
+
+static struct err possess(void *context, struct buf *attest, struct buf *signature,
+                          const uint8_t nonce[LOG_CLIENT_NONCE_LEN])
+{
+    (void)context;
+    assert_int_equal(nonce[31], 0xff);
+    buf_append_str(attest, "quote");
+    buf_append_str(signature, "signed");
+    return err_ok();
+}
+
+/* A key with a certificate of its own has no EK to be activated with: its TPM quotes. */
+static void a_nonce_is_answered_with_a_quote(void **state)
+{
+    (void)state;
+    struct service s;
+    struct log_client *c;
+    BUF_AUTO proof = BUF_INIT;
+    start(&s);
+    must(log_client_open(&c, s.url, NULL));
+    const struct log_submission submission = {.host = bytes_of_str("certified"),
+                                              .statement = bytes_of_str("200")};
+    const struct log_client_tpm tpm = {.possess = possess};
+    must(log_client_submit(c, &proof, &refused, &submission, &tpm));
+    assert_string_equal(buf_str(&proof), "1 1");
+    log_client_close(c);
+    end(&s);
 }
 
 int main(void)
@@ -360,6 +393,7 @@ int main(void)
         cmocka_unit_test(what_is_too_large_for_any_service_is_refused_here),
         cmocka_unit_test(goes_on_with_a_service_that_was_started_anew),
         cmocka_unit_test(refuses_a_challenge_that_is_none),
+        cmocka_unit_test(a_nonce_is_answered_with_a_quote),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -277,6 +277,10 @@ struct err attester_tell_grown(struct attester *a) MUST_USE;
 struct err attester_tell_front(struct attester *a) MUST_USE;
 /* Frames of the publisher: all that can be read without waiting. ERR_IO when it has ended. */
 struct err attester_hear_publisher(struct attester *a) MUST_USE;
+/* Before the first quote of a start: a moment for the witnesses of this host's own log, so that the
+ * head that is quoted has their quorum. Without it the start goes on, for clients to refuse;
+ * ERR_UNTRUE where a witness knows another log. */
+struct err attester_await_quorum(struct attester *a) MUST_USE;
 /* Logs the stop, gives the service or the witnesses a moment for it, then ends the publisher.
  * Appends to `lacking` what is still missing. */
 struct err attester_stop(struct attester *a, uint32_t max_duration_s, struct buf *lacking) MUST_USE;

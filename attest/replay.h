@@ -65,6 +65,8 @@ struct err replay_entry(struct replay *r, struct replay_line *line, uint64_t ind
  * UNCOVERED     warning  a boot or identity was replaced before a quote showed it, or a host has
  *                        no true quote at all
  *               note     the log's tail: the next quote will cover it
+ * SKIPPED       warning  quotes that the host made, or identities that it measured, are not in the
+ *                        log: it refused them
  * UNSAFE-CLOCK  warning  the TPM lost power without a shutdown; its clock may have gone back
  * PCR-CHANGED   warning  boot PCRs changed, within what the policy allows, without a reset
  * RESUMED       warning  a boot went on after a suspend, which PCRs outlive

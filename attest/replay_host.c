@@ -302,6 +302,17 @@ static struct err read_lanes(struct replay_entry_now *now, struct rule_lanes *la
     return err_ok();
 }
 
+/* Each identity event of a boot has a statement of its own. */
+static void find_skipped_identities(struct replay_entry_now *now, const struct rule_lanes *lanes)
+{
+    const struct replay_identity *last = &now->host->identity;
+    size_t logged = last->known ? last->lanes.n_identities : 0;
+    if (lanes->n_identities > logged + 1)
+        replay_find(now->r, now->host, FINDING_WARNING, "SKIPPED", now->index,
+                    "%zu identities that were measured before it in this boot are not in the log",
+                    lanes->n_identities - logged - 1);
+}
+
 struct err replay_take_identity(struct replay_entry_now *now)
 {
     TRY(check_believed(now));
@@ -312,6 +323,7 @@ struct err replay_take_identity(struct replay_entry_now *now)
     struct rule_lanes lanes;
     TRY(read_lanes(now, &lanes));
     find_unquoted_identity(now->r, h);
+    find_skipped_identities(now, &lanes);
     h->identity = (struct replay_identity){.known = true, .index = now->index, .lanes = lanes};
     char spki[32], model[84], code[84];
     replay_fact(now, "TLS key %s, model %.60s, code %.60s",

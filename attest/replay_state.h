@@ -23,7 +23,7 @@ struct replay_boot {
     uint8_t boot_id[BOOT_ID_LEN];
     struct rule_counter counter;
     uint64_t clock_ms; /* of the last thing that the key signed in it */
-    uint64_t n_quotes; /* logged in it: the next quote's period */
+    uint64_t n_quotes; /* made in it, by the last logged one: the next quote's period */
     bool unsafe;       /* an unsafe clock was reported */
     struct rule_boot_log log;
 };

@@ -92,7 +92,7 @@ struct rule_lanes {
     char log_vkey[512];
     uint64_t quote_interval_s;
     uint8_t pcrs[3][SHA256_LEN]; /* 13, 14, 15 */
-    size_t n_records;
+    size_t n_records, n_identities;
     bool gpu; /* the kernels record names device code */
 };
 struct err rule_lanes_read(struct rule_lanes *out, const struct statement_identity *identity,

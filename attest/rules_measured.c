@@ -102,6 +102,7 @@ struct err rule_lanes_read(struct rule_lanes *out, const struct statement_identi
     TRY(copy_lanes(&result, &lanes));
     runtime_log_replay(result.pcrs, &log, log.n_records);
     result.n_records = log.n_records;
+    result.n_identities = lanes.n_identities;
     result.gpu = names_device_code(&log);
     *out = result;
     return err_ok();

@@ -50,9 +50,6 @@ struct err rule_context(const struct statement_quote *q, const struct attested *
         return err_set(ERR_UNTRUE, "the context names another boot id than the boot statement");
     if (strcmp(c->origin, origin) != 0)
         return err_set(ERR_UNTRUE, "the context names another log than '%.80s'", origin);
-    if (c->period > 0 && !c->has_previous)
-        return err_set(ERR_UNTRUE, "the context is of period %llu and names no previous quote",
-                       (unsigned long long)c->period);
     if (c->has_previous && c->previous_index >= c->head_size)
         return err_set(ERR_UNTRUE,
                        "the context's head of size %llu does not cover the previous "

@@ -117,6 +117,11 @@ struct err connection_open(struct connection **out, const struct url *url,
     return err_ok();
 }
 
+void connection_trust(struct connection *c, const struct tls_trust *trust)
+{
+    c->peer.trust = trust;
+}
+
 void connection_close(struct connection *c)
 {
     if (c == NULL)
@@ -152,7 +157,10 @@ static SSL *new_ssl(struct connection *c)
                    strchr(c->url.host, ':') != NULL;
     if (ssl != NULL && !address)
         SSL_set_tlsext_host_name(ssl, c->url.host);
-    return ssl;
+    if (ssl == NULL || tls_client_expect(ssl, c->peer.trust, c->url.host))
+        return ssl;
+    SSL_free(ssl);
+    return NULL;
 }
 
 /* An HTTP connection to the address at hand, which connects with its first request. */
@@ -294,6 +302,8 @@ static struct err explain_failure(const struct connection *c)
     const char *reason = ssl_error != 0 ? ERR_reason_error_string(ssl_error) : NULL;
     if (!c->peer.started)
         return explain_refusal(c);
+    if (c->peer.distrust[0] != '\0')
+        return err_set(ERR_IO, "%s: %s", c->url.authority, c->peer.distrust);
     if (!c->peer.secure)
         return err_set(ERR_IO, "%s: no TLS 1.3 connection: %s", c->url.authority,
                        c->peer.alert[0] != '\0' ? c->peer.alert

@@ -1,9 +1,10 @@
 /*
  * One TLS 1.3 connection to a host, and HTTP requests on it, one after the other.
  *
- * Certificates are not believed: whoever verifies the host compares connection_spki with the
- * attested key. So exactly one handshake ever succeeds on a connection. When it drops, every later
- * request fails before a byte is sent; nothing is resumed, retried or redirected.
+ * Certificates are not believed, but where connection_trust asks for that: whoever verifies the
+ * host compares connection_spki with the attested key. So exactly one handshake ever succeeds on a
+ * connection. When it drops, every later request fails before a byte is sent; nothing is resumed,
+ * retried or redirected.
  */
 #ifndef HTTP_CONNECTION_H
 #define HTTP_CONNECTION_H
@@ -13,6 +14,7 @@
 #include "common/hash.h"
 
 struct connection;
+struct tls_trust;
 
 /* How long each step may take. */
 struct connection_limits {
@@ -33,6 +35,8 @@ void answer_cleanup(struct answer *a);
  */
 struct err connection_open(struct connection **out, const struct url *url,
                            const struct connection_limits *limits) MUST_USE;
+/* What the other side's key must be, beside; borrowed. Before the first request; NULL: any. */
+void connection_trust(struct connection *c, const struct tls_trust *trust);
 void connection_close(struct connection *c);
 #define CONNECTION_AUTO __attribute__((cleanup(connection_cleanup))) struct connection
 void connection_cleanup(struct connection **c);

@@ -1,14 +1,53 @@
 #include "http/connection_tls.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
+
+#include "common/buf.h"
+
+static bool is_pinned(struct tls_peer *peer)
+{
+    const struct tls_trust *t = peer->trust;
+    for (size_t i = 0; i < t->n_pins; i++)
+        if (memcmp(t->pins[i], peer->spki_sha256, SHA256_LEN) == 0)
+            return true;
+    BUF_AUTO hex = BUF_INIT;
+    buf_append_hex(&hex, bytes_of(peer->spki_sha256, SHA256_LEN));
+    snprintf(peer->distrust, sizeof peer->distrust,
+             "its TLS key, of SPKI SHA-256 %s, is not the pinned one: if the other side has "
+             "changed its key, pin the new one",
+             buf_str(&hex));
+    return false;
+}
+
+static bool leads_to_a_root(struct tls_peer *peer, X509_STORE_CTX *store)
+{
+    if (X509_verify_cert(store) == 1)
+        return true;
+    snprintf(peer->distrust, sizeof peer->distrust,
+             "its certificate is not believed (%s): give the bundle of the CA that issued it in "
+             "place of %.200s, or ask for the name that it is of",
+             X509_verify_cert_error_string(X509_STORE_CTX_get_error(store)), peer->trust->ca_path);
+    return false;
+}
+
+static bool is_trusted(struct tls_peer *peer, X509_STORE_CTX *store)
+{
+    const struct tls_trust *t = peer->trust;
+    if (t == NULL)
+        return true;
+    return (t->n_pins == 0 || is_pinned(peer)) &&
+           (t->roots == NULL || leads_to_a_root(peer, store));
+}
 
 /*
  * In place of chains, names and dates: the attestation decides whether this key is the host's. The
  * second certificate on a connection is refused whoever's it is, so that a reconnection below can
- * never carry a request.
+ * never carry a request. A tls_trust comes on top of that.
  */
 static int on_certificate(X509_STORE_CTX *store, void *context)
 {
@@ -20,6 +59,7 @@ static int on_certificate(X509_STORE_CTX *store, void *context)
     if (good) {
         peer->met = true;
         sha256(peer->spki_sha256, bytes_of(der, (size_t)len));
+        good = is_trusted(peer, store);
     }
     OPENSSL_free(der);
     X509_STORE_CTX_set_error(store, good ? X509_V_OK : X509_V_ERR_CERT_REJECTED);
@@ -56,4 +96,15 @@ SSL_CTX *tls_client_new(struct tls_peer *peer)
     SSL_CTX_set_cert_verify_callback(ctx, on_certificate, peer);
     SSL_CTX_set_info_callback(ctx, on_info);
     return ctx;
+}
+
+bool tls_client_expect(SSL *ssl, const struct tls_trust *trust, const char *host)
+{
+    if (trust == NULL || trust->roots == NULL)
+        return true;
+    X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    return SSL_set1_verify_cert_store(ssl, trust->roots) == 1 &&
+           (X509_VERIFY_PARAM_set1_ip_asc(param, host) == 1 ||
+            X509_VERIFY_PARAM_set1_host(param, host, 0) == 1);
 }

@@ -1,5 +1,7 @@
 #include "http/tls.h"
 
+#include <sys/stat.h>
+
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
@@ -73,13 +75,11 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_l
     return SSL_TLSEXT_ERR_OK;
 }
 
-static struct err fill_context(SSL_CTX *context, EVP_PKEY *key, X509 *certificate)
+static struct err set_up_context(SSL_CTX *context)
 {
     if (SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) != 1 ||
         SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) != 1 ||
-        SSL_CTX_set_num_tickets(context, 0) != 1 || SSL_CTX_set_max_early_data(context, 0) != 1 ||
-        SSL_CTX_use_certificate(context, certificate) != 1 ||
-        SSL_CTX_use_PrivateKey(context, key) != 1)
+        SSL_CTX_set_num_tickets(context, 0) != 1 || SSL_CTX_set_max_early_data(context, 0) != 1)
         return openssl_failed("cannot set up TLS");
     SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION |
                                      SSL_OP_CLEANSE_PLAINTEXT | SSL_OP_CIPHER_SERVER_PREFERENCE);
@@ -87,6 +87,14 @@ static struct err fill_context(SSL_CTX *context, EVP_PKEY *key, X509 *certificat
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_alpn_select_cb(context, choose_alpn, NULL);
     return err_ok();
+}
+
+static struct err fill_context(SSL_CTX *context, EVP_PKEY *key, X509 *certificate)
+{
+    if (SSL_CTX_use_certificate(context, certificate) != 1 ||
+        SSL_CTX_use_PrivateKey(context, key) != 1)
+        return openssl_failed("cannot set up TLS");
+    return set_up_context(context);
 }
 
 struct err tls_identity_init(struct tls_identity *out)
@@ -117,4 +125,49 @@ void tls_identity_cleanup(struct tls_identity *t)
 {
     SSL_CTX_free(t->context);
     *t = (struct tls_identity){0};
+}
+
+static struct err check_private(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return err_errno("cannot open the TLS key %s", path);
+    if (!S_ISREG(st.st_mode) || (st.st_mode & 077) != 0)
+        return err_set(ERR_USAGE,
+                       "the TLS key %s must be a file that its owner alone may read: "
+                       "chmod 600 it",
+                       path);
+    return err_ok();
+}
+
+static struct err load_files(SSL_CTX *context, const char *certificate_path, const char *key_path)
+{
+    BUF_AUTO what = BUF_INIT;
+    buf_printf(&what, "cannot use the TLS certificate %s", certificate_path);
+    if (SSL_CTX_use_certificate_chain_file(context, certificate_path) != 1)
+        return openssl_failed(buf_str(&what));
+    buf_clear(&what);
+    buf_printf(&what, "cannot use the TLS key %s with the certificate %s", key_path,
+               certificate_path);
+    if (SSL_CTX_use_PrivateKey_file(context, key_path, SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_check_private_key(context) != 1)
+        return openssl_failed(buf_str(&what));
+    return set_up_context(context);
+}
+
+struct err tls_identity_load(struct tls_identity *out, const char *certificate_path,
+                             const char *key_path)
+{
+    TRY(check_private(key_path));
+    struct tls_identity t = {.context = SSL_CTX_new(TLS_server_method())};
+    struct err e = t.context != NULL ? load_files(t.context, certificate_path, key_path)
+                                     : openssl_failed("cannot set up TLS");
+    if (!is_err(e))
+        e = hash_spki(t.spki_sha256, SSL_CTX_get0_certificate(t.context));
+    if (is_err(e)) {
+        tls_identity_cleanup(&t);
+        return e;
+    }
+    *out = t;
+    return err_ok();
 }

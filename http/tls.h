@@ -1,7 +1,8 @@
 /*
  * The server's TLS identity: an ECDSA P-256 key that is made in memory, lives as long as the
- * process and never reaches a disk, in a self-signed certificate. Nobody is meant to trust the
- * certificate: clients compare its SPKI with the attested one (docs/FORMATS.md section 9, rule 11).
+ * process and never reaches a disk, in a self-signed certificate; or a key that lasts, from files.
+ * Nobody is meant to trust the certificate: clients compare its SPKI with the attested one
+ * (docs/FORMATS.md section 9, rule 11).
  *
  * TLS 1.3 only, ALPN http/1.1, no tickets, no resumption, no early data.
  */
@@ -18,6 +19,10 @@ struct tls_identity {
 };
 
 struct err tls_identity_init(struct tls_identity *out) MUST_USE;
+/* One that others certified, from PEM files: the certificate with its issuers behind it, and its
+ * private key, a regular file without rights for group or others. */
+struct err tls_identity_load(struct tls_identity *out, const char *certificate_path,
+                             const char *key_path) MUST_USE;
 void tls_identity_cleanup(struct tls_identity *t);
 
 #endif

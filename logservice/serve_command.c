@@ -10,8 +10,10 @@
 
 struct options {
     struct log_options log;
-    const char *key, *policy, *listen;
+    const char *key, *policy, *listen, *tls_certificate, *tls_key;
 };
+
+enum { KEY_TLS_CERTIFICATE = 256, KEY_TLS_KEY };
 
 static const char doc[] =
     "Serves the log over HTTPS, takes statements from hosts that the policy allows, and asks the "
@@ -21,8 +23,10 @@ static const char doc[] =
     "it. "
     "What is answered is on the disk and has the quorum of the witnesses. Without --policy the log "
     "is only read.\n\n"
-    "The TLS key is made at each start and nobody need trust it: what the log says is signed. For "
-    "readers with browsers, serve an export of the log.\n\n"
+    "The TLS key is made at each start and nobody need trust it: what the log says is signed. With "
+    "--tls-certificate and --tls-key hosts can ask for more (--log-ca, --log-pin). For readers "
+    "with "
+    "browsers, serve an export of the log.\n\n"
     "Prints 'listening on URL'. SIGTERM stops it after the answers that are due. Exit codes: 0 "
     "stopped, 1 a witness knows a larger log or another history, 2 failed.\n\n"
     "Example:\n"
@@ -33,6 +37,9 @@ static const struct argp_option argp_options[] = {
     {"key", 'k', "FILE", 0, "The log's private key (default: log.key)", 0},
     {"policy", 'p', "FILE", 0, "Whose statements are taken (docs/FORMATS.md, 7)", 0},
     {"listen", 'l', "ADDRESS", 0, "Where to listen (default: 127.0.0.1:8444)", 0},
+    {"tls-certificate", KEY_TLS_CERTIFICATE, "FILE", 0,
+     "A certificate and its issuers, in PEM, in place of one made at each start", 0},
+    {"tls-key", KEY_TLS_KEY, "FILE", 0, "Its private key, in PEM", 0},
     {0},
 };
 
@@ -51,6 +58,16 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         return 0;
     case 'l':
         o->listen = text;
+        return 0;
+    case KEY_TLS_CERTIFICATE:
+        o->tls_certificate = text;
+        return 0;
+    case KEY_TLS_KEY:
+        o->tls_key = text;
+        return 0;
+    case ARGP_KEY_END:
+        if ((o->tls_certificate == NULL) != (o->tls_key == NULL))
+            argp_error(state, "--tls-certificate and --tls-key go together");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -77,7 +94,9 @@ static struct err serve(const struct options *o, const struct policy *policy)
                                           .signer = &signer,
                                           .admission = policy,
                                           .witnesses = &witnesses,
-                                          .listen = o->listen};
+                                          .listen = o->listen,
+                                          .tls_certificate = o->tls_certificate,
+                                          .tls_key = o->tls_key};
     struct service *s;
     TRY(service_open(&s, &config));
     struct err e = service_run(s);

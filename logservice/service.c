@@ -50,6 +50,8 @@ static struct err open_log(struct service *s)
 static struct err start_serving(struct service *s)
 {
     s->serving.drain_s = s->config.drain_s;
+    s->serving.tls_certificate = s->config.tls_certificate;
+    s->serving.tls_key = s->config.tls_key;
     TRY(serving_open(&s->serving, routes, s,
                      " Try /checkpoint, /tile/0/000, /proof/0 or /blob/<hash>."));
     const struct appender_config appender = {.base = s->serving.base,

@@ -18,6 +18,7 @@ struct service_config {
     const struct policy *admission;      /* NULL: the log takes no statements */
     const struct tlog_policy *witnesses; /* `quorum none` for a log without */
     const char *listen;
+    const char *tls_certificate, *tls_key; /* PEM files; NULL: a key is made for this run */
     unsigned quorum_wait_s; /* an answer waits so long for witnesses; 0: SERVICE_QUORUM_WAIT_S */
     unsigned drain_s; /* so long, once it stops, for answers that are due; 0: SERVING_DRAIN_S */
 };

@@ -54,7 +54,8 @@ struct err serving_open(struct serving *s, const struct http_route *routes, void
     s->base = event_base_new();
     if (s->base == NULL)
         return err_set(ERR_MEMORY, "out of memory for an event loop");
-    TRY(tls_identity_init(&s->tls));
+    TRY(s->tls_certificate != NULL ? tls_identity_load(&s->tls, s->tls_certificate, s->tls_key)
+                                   : tls_identity_init(&s->tls));
     TRY(http_server_new(&s->http, s->base, s->tls.context, routes, context,
                         HTTP_DEADLINES_DEFAULT));
     http_server_hint(s->http, hint);
@@ -100,6 +101,10 @@ struct err serving_run(struct serving *s, const char *listen)
     BUF_AUTO url = BUF_INIT;
     http_url(&url, fd);
     TRY(http_server_accept(s->http, fd));
+    BUF_AUTO spki = BUF_INIT;
+    buf_append_hex(&spki, bytes_of(s->tls.spki_sha256, SHA256_LEN));
+    fprintf(stderr, "TLS key SPKI sha256 %s, %s\n", buf_str(&spki),
+            s->tls_certificate != NULL ? s->tls_certificate : "of this run alone");
     printf("listening on %s\n", buf_str(&url));
     fflush(stdout);
     event_base_dispatch(s->base);

@@ -15,14 +15,15 @@ struct serving {
     struct http_server *http;
     struct tls_identity tls;
     struct event *term, *interrupt, *drain;
+    const char *tls_certificate, *tls_key; /* files of a key that lasts; NULL: one is made */
     unsigned drain_s; /* once it stops, for answers that are due; 0: SERVING_DRAIN_S */
     uint64_t stop_ms; /* when it began to stop; 0: it goes on */
     bool failed;
     char failure[512];
 };
 
-/* Makes all but the socket. `s` is zero but for drain_s; `routes`, `context` and `hint` as for
- * http_server_new and _hint. To be cleaned up also after an error. */
+/* Makes all but the socket. `s` is zero but for drain_s and tls_*; `routes`, `context` and `hint`
+ * as for http_server_new and _hint. To be cleaned up also after an error. */
 struct err serving_open(struct serving *s, const struct http_route *routes, void *context,
                         const char *hint) MUST_USE;
 /* Whoever waits for an answer is told that it goes. Before what the handlers use is freed. */

@@ -3,17 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct address_rate {
-    struct http_address address;
-    bool used;
-    struct session_bucket challenges;
-};
-
 struct sessions {
     const char *origin;
     struct session list[SESSIONS_MAX];
-    struct session_bucket challenges;
-    struct address_rate addresses[SESSION_ADDRESSES_MAX];
+    struct http_rates *challenges;
 };
 
 struct err sessions_new(struct sessions **out, const char *origin)
@@ -21,8 +14,14 @@ struct err sessions_new(struct sessions **out, const char *origin)
     struct sessions *s = calloc(1, sizeof *s);
     if (s == NULL)
         return err_set(ERR_MEMORY, "out of memory for sessions");
+    const struct rate each = {SESSION_ADDRESS_MINUTE / 60.0, SESSION_ADDRESS_BURST};
+    const struct rate all = {SESSION_CHALLENGES_SECOND, SESSION_CHALLENGES_SECOND};
+    struct err e = http_rates_new(&s->challenges, each, all);
+    if (is_err(e)) {
+        free(s);
+        return e;
+    }
     s->origin = origin;
-    s->challenges.tokens = SESSION_CHALLENGES_SECOND;
     *out = s;
     return err_ok();
 }
@@ -40,49 +39,21 @@ void sessions_free(struct sessions *s)
         return;
     for (size_t i = 0; i < SESSIONS_MAX; i++)
         sessions_end(&s->list[i]);
+    http_rates_free(s->challenges);
     free(s);
-}
-
-/* Takes n tokens of a bucket that fills with `rate` a second up to `most`, if they are there. */
-static bool take_tokens(struct session_bucket *b, double n, double rate, double most,
-                        uint64_t now_ms)
-{
-    b->tokens += (double)(now_ms - b->last_ms) / 1000 * rate;
-    b->last_ms = now_ms;
-    if (b->tokens > most)
-        b->tokens = most;
-    if (b->tokens < n)
-        return false;
-    b->tokens -= n;
-    return true;
-}
-
-/* That of the address, or for a new one that which nobody has used for longest. */
-static struct address_rate *rate_of(struct sessions *s, const struct http_address *from,
-                                    uint64_t now_ms)
-{
-    struct address_rate *oldest = &s->addresses[0];
-    for (size_t i = 0; i < SESSION_ADDRESSES_MAX; i++) {
-        struct address_rate *rate = &s->addresses[i];
-        if (rate->used && http_address_equal(&rate->address, from))
-            return rate;
-        if (oldest->used && (!rate->used || rate->challenges.last_ms < oldest->challenges.last_ms))
-            oldest = rate;
-    }
-    *oldest = (struct address_rate){
-        .address = *from, .used = true, .challenges = {SESSION_ADDRESS_BURST, now_ms}};
-    return oldest;
 }
 
 struct err sessions_count(struct sessions *s, const struct http_address *from, uint64_t now_ms)
 {
-    if (!take_tokens(&rate_of(s, from, now_ms)->challenges, 1, SESSION_ADDRESS_MINUTE / 60.0,
-                     SESSION_ADDRESS_BURST, now_ms))
+    switch (http_rates_count(s->challenges, from, now_ms)) {
+    case HTTP_RATED_ADDRESS:
         return err_set(ERR_BUSY, "This address asks for more than %d challenges a minute: wait.",
                        SESSION_ADDRESS_MINUTE);
-    if (!take_tokens(&s->challenges, 1, SESSION_CHALLENGES_SECOND, SESSION_CHALLENGES_SECOND,
-                     now_ms))
+    case HTTP_RATED_ALL:
         return err_set(ERR_BUSY, "Too many hosts ask for challenges: try again in a minute.");
+    case HTTP_RATED_WELL:
+        break;
+    }
     return err_ok();
 }
 
@@ -240,8 +211,8 @@ struct err sessions_find(struct sessions *s, struct session **out, const uint8_t
 
 struct err session_count(struct session *session, uint64_t now_ms)
 {
-    if (!take_tokens(&session->statements, 1, SESSION_STATEMENTS_MINUTE / 60.0,
-                     SESSION_STATEMENTS_BURST, now_ms))
+    const struct rate rate = {SESSION_STATEMENTS_MINUTE / 60.0, SESSION_STATEMENTS_BURST};
+    if (!rate_take(&session->statements, rate, 1, now_ms))
         return err_set(ERR_BUSY, "This host has sent more than %d statements a minute: wait.",
                        SESSION_STATEMENTS_MINUTE);
     return err_ok();
@@ -249,8 +220,8 @@ struct err session_count(struct session *session, uint64_t now_ms)
 
 struct err session_count_bytes(struct session *session, size_t n, uint64_t now_ms)
 {
-    if (!take_tokens(&session->bytes, (double)n, SESSION_BYTES_MINUTE / 60.0, SESSION_BYTES_BURST,
-                     now_ms))
+    const struct rate rate = {SESSION_BYTES_MINUTE / 60.0, SESSION_BYTES_BURST};
+    if (!rate_take(&session->bytes, rate, (double)n, now_ms))
         return err_set(ERR_BUSY, "This host has sent more than %d bytes a minute: wait.",
                        SESSION_BYTES_MINUTE);
     return err_ok();

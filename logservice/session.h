@@ -8,7 +8,7 @@
 
 #include "attest/admission.h"
 #include "attest/credential.h"
-#include "http/http_address.h"
+#include "http/http_rates.h"
 
 enum {
     SESSION_ID_LEN = 32,
@@ -23,7 +23,6 @@ enum {
     SESSION_CHALLENGES_SECOND = 20, /* of all hosts together */
     SESSION_ADDRESS_MINUTE = 60,    /* challenges of one address (http_address.h) */
     SESSION_ADDRESS_BURST = 10,
-    SESSION_ADDRESSES_MAX = 1024, /* whose challenges are counted at a time */
 };
 
 struct session {
@@ -35,10 +34,7 @@ struct session {
     bool certified;                   /* its key has a certificate of its own: a quote shows it */
     uint8_t nonce[SESSION_NONCE_LEN]; /* then */
     uint8_t wanted[SHA256_LEN];       /* the answer; if certified, the extraData of that quote */
-    struct session_bucket {
-        double tokens; /* that may come now */
-        uint64_t last_ms;
-    } statements, bytes;
+    struct rate_bucket statements, bytes;
 };
 
 struct sessions;

@@ -14,18 +14,22 @@ enum {
     CONNECT_S = 5,
     ANSWER_S = 45, /* the service waits 30 s for its witnesses */
     SMALL_ANSWER_MAX = 64 * 1024,
-    TPM2B_MAX = 1024,
+    SHOWN_MAX = 160,               /* bytes of an error's message */
+    REQUEST_MAX = 4 * 1024 * 1024, /* of a body that a service takes */
     ANSWER_VALUES_MAX = 64,
 };
 
 struct log_client {
     struct url url;
     char prefix[URL_PREFIX_MAX + 1];
+    const struct tls_trust *trust;
     struct connection *connection; /* NULL: to be made */
     char session[65];              /* "": there is none */
+    char
+        without[SHOWN_MAX + 1]; /* why it does not take what its log has of the host; "": it does */
 };
 
-struct err log_client_open(struct log_client **out, const char *url)
+struct err log_client_open(struct log_client **out, const char *url, const struct tls_trust *trust)
 {
     struct log_client *c = calloc(1, sizeof *c);
     if (c == NULL)
@@ -35,6 +39,7 @@ struct err log_client_open(struct log_client **out, const char *url)
         free(c);
         return e;
     }
+    c->trust = trust;
     *out = c;
     return err_ok();
 }
@@ -57,8 +62,10 @@ static void drop(struct log_client *c)
 static struct err ask_once(struct log_client *c, struct answer *out, const struct request *r)
 {
     const struct connection_limits limits = {CONNECT_S, ANSWER_S, ANSWER_S};
-    if (c->connection == NULL)
+    if (c->connection == NULL) {
         TRY(connection_open(&c->connection, &c->url, &limits));
+        connection_trust(c->connection, c->trust);
+    }
     return connection_request(c->connection, out, r);
 }
 
@@ -80,28 +87,36 @@ static struct err ask(struct log_client *c, struct answer *out, struct request *
     return e;
 }
 
-/* The service's own words, if the body holds any. */
-static void error_message(char shown[84], struct bytes body)
+/* The service's own words, if the body holds any: printable, on one line. */
+static void error_message(char shown[SHOWN_MAX + 1], struct bytes body)
 {
-    const char *message = NULL;
     json_t *root = NULL;
     if (json_values_bound(body) <= ANSWER_VALUES_MAX)
         root = json_loadb((const char *)body.data, body.len, JSON_REJECT_DUPLICATES, NULL);
-    json_t *error = json_object_get(root, "error");
-    message = json_string_value(json_object_get(error, "message"));
-    printable(shown, message != NULL ? bytes_of_str(message) : bytes_of_str("no reason given"));
+    const char *message =
+        json_string_value(json_object_get(json_object_get(root, "error"), "message"));
+    snprintf(shown, SHOWN_MAX + 1, "%s", message != NULL ? message : "no reason given");
+    for (char *c = shown; *c != '\0'; c++)
+        if (*c < 0x20 || *c > 0x7e)
+            *c = '?';
     json_decref(root);
+}
+
+static bool is_refusal(int status)
+{
+    return status == 400 || status == 413 || status == 422;
 }
 
 static struct err check_status(const struct answer *a, const char *what)
 {
-    char shown[84];
+    char shown[SHOWN_MAX + 1];
     if (a->status == 200)
         return err_ok();
     error_message(shown, buf_bytes(&a->body));
     switch (a->status) {
     case 400:
     case 403:
+    case 413:
     case 422:
         return err_set(ERR_UNTRUE, "the log service refuses %s (%d): %s", what, a->status, shown);
     case 429:
@@ -137,15 +152,28 @@ struct err log_client_tile(void *client, const struct tile *tile, struct buf *ou
     return get(client, buf_str(&path), TILE_WIDTH * SHA256_LEN, "a tile", out);
 }
 
+static json_t *base64_json(struct bytes data)
+{
+    BUF_AUTO text = BUF_INIT;
+    buf_append_base64(&text, data);
+    return json_stringn((const char *)text.data, text.len);
+}
+
 static json_t *blobs_json(const struct bytes *blobs, size_t n)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < n; i++) {
-        BUF_AUTO text = BUF_INIT;
-        buf_append_base64(&text, blobs[i]);
-        json_array_append_new(list, json_stringn((const char *)text.data, text.len));
-    }
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, base64_json(blobs[i]));
     return list;
+}
+
+/* As the service would answer it, which may hang up before it has read all of it. */
+static struct err too_large(struct answer *out)
+{
+    out->status = 413;
+    buf_append_str(&out->body,
+                   "{\"error\":{\"message\":\"it has more than the 4 MiB that a service takes\"}}");
+    return err_ok();
 }
 
 /* Takes `body`. */
@@ -157,7 +185,7 @@ static struct err post(struct log_client *c, struct answer *out, const char *pat
     if (text == NULL)
         return err_set(ERR_MEMORY, "out of memory for a request");
     struct request r = {.content_type = "application/json", .body = bytes_of_str(text), .max = max};
-    struct err e = ask(c, out, &r, path);
+    struct err e = r.body.len > REQUEST_MAX ? too_large(out) : ask(c, out, &r, path);
     free(text);
     return e;
 }
@@ -167,87 +195,74 @@ static json_t *text_json(struct bytes text)
     return json_stringn((const char *)text.data, text.len);
 }
 
-static json_t *challenge_json(const struct log_submission *s)
+static json_t *challenge_json(const struct log_submission *s, bool with_logged)
 {
     BUF_AUTO spki = BUF_INIT;
     buf_append_hex(&spki, bytes_of(s->spki_sha256, SHA256_LEN));
     json_t *body = json_pack("{s:o, s:o, s:s}", "host", text_json(s->host), "blobs",
                              blobs_json(s->host_blobs, s->n_host_blobs), "spki", buf_str(&spki));
-    if (s->has_boot)
+    if (s->has_boot && with_logged)
         json_object_set_new(body, "boot", json_integer((json_int_t)s->boot));
-    if (s->has_identity)
+    if (s->has_identity && with_logged)
         json_object_set_new(body, "identity", json_integer((json_int_t)s->identity));
     return body;
 }
 
-static struct err take_base64(struct buf *out, const json_t *root, const char *key)
+static struct err ask_challenge(struct log_client *c, struct answer *out,
+                                const struct log_submission *s)
 {
-    const json_t *value = json_object_get(root, key);
-    if (!json_is_string(value))
-        return err_set(ERR_MALFORMED, "the challenge has no %s", key);
-    return err_context(base64_decode(out,
-                                     bytes_of(json_string_value(value), json_string_length(value)),
-                                     TPM2B_MAX),
-                       "the challenge's %s", key);
+    const char *path = "/submit/challenge";
+    c->without[0] = '\0';
+    TRY(post(c, out, path, SMALL_ANSWER_MAX, challenge_json(s, true)));
+    if (!is_refusal(out->status) || !(s->has_boot || s->has_identity))
+        return err_ok();
+    error_message(c->without, buf_bytes(&out->body));
+    answer_cleanup(out);
+    *out = ANSWER_INIT;
+    return post(c, out, path, SMALL_ANSWER_MAX, challenge_json(s, false));
 }
 
-static struct err take_session(char out[65], const json_t *root)
+/* The TPM's answer, as the body of a request. */
+static struct err answer_of(json_t **body, const struct log_challenge *q,
+                            const struct log_client_tpm *tpm)
 {
-    const json_t *value = json_object_get(root, "session");
-    uint8_t raw[32];
-    if (!json_is_string(value) ||
-        is_err(hex_decode(raw, sizeof raw,
-                          bytes_of(json_string_value(value), json_string_length(value)))))
-        return err_set(ERR_MALFORMED, "the challenge names no session");
-    memcpy(out, json_string_value(value), 65);
+    uint8_t answer[SHA256_LEN];
+    BUF_AUTO hex = BUF_INIT;
+    BUF_AUTO attest = BUF_INIT;
+    BUF_AUTO signature = BUF_INIT;
+    if (q->certified) {
+        TRY(tpm->possess(tpm->context, &attest, &signature, q->nonce));
+        *body = json_pack("{s:s, s:o, s:o}", "session", q->session, "attest",
+                          base64_json(buf_bytes(&attest)), "signature",
+                          base64_json(buf_bytes(&signature)));
+        return err_ok();
+    }
+    TRY(tpm->activate(tpm->context, answer, buf_bytes(&q->credential), buf_bytes(&q->secret)));
+    buf_append_hex(&hex, bytes_of(answer, sizeof answer));
+    *body = json_pack("{s:s, s:s}", "session", q->session, "answer", buf_str(&hex));
     return err_ok();
 }
 
-struct err log_client_parse_challenge(char session[65], struct buf *credential, struct buf *secret,
-                                      struct bytes body)
-{
-    BUF_AUTO id_object = BUF_INIT;
-    BUF_AUTO encrypted = BUF_INIT;
-    char id[65];
-    if (json_values_bound(body) > ANSWER_VALUES_MAX)
-        return err_set(ERR_MALFORMED, "the challenge has more values than it may");
-    json_t *root = json_loadb((const char *)body.data, body.len, JSON_REJECT_DUPLICATES, NULL);
-    struct err e = json_object_size(root) == 3
-                       ? take_session(id, root)
-                       : err_set(ERR_MALFORMED, "the challenge is no object of three values");
-    if (!is_err(e))
-        e = take_base64(&id_object, root, "credential");
-    if (!is_err(e))
-        e = take_base64(&encrypted, root, "secret");
-    json_decref(root);
-    TRY(e);
-    memcpy(session, id, sizeof id);
-    buf_append_bytes(credential, buf_bytes(&id_object));
-    buf_append_bytes(secret, buf_bytes(&encrypted));
-    return err_ok();
-}
+#define LOG_CHALLENGE_AUTO __attribute__((cleanup(log_challenge_cleanup))) struct log_challenge
 
-static struct err begin_session(struct log_client *c, const struct log_submission *s,
-                                log_client_activate *activate, void *context)
+static struct err begin_session(struct log_client *c, enum log_refused *refused,
+                                const struct log_submission *s, const struct log_client_tpm *tpm)
 {
     ANSWER_AUTO challenge = ANSWER_INIT;
     ANSWER_AUTO accepted = ANSWER_INIT;
-    BUF_AUTO credential = BUF_INIT;
-    BUF_AUTO secret = BUF_INIT;
-    BUF_AUTO hex = BUF_INIT;
-    char session[65];
-    uint8_t answer[SHA256_LEN];
-    TRY(post(c, &challenge, "/submit/challenge", SMALL_ANSWER_MAX, challenge_json(s)));
+    LOG_CHALLENGE_AUTO q = {0};
+    json_t *body = NULL;
+    TRY(ask_challenge(c, &challenge, s));
+    *refused = is_refusal(challenge.status) ? LOG_REFUSED_HOST : LOG_REFUSED_NOTHING;
     TRY(check_status(&challenge, "a challenge"));
-    TRY(log_client_parse_challenge(session, &credential, &secret, buf_bytes(&challenge.body)));
-    TRY(activate(context, answer, buf_bytes(&credential), buf_bytes(&secret)));
-    buf_append_hex(&hex, bytes_of(answer, sizeof answer));
-    TRY(post(c, &accepted, "/submit/answer", SMALL_ANSWER_MAX,
-             json_pack("{s:s, s:s}", "session", session, "answer", buf_str(&hex))));
+    TRY(log_challenge_parse(&q, buf_bytes(&challenge.body)));
+    TRY(answer_of(&body, &q, tpm));
+    TRY(post(c, &accepted, "/submit/answer", SMALL_ANSWER_MAX, body));
     if (accepted.status == 401)
         return err_set(ERR_BUSY, "the log service has forgotten its challenge");
+    *refused = is_refusal(accepted.status) ? LOG_REFUSED_HOST : LOG_REFUSED_NOTHING;
     TRY(check_status(&accepted, "the TPM's answer"));
-    memcpy(c->session, session, sizeof session);
+    memcpy(c->session, q.session, sizeof q.session);
     return err_ok();
 }
 
@@ -258,24 +273,38 @@ static struct err submit(struct log_client *c, struct answer *out, const struct 
                           text_json(s->statement), "blobs", blobs_json(s->blobs, s->n_blobs)));
 }
 
-struct err log_client_submit(struct log_client *c, struct buf *proof,
-                             const struct log_submission *s, log_client_activate *activate,
-                             void *context)
+/* A session without what the log has of the host ends: the next one may do better. */
+static struct err refuse_statement(struct log_client *c, const struct answer *answer)
+{
+    struct err e = check_status(answer, "the statement");
+    if (c->without[0] == '\0')
+        return e;
+    c->session[0] = '\0';
+    return err_context(e, "not taken of this host's earlier statements: '%s'", c->without);
+}
+
+struct err log_client_submit(struct log_client *c, struct buf *proof, enum log_refused *refused,
+                             const struct log_submission *s, const struct log_client_tpm *tpm)
 {
     ANSWER_AUTO answer = ANSWER_INIT;
     bool fresh = c->session[0] == '\0';
+    *refused = LOG_REFUSED_NOTHING;
     if (fresh)
-        TRY(begin_session(c, s, activate, context));
+        TRY(begin_session(c, refused, s, tpm));
     TRY(submit(c, &answer, s));
     if (answer.status == 401 && !fresh) { /* it was started anew, or a day has passed */
         answer_cleanup(&answer);
         answer = ANSWER_INIT;
         c->session[0] = '\0';
-        TRY(begin_session(c, s, activate, context));
+        TRY(begin_session(c, refused, s, tpm));
         TRY(submit(c, &answer, s));
     }
     if (answer.status == 401)
         c->session[0] = '\0';
+    if (is_refusal(answer.status)) {
+        *refused = LOG_REFUSED_STATEMENT;
+        return refuse_statement(c, &answer);
+    }
     TRY(check_status(&answer, "the statement"));
     buf_append_bytes(proof, buf_bytes(&answer.body));
     return err_ok();

@@ -180,11 +180,31 @@ static struct err take_challenge(struct buf *out, struct bytes text)
     return take_tpm2b(out, body, "secret");
 }
 
+/* The TPM is slow, and one for all: nobody keeps the others from it. */
+static struct err count_activation(struct front *f, struct http_exchange *x)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const struct http_address from = http_from(x);
+    uint64_t now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    switch (http_rates_count(f->activations, &from, now_ms)) {
+    case HTTP_RATED_ADDRESS:
+        return err_set(ERR_BUSY, "This address asks for too many activations: wait a second.");
+    case HTTP_RATED_ALL:
+        return err_set(ERR_BUSY, "Too many clients ask for activations: try again in a second.");
+    case HTTP_RATED_WELL:
+        break;
+    }
+    return err_ok();
+}
+
 void api_activate(struct http_exchange *x, void *context)
 {
     BUF_AUTO text = BUF_INIT, payload = BUF_INIT;
     http_body(x, &text);
     struct err e = take_challenge(&payload, buf_bytes(&text));
+    if (!is_err(e)) /* what is none never reaches the TPM */
+        e = count_activation(context, x);
     if (is_err(e))
         reply_failure(x, e);
     else

@@ -71,6 +71,17 @@ static bool reply_log_service(struct http_exchange *x, const struct front *f)
     return true;
 }
 
+/* What the log refused for good is no reason to send nobody here, and one to look. */
+static void reply_well(struct http_exchange *x, const struct publishing *p)
+{
+    json_t *body = json_pack("{s:s}", "status", "ok");
+    if (p->n_refused > 0)
+        json_object_set_new(
+            body, "log_refused",
+            json_pack("{s:I, s:s}", "statements", (json_int_t)p->n_refused, "last", p->refused));
+    http_reply_json(x, 200, body);
+}
+
 void api_health(struct http_exchange *x, void *context)
 {
     const struct front *f = context;
@@ -95,7 +106,7 @@ void api_health(struct http_exchange *x, void *context)
     else if (!front_attester_publishing(f->attester)->remote && is_unseen(f))
         reply_unseen(x, f);
     else
-        http_reply_json(x, 200, json_pack("{s:s}", "status", "ok"));
+        reply_well(x, front_attester_publishing(f->attester));
 }
 
 static void counter(struct buf *out, const char *name, const char *help, uint64_t value)
@@ -177,6 +188,10 @@ static void publishing_metrics(struct buf *out, const struct front_attester *a)
           p->n_waiting);
     gauge(out, "log_oldest_waiting_seconds", "How long the oldest of those waits.",
           front_attester_waiting_s(a));
+    if (p->remote)
+        gauge(out, "log_statements_refused",
+              "Statements that the log service refused for good, set aside in log.queue.",
+              p->n_refused);
     counter(out, "log_alarms_total",
             "Times that a witness, or the log service, showed another log than before.",
             p->n_alarms);

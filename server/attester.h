@@ -25,8 +25,8 @@ struct attester_options {
     const struct tlog_policy *witnesses; /* who cosigns the log; NULL: nobody */
     bool log_is_remote; /* somebody else keeps it: the one log of `witnesses`, whose name is the
                            origin; statements go there through the publisher */
-    bool outlive_tpm;   /* a TPM that fails is tried again, and the front told; not where the log is
-                           remote */
+    unsigned refused_pause_s; /* between two requests for what the log refuses; 0: a minute */
+    bool outlive_tpm;         /* a TPM that fails is tried again, and the front told */
 };
 
 struct attester_fds {

@@ -17,20 +17,33 @@ enum {
 };
 
 /* A bucket that holds one second's worth. The TPM is slow, and periodic quotes come first. */
-static bool take_token(struct attester *a)
+static bool take_token(struct activation_bucket *b)
 {
     uint64_t now = boottime_ms();
-    uint64_t earned = (now - a->activation_ms) * ACTIVATIONS_PER_SECOND / 1000;
+    uint64_t earned = (now - b->since_ms) * ACTIVATIONS_PER_SECOND / 1000;
     if (earned > 0) {
-        a->activation_tokens += earned;
-        a->activation_ms = now;
+        b->tokens += earned;
+        b->since_ms = now;
     }
-    if (a->activation_tokens > ACTIVATIONS_PER_SECOND)
-        a->activation_tokens = ACTIVATIONS_PER_SECOND;
-    if (a->activation_tokens == 0)
+    if (b->tokens > ACTIVATIONS_PER_SECOND)
+        b->tokens = ACTIVATIONS_PER_SECOND;
+    if (b->tokens == 0)
         return false;
-    a->activation_tokens--;
+    b->tokens--;
     return true;
+}
+
+/* Clients and the log service have a bucket each: with all of theirs, clients keep no session from
+ * this host. */
+static struct err check_ready(struct attester *a, int channel)
+{
+    if (!a->measured)
+        return err_set(ERR_BUSY, "this host is not measured yet");
+    if (a->tpm == NULL || tpm_has_failed(a->tpm))
+        return err_set(ERR_BUSY, "the TPM of this host has failed, and is tried again");
+    if (!take_token(&a->activations_by[channel == a->publisher]))
+        return err_set(ERR_BUSY, "too many activations: try again in a second");
+    return err_ok();
 }
 
 /* The next TPM2B, with its length in front. */
@@ -74,10 +87,8 @@ struct err attester_activate(struct attester *a, int channel, uint64_t id, struc
     struct err e = parse_request(&credential, &secret, payload);
     if (!is_err(e))
         e = check_activatable(a);
-    if (!is_err(e) && !a->measured)
-        e = err_set(ERR_BUSY, "this host is not measured yet");
-    if (!is_err(e) && !take_token(a))
-        e = err_set(ERR_BUSY, "too many activations: try again in a second");
+    if (!is_err(e))
+        e = check_ready(a, channel);
     if (is_err(e))
         return send_error(channel, id, e);
     __attribute__((cleanup(buf_cleanup_secret))) struct buf value = BUF_INIT;
@@ -89,6 +100,40 @@ struct err attester_activate(struct attester *a, int channel, uint64_t id, struc
     activation_answer(answer, buf_bytes(&value), &a->ak_name, a->options->origin,
                       a->lanes.spki_sha256);
     return channel_send(channel, CHANNEL_ACTIVATED, id, bytes_of(answer, sizeof answer));
+}
+
+/* No other quote has such extraData, and this one no other's. */
+static struct err quote_possession(struct attester *a, struct buf *answer, struct bytes nonce)
+{
+    BUF_AUTO attest = BUF_INIT;
+    BUF_AUTO signature = BUF_INIT;
+    struct pcr_values pcrs;
+    uint8_t extra[SHA256_LEN];
+    possession_extra(extra, nonce, &a->ak_name, a->options->origin, a->lanes.spki_sha256);
+    TRY(tpm_quote(a->tpm, &attest, &signature, &pcrs, extra));
+    buf_append_u16be(answer, (uint16_t)attest.len);
+    buf_append_bytes(answer, buf_bytes(&attest));
+    buf_append_u16be(answer, (uint16_t)signature.len);
+    buf_append_bytes(answer, buf_bytes(&signature));
+    return err_ok();
+}
+
+struct err attester_possess(struct attester *a, uint64_t id, struct bytes nonce)
+{
+    BUF_AUTO answer = BUF_INIT;
+    struct err e = err_ok();
+    if (nonce.len != LOG_CLIENT_NONCE_LEN)
+        e = err_set(ERR_MALFORMED, "a challenge's nonce is %d bytes", LOG_CLIENT_NONCE_LEN);
+    else if (!a->options->ak_certified)
+        e = err_set(ERR_UNSUPPORTED,
+                    "this host's attestation key has no certificate of its own: it "
+                    "is activated by its endorsement key");
+    else
+        e = check_ready(a, a->publisher);
+    if (is_err(e))
+        return send_error(a->publisher, id, e);
+    TRY(quote_possession(a, &answer, nonce));
+    return channel_send(a->publisher, CHANNEL_POSSESSED, id, buf_bytes(&answer));
 }
 
 /* Which of our activators signed the note, and what it says. ERR_UNTRUE if none did. */

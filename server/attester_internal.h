@@ -59,17 +59,20 @@ struct shown {
 };
 void shown_cleanup(struct shown *s);
 
-/* Of a log that somebody else keeps: this host's newest statements there, one of each kind, and
- * those that wait. */
+/* Of a log that somebody else keeps: this host's newest statements there, one of each kind, those
+ * that it refused for good, and those that wait. */
 struct queued {
     struct buf text;
     struct statement *statement;
-    uint64_t index;   /* logged */
-    uint64_t since_s; /* waiting: wall clock */
+    uint64_t index;                    /* logged */
+    uint64_t since_s;                  /* refused or waiting: wall clock */
+    char reason[QUEUE_REASON_MAX + 1]; /* refused */
 };
 struct queue {
     struct queued logged[QUEUE_LOGGED_MAX];
     size_t n_logged;
+    struct queued refused[QUEUE_REFUSED_MAX];
+    size_t n_refused;
     struct queued waiting[QUEUE_WAITING_MAX];
     size_t n_waiting;
 };
@@ -84,6 +87,8 @@ struct remote {
     bool uncertain;       /* the first that waits may be in the log already */
     uint64_t retry_ms;    /* nothing is asked before */
     unsigned pause_s;
+    unsigned n_refusals; /* of the first that waits */
+    unsigned host_try;   /* which host statement a session begins with, of those there are */
     bool has_head;
     uint64_t fresh_ms;  /* when the head was seen to be the newest */
     bool stopping;      /* a quote of kind stop is wanted */
@@ -124,7 +129,9 @@ struct attester {
     struct buf measurement;   /* as the front sent it; once measured */
     uint64_t next_quote_ms;   /* CLOCK_BOOTTIME */
     struct evidence evidence; /* all but quote and nonce; empty after each commit */
-    uint64_t activation_tokens, activation_ms;
+    struct activation_bucket {
+        uint64_t tokens, since_ms;
+    } activations_by[2]; /* clients, the log service */
 
     /* a log that somebody else keeps */
     struct queue queue;
@@ -227,11 +234,17 @@ bool attester_covers_quote(const struct attester *a, const struct history *h);
 /* attester_queue.c: the files of a log that somebody else keeps. */
 struct err attester_load_queue(struct attester *a, bool *there) MUST_USE;
 struct err attester_save_queue(const struct attester *a) MUST_USE;
+/* What this host has said, by its queue. */
+void attester_take_history(struct attester *a);
 /* One statement more waits, durably. ERR_LIMIT when too many do. */
 struct err attester_enqueue(struct attester *a, struct bytes text, const struct bytes *blobs,
                             size_t n_blobs) MUST_USE;
 /* The first that waits is in the log, at `index`. */
 struct err attester_dequeue(struct attester *a, uint64_t index) MUST_USE;
+/* The first that waits is set aside for `reason`; there is room for it. */
+struct err attester_set_aside(struct attester *a, const char *reason) MUST_USE;
+/* The newest that the log has of a kind, or NULL. */
+const struct queued *attester_logged_of(const struct queue *q, enum statement_kind kind);
 /* A blob that a statement of this host names, from the log or the queue; appended. */
 struct err attester_blob(const struct attester *a, const uint8_t name[SHA256_LEN],
                          struct buf *out) MUST_USE;
@@ -249,6 +262,9 @@ uint64_t attester_next_ms(const struct attester *a);
 struct err attester_tell_queue(struct attester *a) MUST_USE;
 struct err attester_try_later(struct attester *a, struct err why) MUST_USE;
 struct err attester_take_remote(struct attester *a, const struct channel_frame *f) MUST_USE;
+/* attester_refused.c */
+/* What the log refused for good, as the publisher says. */
+struct err attester_take_refusal(struct attester *a, struct bytes payload) MUST_USE;
 /* attester_proven.c */
 struct err attester_take_proven(struct attester *a, struct bytes payload) MUST_USE;
 
@@ -261,6 +277,10 @@ struct err attester_tell_grown(struct attester *a) MUST_USE;
 struct err attester_tell_front(struct attester *a) MUST_USE;
 /* Frames of the publisher: all that can be read without waiting. ERR_IO when it has ended. */
 struct err attester_hear_publisher(struct attester *a) MUST_USE;
+/* Before the first quote of a start: a moment for the witnesses of this host's own log, so that the
+ * head that is quoted has their quorum. Without it the start goes on, for clients to refuse;
+ * ERR_UNTRUE where a witness knows another log. */
+struct err attester_await_quorum(struct attester *a) MUST_USE;
 /* Logs the stop, gives the service or the witnesses a moment for it, then ends the publisher.
  * Appends to `lacking` what is still missing. */
 struct err attester_stop(struct attester *a, uint32_t max_duration_s, struct buf *lacking) MUST_USE;
@@ -269,6 +289,8 @@ struct err attester_stop(struct attester *a, uint32_t max_duration_s, struct buf
 /* `channel` asked, and is answered. */
 struct err attester_activate(struct attester *a, int channel, uint64_t id,
                              struct bytes payload) MUST_USE;
+/* The publisher asks with a nonce, for a key that has a certificate of its own. */
+struct err attester_possess(struct attester *a, uint64_t id, struct bytes nonce) MUST_USE;
 struct err attester_take_activation(struct attester *a, uint64_t id, struct bytes note) MUST_USE;
 /* The index of the newest host statement, which is logged. */
 struct err attester_send_accepted(struct attester *a, uint64_t id) MUST_USE;

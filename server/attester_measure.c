@@ -30,6 +30,7 @@ struct err attester_measure(struct attester *a, const struct measurement *m)
     if (!is_last_identity(a, m))
         TRY(attester_write_lanes(a, m));
     TRY(ensure_statements(a));
+    TRY(attester_await_quorum(a));
     if (!a->remote.on) /* else when the service has taken the statements */
         TRY(attester_log_quote(a));
     a->measured = true;

@@ -177,6 +177,8 @@ static struct err believe(struct attester *a, const struct answer *answer)
     r->asked = r->retry_ms = 0;
     r->pause_s = 0;
     r->uncertain = false;
+    if (answer->p.submitted)
+        r->n_refusals = 0;
     a->publishing.alarm = false;
     a->publishing.trouble[0] = '\0';
     TRY(build_evidence(a, answer));

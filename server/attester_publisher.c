@@ -10,9 +10,10 @@
 #include <string.h>
 
 enum {
-    LAST_CHECKPOINT_MS = 8000, /* for the witnesses, before a stop */
-    LAST_STATEMENT_MS = 12000, /* for the log service, likewise */
-    END_MS = 2000,             /* for the publisher to end */
+    FIRST_CHECKPOINT_MS = 5000, /* for the witnesses, before the first quote */
+    LAST_CHECKPOINT_MS = 8000,  /* for the witnesses, before a stop */
+    LAST_STATEMENT_MS = 12000,  /* for the log service, likewise */
+    END_MS = 2000,              /* for the publisher to end */
 };
 
 struct err attester_tell_front(struct attester *a)
@@ -164,6 +165,29 @@ static bool wait_for_publisher(const struct attester *a, uint64_t until_ms)
     uint64_t now = boottime_ms();
     struct pollfd channel = {.fd = a->publisher, .events = POLLIN};
     return now < until_ms && (poll(&channel, 1, (int)(until_ms - now)) > 0 || errno == EINTR);
+}
+
+/* A log that was put back is known by its witnesses, and to nobody else here. */
+static struct err check_no_alarm(const struct attester *a)
+{
+    if (a->publishing.n_alarms == 0)
+        return err_ok();
+    return err_set(ERR_UNTRUE,
+                   "no quote is made on this log: a witness has seen another one. %s. Put the "
+                   "newest log.db back, or, if the log is whole, find out who answers as that "
+                   "witness",
+                   a->publishing.trouble);
+}
+
+struct err attester_await_quorum(struct attester *a)
+{
+    uint64_t until_ms = boottime_ms() + FIRST_CHECKPOINT_MS;
+    if (a->publisher < 0 || a->remote.on || a->measured)
+        return err_ok();
+    while (a->witnessed_size < a->head.size && a->publishing.n_alarms == 0 &&
+           wait_for_publisher(a, until_ms))
+        TRY(attester_hear_publisher(a));
+    return check_no_alarm(a);
 }
 
 /* The newest entries of our own log, the stop among them. */

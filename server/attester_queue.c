@@ -6,6 +6,7 @@
 #include "server/attester_internal.h"
 
 #include <dirent.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -119,33 +120,49 @@ static void remove_others(const struct attester *a, const struct kept *k)
 static void clean_blobs(const struct attester *a)
 {
     const struct queue *q = &a->queue;
-    struct kept k = {
-        calloc((QUEUE_LOGGED_MAX + QUEUE_WAITING_MAX) * (STATEMENT_BLOBS_MAX + 1), SHA256_LEN), 0};
+    struct kept k = {calloc((QUEUE_LOGGED_MAX + QUEUE_REFUSED_MAX + QUEUE_WAITING_MAX) *
+                                (STATEMENT_BLOBS_MAX + 1),
+                            SHA256_LEN),
+                     0};
     if (k.hashes == NULL)
         return;
     for (size_t i = 0; i < q->n_logged; i++)
         keep(&k, &q->logged[i]);
+    for (size_t i = 0; i < q->n_refused; i++)
+        keep(&k, &q->refused[i]);
     for (size_t i = 0; i < q->n_waiting; i++)
         keep(&k, &q->waiting[i]);
     remove_others(a, &k);
     free(k.hashes);
 }
 
-struct err attester_save_queue(const struct attester *a)
+static void fill_file(struct queue_file *f, const struct queue *q)
 {
-    const struct queue *q = &a->queue;
-    struct queue_file f = {.n_logged = q->n_logged, .n_waiting = q->n_waiting};
-    memcpy(f.vkey, a->vkey, sizeof f.vkey);
+    f->n_logged = q->n_logged;
+    f->n_refused = q->n_refused;
+    f->n_waiting = q->n_waiting;
     for (size_t i = 0; i < q->n_logged; i++) {
-        f.logged[i].index = q->logged[i].index;
-        sha256(f.logged[i].sha256, buf_bytes(&q->logged[i].text));
+        f->logged[i].index = q->logged[i].index;
+        sha256(f->logged[i].sha256, buf_bytes(&q->logged[i].text));
+    }
+    for (size_t i = 0; i < q->n_refused; i++) {
+        f->refused[i].since_s = q->refused[i].since_s;
+        sha256(f->refused[i].sha256, buf_bytes(&q->refused[i].text));
+        memcpy(f->refused[i].reason, q->refused[i].reason, sizeof f->refused[i].reason);
     }
     for (size_t i = 0; i < q->n_waiting; i++) {
-        f.waiting[i].since_s = q->waiting[i].since_s;
-        sha256(f.waiting[i].sha256, buf_bytes(&q->waiting[i].text));
+        f->waiting[i].since_s = q->waiting[i].since_s;
+        sha256(f->waiting[i].sha256, buf_bytes(&q->waiting[i].text));
     }
+}
+
+struct err attester_save_queue(const struct attester *a)
+{
+    struct queue_file f = {0};
     BUF_AUTO text = BUF_INIT;
     BUF_AUTO path = BUF_INIT;
+    memcpy(f.vkey, a->vkey, sizeof f.vkey);
+    fill_file(&f, &a->queue);
     queue_file_format(&text, &f);
     TRY(file_write_durable(path_join(&path, a->options->state_dir, "log.queue"), buf_bytes(&text),
                            0600));
@@ -164,6 +181,8 @@ void queue_cleanup(struct queue *q)
 {
     for (size_t i = 0; i < q->n_logged; i++)
         queued_cleanup(&q->logged[i]);
+    for (size_t i = 0; i < q->n_refused; i++)
+        queued_cleanup(&q->refused[i]);
     for (size_t i = 0; i < q->n_waiting; i++)
         queued_cleanup(&q->waiting[i]);
     *q = (struct queue){0};
@@ -184,8 +203,9 @@ static struct err queued_make(struct queued *out, struct bytes text)
     return err_ok();
 }
 
-/* The newest of each kind, logged or waiting, is what this host has said. */
-static void take_history(struct attester *a)
+/* The newest of each kind, logged or waiting, is what this host has said. What the log refused is
+ * not: it is under no head. */
+void attester_take_history(struct attester *a)
 {
     const struct queue *q = &a->queue;
     a->history = (struct history){0};
@@ -214,13 +234,20 @@ struct err attester_enqueue(struct attester *a, struct bytes text, const struct 
     w->since_s = (uint64_t)time(NULL);
     q->n_waiting++;
     TRY(attester_save_queue(a));
-    take_history(a);
+    attester_take_history(a);
     return err_ok();
 }
 
 static bool same_kind(enum statement_kind x, enum statement_kind y)
 {
     return x == y || (x >= STATEMENT_QUOTE && y >= STATEMENT_QUOTE);
+}
+
+static void drop_first(struct queue *q)
+{
+    q->n_waiting--;
+    memmove(&q->waiting[0], &q->waiting[1], q->n_waiting * sizeof q->waiting[0]);
+    q->waiting[q->n_waiting] = (struct queued){0};
 }
 
 struct err attester_dequeue(struct attester *a, uint64_t index)
@@ -236,11 +263,46 @@ struct err attester_dequeue(struct attester *a, uint64_t index)
         queued_cleanup(&q->logged[at]);
     q->logged[at] = done;
     q->logged[at].index = index;
-    q->n_waiting--;
-    memmove(&q->waiting[0], &q->waiting[1], q->n_waiting * sizeof q->waiting[0]);
-    q->waiting[q->n_waiting] = (struct queued){0};
+    drop_first(q);
     TRY(attester_save_queue(a));
-    take_history(a);
+    attester_take_history(a);
+    return err_ok();
+}
+
+const struct queued *attester_logged_of(const struct queue *q, enum statement_kind kind)
+{
+    for (size_t i = 0; i < q->n_logged; i++)
+        if (q->logged[i].statement->kind == kind)
+            return &q->logged[i];
+    return NULL;
+}
+
+/* A log knows a host by its host statement before anything else of it: the next one takes the place
+ * of one that was refused. It says nothing of when. */
+static void move_host_first(struct queue *q)
+{
+    size_t at = 0;
+    while (at < q->n_waiting && q->waiting[at].statement->kind != STATEMENT_HOST)
+        at++;
+    if (at == q->n_waiting || attester_logged_of(q, STATEMENT_HOST) != NULL)
+        return;
+    struct queued host = q->waiting[at];
+    memmove(&q->waiting[1], &q->waiting[0], at * sizeof q->waiting[0]);
+    q->waiting[0] = host;
+}
+
+struct err attester_set_aside(struct attester *a, const char *reason)
+{
+    struct queue *q = &a->queue;
+    struct queued *r = &q->refused[q->n_refused++];
+    *r = q->waiting[0];
+    r->since_s = (uint64_t)time(NULL);
+    snprintf(r->reason, sizeof r->reason, "%s", reason);
+    drop_first(q);
+    if (r->statement->kind == STATEMENT_HOST)
+        move_host_first(q);
+    TRY(attester_save_queue(a));
+    attester_take_history(a);
     return err_ok();
 }
 
@@ -262,11 +324,17 @@ static struct err load(struct attester *a, const struct queue_file *f)
         TRY(load_statement(a, &q->logged[q->n_logged], f->logged[q->n_logged].sha256));
         q->logged[q->n_logged].index = f->logged[q->n_logged].index;
     }
+    for (; q->n_refused < f->n_refused; q->n_refused++) {
+        struct queued *r = &q->refused[q->n_refused];
+        TRY(load_statement(a, r, f->refused[q->n_refused].sha256));
+        r->since_s = f->refused[q->n_refused].since_s;
+        memcpy(r->reason, f->refused[q->n_refused].reason, sizeof r->reason);
+    }
     for (; q->n_waiting < f->n_waiting; q->n_waiting++) {
         TRY(load_statement(a, &q->waiting[q->n_waiting], f->waiting[q->n_waiting].sha256));
         q->waiting[q->n_waiting].since_s = f->waiting[q->n_waiting].since_s;
     }
-    take_history(a);
+    attester_take_history(a);
     return err_ok();
 }
 

@@ -7,6 +7,26 @@
 #include <string.h>
 #include <time.h>
 
+static bool is_this_boots(const struct attester *a, const uint8_t boot_id[BOOT_ID_LEN])
+{
+    return memcmp(boot_id, a->lanes.boot_id, BOOT_ID_LEN) == 0;
+}
+
+/* What the log refused counts: an auditor finds that it is missing. */
+static uint64_t next_period(const struct attester *a)
+{
+    const struct history *h = &a->history;
+    uint64_t next = h->has_quote && is_this_boots(a, h->quote_boot_id) ? h->quote_period + 1 : 0;
+    for (size_t i = 0; i < a->queue.n_refused; i++) {
+        const struct statement *s = a->queue.refused[i].statement;
+        const struct quote_context *c = &s->quote.context;
+        bool quote = s->kind == STATEMENT_QUOTE || s->kind == STATEMENT_STOP;
+        if (quote && is_this_boots(a, c->boot_id) && c->period >= next)
+            next = c->period + 1;
+    }
+    return next;
+}
+
 static void fill_context(struct quote_context *c, const struct attester *a, enum quote_kind kind)
 {
     bool demand = kind == QUOTE_DEMAND;
@@ -26,8 +46,7 @@ static void fill_context(struct quote_context *c, const struct attester *a, enum
     memcpy(c->origin, head->origin, sizeof c->origin);
     memcpy(c->spki_sha256, a->lanes.spki_sha256, SHA256_LEN);
     sha256(c->head_note, buf_bytes(demand ? &a->shown.head_note : &a->head_note));
-    if (h->has_quote && memcmp(h->quote_boot_id, a->lanes.boot_id, BOOT_ID_LEN) == 0)
-        c->period = h->quote_period + 1;
+    c->period = demand ? h->quote_period + 1 : next_period(a);
 }
 
 static struct err sign_context(struct attester *a, struct statement_quote *q)

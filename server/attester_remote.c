@@ -111,32 +111,26 @@ static struct err load_blobs(const struct attester *a, struct loaded *l, struct 
     return err_ok();
 }
 
-/* This host's newest host statement, which every session begins with. */
-static const struct queued *newest_host(const struct queue *q)
+/* The host statement that a session begins with: the one that the log has, and where the service
+ * refuses that, in turn those that wait. */
+static const struct queued *host_of_session(const struct attester *a)
 {
-    const struct queued *found = NULL;
-    for (size_t i = 0; i < q->n_logged; i++)
-        if (q->logged[i].statement->kind == STATEMENT_HOST)
-            found = &q->logged[i];
-    for (size_t i = 0; found == NULL && i < q->n_waiting; i++)
+    const struct queue *q = &a->queue;
+    const struct queued *there[1 + QUEUE_WAITING_MAX];
+    size_t n = 0;
+    there[n] = attester_logged_of(q, STATEMENT_HOST);
+    n += there[n] != NULL;
+    for (size_t i = 0; i < q->n_waiting; i++)
         if (q->waiting[i].statement->kind == STATEMENT_HOST)
-            found = &q->waiting[i];
-    return found;
-}
-
-static const struct queued *logged_of(const struct queue *q, enum statement_kind kind)
-{
-    for (size_t i = 0; i < q->n_logged; i++)
-        if (q->logged[i].statement->kind == kind)
-            return &q->logged[i];
-    return NULL;
+            there[n++] = &q->waiting[i];
+    return n > 0 ? there[a->remote.host_try % n] : NULL;
 }
 
 /* The service goes on from what it has: the identity only with the boot that it is of. */
 static void name_logged(struct log_submission *s, const struct queue *q)
 {
-    const struct queued *boot = logged_of(q, STATEMENT_BOOT);
-    const struct queued *identity = logged_of(q, STATEMENT_IDENTITY);
+    const struct queued *boot = attester_logged_of(q, STATEMENT_BOOT);
+    const struct queued *identity = attester_logged_of(q, STATEMENT_IDENTITY);
     s->has_boot = boot != NULL;
     s->boot = boot != NULL ? boot->index : 0;
     s->has_identity = boot != NULL && identity != NULL &&
@@ -149,7 +143,7 @@ static struct err fill_submit(struct attester *a, struct submit_request *r, stru
                               struct loaded *own)
 {
     const struct queue *q = &a->queue;
-    const struct queued *said = newest_host(q);
+    const struct queued *said = host_of_session(a);
     struct log_submission *s = &r->submission;
     if (said == NULL)
         return err_set(ERR_UNTRUE, "log.queue has no host statement: put the newest one back");
@@ -215,6 +209,20 @@ uint64_t attester_next_ms(const struct attester *a)
     return r->retry_ms > a->next_quote_ms ? r->retry_ms : a->next_quote_ms;
 }
 
+static void tell_refused(struct publishing *p, const struct queue *q)
+{
+    p->n_refused = q->n_refused;
+    if (q->n_refused == 0)
+        return;
+    const struct queued *last = &q->refused[q->n_refused - 1];
+    BUF_AUTO hex = BUF_INIT;
+    uint8_t hash[SHA256_LEN];
+    sha256(hash, buf_bytes(&last->text));
+    buf_append_hex(&hex, bytes_of(hash, SHA256_LEN));
+    snprintf(p->refused, sizeof p->refused, "the %s statement log.blobs/%s: %s",
+             statement_kind_name(last->statement->kind), buf_str(&hex), last->reason);
+}
+
 /* How much waits for the service, and since when: the queue knows by the wall clock. */
 struct err attester_tell_queue(struct attester *a)
 {
@@ -222,6 +230,7 @@ struct err attester_tell_queue(struct attester *a)
     const struct queue *q = &a->queue;
     if (!a->remote.on)
         return err_ok();
+    tell_refused(p, q);
     p->on = p->remote = true;
     p->n_waiting = q->n_waiting;
     p->since_ms = 0;
@@ -246,8 +255,10 @@ struct err attester_try_later(struct attester *a, struct err why)
     r->pause_s = pause < PAUSE_MAX_S ? pause : PAUSE_MAX_S;
     r->asked = 0;
     r->uncertain = true;
+    unsigned long_s = a->options->refused_pause_s;
+    long_s = long_s != 0 ? long_s : PAUSE_REFUSED_S;
     bool refused = why.code == ERR_UNTRUE && !a->publishing.alarm;
-    r->retry_ms = boottime_ms() + 1000 * (uint64_t)(refused ? PAUSE_REFUSED_S : r->pause_s);
+    r->retry_ms = boottime_ms() + 1000 * (uint64_t)(refused ? long_s : r->pause_s);
     say_trouble(a);
     return attester_tell_queue(a);
 }
@@ -259,8 +270,12 @@ struct err attester_take_remote(struct attester *a, const struct channel_frame *
     switch (f->type) {
     case CHANNEL_ACTIVATE:
         return attester_activate(a, a->publisher, f->id, f->payload);
+    case CHANNEL_POSSESS:
+        return attester_possess(a, f->id, f->payload);
     case CHANNEL_PROVEN:
         return attester_take_proven(a, f->payload);
+    case CHANNEL_REFUSED:
+        return attester_take_refusal(a, f->payload);
     case CHANNEL_ERROR:
         return attester_try_later(a, channel_error_decode(f->payload));
     default:

@@ -21,11 +21,6 @@ struct err attester_check_options(const struct attester_options *o)
                        "%zu issuer certificates: give the files of the EK certificate's issuers, "
                        "nearest first, root last (1 to %d)",
                        o->n_ek_chain, EK_CHAIN_MAX);
-    if (o->log_is_remote && o->ak_certified)
-        return err_set(
-            ERR_UNSUPPORTED,
-            "--log with --ak-profile: a log service challenges an endorsement key, and an "
-            "attestation key with a certificate of its own has none");
     if (o->n_activators > STATEMENT_ACTIVATIONS_MAX)
         return err_set(ERR_LIMIT, "%zu activators: a host statement has room for %d",
                        o->n_activators, STATEMENT_ACTIVATIONS_MAX);

@@ -14,9 +14,9 @@ enum { PUBLISHING_ON = 1, PUBLISHING_REMOTE = 2, PUBLISHING_ALARM = 4 };
 static bool known_type(uint32_t type)
 {
     return (type >= CHANNEL_MEASURE && type <= CHANNEL_STOP) ||
-           (type >= CHANNEL_MEASURED && type <= CHANNEL_TPM_BACK) || type == CHANNEL_ERROR ||
+           (type >= CHANNEL_MEASURED && type <= CHANNEL_POSSESSED) || type == CHANNEL_ERROR ||
            (type >= CHANNEL_GROWN && type <= CHANNEL_LOOK) ||
-           (type >= CHANNEL_COSIGNED && type <= CHANNEL_PROVEN);
+           (type >= CHANNEL_COSIGNED && type <= CHANNEL_POSSESS);
 }
 
 static void encode_header(struct buf *out, uint32_t type, uint64_t id, size_t payload_len)
@@ -168,6 +168,9 @@ void publishing_encode(struct buf *out, const struct publishing *p)
     buf_append_u64be(out, p->n_waiting);
     buf_append_u64be(out, p->since_ms);
     buf_append_u64be(out, p->n_alarms);
+    buf_append_u64be(out, p->n_refused);
+    buf_append_u16be(out, (uint16_t)strlen(p->refused));
+    buf_append_str(out, p->refused);
     buf_append_str(out, p->trouble);
 }
 
@@ -181,9 +184,13 @@ struct err publishing_decode(struct publishing *out, struct bytes payload)
     p.n_waiting = read_u64be(&r);
     p.since_ms = read_u64be(&r);
     p.n_alarms = read_u64be(&r);
+    p.n_refused = read_u64be(&r);
+    struct bytes refused = read_prefixed_u16be(&r);
     struct bytes trouble = read_bytes(&r, reader_left(&r));
-    if (r.failed || trouble.len >= sizeof p.trouble)
+    if (r.failed || refused.len >= sizeof p.refused || trouble.len >= sizeof p.trouble)
         return err_set(ERR_MALFORMED, "channel: a frame on publishing that is none");
+    if (refused.len > 0)
+        memcpy(p.refused, refused.data, refused.len);
     if (trouble.len > 0)
         memcpy(p.trouble, trouble.data, trouble.len);
     *out = p;

@@ -33,18 +33,23 @@ enum channel_type {
     CHANNEL_TPM_FAILED = 23, /* message, unasked: until CHANNEL_TPM_BACK nothing can be attested; if
                                 the attester ends then, it is because of the TPM alone */
     CHANNEL_PUBLISHING = 24, /* publishing_encode, unasked: what others have not seen yet */
-    CHANNEL_TPM_BACK = 25,   /* empty, unasked: measured again, logged, quoted once */
-    CHANNEL_ERROR = 31,      /* u32 err code, then the message */
+    CHANNEL_TPM_BACK = 25,   /* empty, unasked: measured again, and quoted once, or about to be */
+    CHANNEL_POSSESSED =
+        26,             /* to the publisher: TPMS_ATTEST, TPMT_SIGNATURE, each with a u16 length */
+    CHANNEL_ERROR = 31, /* u32 err code, then the message */
     /* attester to publisher */
     CHANNEL_GROWN = 33,  /* u64 size: of the host's own log, which is there from the first one on */
     CHANNEL_END = 34,    /* empty: let go of everything and end */
-    CHANNEL_SUBMIT = 35, /* submit_request_encode; answered with CHANNEL_PROVEN or CHANNEL_ERROR,
-                            and before that perhaps asked with CHANNEL_ACTIVATE */
+    CHANNEL_SUBMIT = 35, /* submit_request_encode; answered with CHANNEL_PROVEN, CHANNEL_REFUSED or
+                            CHANNEL_ERROR, and before that perhaps asked with CHANNEL_ACTIVATE or
+                            CHANNEL_POSSESS */
     CHANNEL_LOOK = 36,   /* wanted_encode; answered likewise */
     /* publisher to attester */
     CHANNEL_COSIGNED = 49, /* u64 size, 32-byte key of the witness, its line */
     CHANNEL_PROVEN = 51,   /* proven_encode */
     CHANNEL_TROUBLE = 50,  /* u8: 1 for an alarm; what does not work, for people */
+    CHANNEL_POSSESS = 53,  /* 32-byte nonce; answered with CHANNEL_POSSESSED or CHANNEL_ERROR */
+    CHANNEL_REFUSED = 52,  /* in place of CHANNEL_PROVEN: u8 enum log_refused; the reason */
 };
 
 struct channel_frame {
@@ -77,7 +82,9 @@ struct publishing {
     uint64_t n_waiting; /* entries that they have not seen */
     uint64_t since_ms;  /* CLOCK_BOOTTIME: since when the oldest of them waits; 0: none does */
     uint64_t n_alarms;
-    char trouble[400]; /* the last reason; "" while all is well */
+    uint64_t n_refused; /* statements that the log refused for good, and that are set aside */
+    char refused[400];  /* the last of them, and why; "" where there is none */
+    char trouble[400];  /* the last reason; "" while all is well */
 };
 void publishing_encode(struct buf *out, const struct publishing *p);
 struct err publishing_decode(struct publishing *out, struct bytes payload) MUST_USE;

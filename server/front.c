@@ -15,6 +15,9 @@
 #include "http/http_listen.h"
 #include "server/sandbox.h"
 
+/* Live activations: of one address, at once; and of all, as many as the attester takes. */
+enum { ACTIVATIONS_ADDRESS_S = 2, ACTIVATIONS_BURST = 5, ACTIVATIONS_S = 10 };
+
 enum {
     FINISH_S = 10, /* for requests in flight, once asked to stop */
     CANCEL_S = 3,  /* for the engine to let go of what was cancelled, and for answers to leave */
@@ -79,7 +82,14 @@ static void tpm_changed(void *context)
                 "attestation; it is tried again. %s\n",
                 failure);
     else
-        fprintf(stderr, "the TPM is back: measured again, quoted, and the log shows the gap\n");
+        fprintf(stderr, "the TPM is back: measured again, and the log shows the gap\n");
+}
+
+static void statement_refused(void *context)
+{
+    const struct front *f = context;
+    fprintf(stderr, "the log refuses for good, and it is set aside (log.queue): %s\n",
+            front_attester_publishing(f->attester)->refused);
 }
 
 static void stop_answered(void *context, const struct channel_frame *frame)
@@ -195,10 +205,16 @@ static struct err build(struct front *f, int *channel)
     if (f->base == NULL)
         return err_set(ERR_IO, "cannot make an event loop");
     TRY(handover_new(&f->handover, f->base));
-    TRY(front_attester_new(&f->attester, f->base, *channel, &f->publishing,
-                           (struct front_attester_events){attester_gone, tpm_changed}, f));
+    TRY(front_attester_new(
+        &f->attester, f->base, *channel, &f->publishing,
+        (struct front_attester_events){attester_gone, tpm_changed, statement_refused}, f));
+    if (f->publishing.n_refused > 0)
+        fprintf(stderr, "%llu statements of this host were refused by the log; the last: %s\n",
+                (unsigned long long)f->publishing.n_refused, f->publishing.refused);
     *channel = -1;
     TRY(http_server_new(&f->http, f->base, f->tls.context, routes, f, HTTP_DEADLINES_DEFAULT));
+    TRY(http_rates_new(&f->activations, (struct rate){ACTIVATIONS_ADDRESS_S, ACTIVATIONS_BURST},
+                       (struct rate){ACTIVATIONS_S, ACTIVATIONS_S}));
     http_server_hint(f->http, " Try /v1/models, /v1/chat/completions, /attestation or "
                               "/log/checkpoint.");
     f->stop_signal = evsignal_new(f->base, SIGTERM, begin_stop, f);
@@ -260,6 +276,7 @@ static void front_cleanup(struct front *f)
     api_chat_free_all(f);
     handover_free(f->handover);
     front_attester_free(f->attester);
+    http_rates_free(f->activations);
     if (f->base != NULL)
         event_base_free(f->base);
     store_close(f->log);

@@ -79,11 +79,19 @@ static void tpm_is_back(struct front_attester *a)
     a->events.tpm_changed(a->context);
 }
 
+static void take_publishing(struct front_attester *a, struct bytes payload)
+{
+    uint64_t before = a->publishing.n_refused;
+    if (is_err(publishing_decode(&a->publishing, payload)))
+        end(a);
+    else if (a->publishing.n_refused > before)
+        a->events.refused(a->context);
+}
+
 static void deliver(struct front_attester *a, const struct channel_frame *frame)
 {
-    if (frame->type == CHANNEL_PUBLISHING &&
-        is_err(publishing_decode(&a->publishing, frame->payload)))
-        end(a);
+    if (frame->type == CHANNEL_PUBLISHING)
+        take_publishing(a, frame->payload);
     if (frame->type == CHANNEL_QUOTED) {
         a->has_quoted = true;
         a->quoted_s = now_s();

@@ -20,6 +20,7 @@ typedef void front_attester_answered(void *context, const struct channel_frame *
 struct front_attester_events {
     void (*gone)(void *context);        /* once: the other side closed or broke the protocol */
     void (*tpm_changed)(void *context); /* it failed, or is back */
+    void (*refused)(void *context);     /* the log refused a statement for good: _publishing */
 };
 
 /* Takes `fd`; a quote has just been logged, and `publishing` been told. */

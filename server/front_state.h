@@ -12,6 +12,7 @@
 #include "server/front_attester.h"
 #include "server/front_handover.h"
 #include "http/http.h"
+#include "http/http_rates.h"
 #include "server/measurement.h"
 #include "http/tls.h"
 #include "transparency/store.h"
@@ -31,6 +32,7 @@ struct front {
     struct http_server *http;
     struct handover *handover;
     struct front_attester *attester;
+    struct http_rates *activations;
     struct publishing publishing; /* as told before the loop began */
     struct store *log;            /* read-only; NULL once the attester is asked to log the stop */
     struct event *stop_signal, *stop_tick, *engine_tick;

@@ -133,8 +133,7 @@ int main(int argc, char **argv)
         server_argp_options, server_parse_option, NULL, doc, NULL, NULL, NULL};
     argp_parse(&argp, argc, argv, 0, NULL, &c);
     c.server.front.quote_interval_s = c.server.attester.quote_interval_s;
-    c.server.attester.outlive_tpm =
-        c.server.front.serve_without_tpm && !c.server.attester.log_is_remote;
+    c.server.attester.outlive_tpm = c.server.front.serve_without_tpm;
     if (!is_err(e))
         e = forget_environment();
     if (!is_err(e))

@@ -29,6 +29,8 @@ enum {
     KEY_AK_PROFILE,
     KEY_WITNESSES,
     KEY_LOG,
+    KEY_LOG_CA,
+    KEY_LOG_PIN,
 };
 
 const struct argp_option server_argp_options[] = {
@@ -71,6 +73,16 @@ const struct argp_option server_argp_options[] = {
      "A log service (blindllama-log serve) that keeps the log, in place of one of this host's own; "
      "--witnesses then names its key, and the quorum that its checkpoints must have",
      2},
+    {"log-ca", KEY_LOG_CA, "FILE|system", 0,
+     "Certificates of the CAs, in PEM, one of which must have certified the log service for the "
+     "name "
+     "in its URL; system: those that the system trusts. Default: none, as what counts is signed",
+     2},
+    {"log-pin", KEY_LOG_PIN, "HEX", 0,
+     "SHA-256 of the log service's TLS key (its DER SubjectPublicKeyInfo), with --log-ca or "
+     "without; "
+     "repeat it for a key that is to come, at most 4",
+     2},
     {"quote-interval", KEY_INTERVAL, "SECONDS", 0,
      "Between logged quotes; default 60. /health fails when the last one is older than three of "
      "them, and than 30 seconds",
@@ -84,7 +96,7 @@ const struct argp_option server_argp_options[] = {
     {"on-tpm-failure", KEY_TPM_FAILURE, "stop|serve", 0,
      "When the TPM fails: stop (the default), or serve on without attestation, which /health and "
      "/attestation tell; clients that verify then are refused. The TPM is tried again for about an "
-     "hour, but for --log; when it is back, all is measured again",
+     "hour; when it is back, all is measured again",
      2},
     {"print-policy", KEY_POLICY, "test|production", 0,
      "Print a policy for this model, program and TPM, and exit", 3},
@@ -181,6 +193,13 @@ static error_t parse_host_options(int key, char *text, struct argp_state *state,
     case KEY_LOG:
         c->server.front.log_url = c->server.publisher.log_url = text;
         return 0;
+    case KEY_LOG_CA:
+        c->log_ca_path = strcmp(text, "system") == 0 ? TLS_TRUST_SYSTEM : text;
+        return 0;
+    case KEY_LOG_PIN:
+        if (is_err(tls_trust_pin(&c->log_trust, text)))
+            argp_error(state, "--log-pin: %s", err_message());
+        return 0;
     case KEY_WITNESSES:
         c->witnesses_path = text;
         return 0;
@@ -262,9 +281,23 @@ void server_set_defaults(struct command *c)
     c->witnesses = TLOG_POLICY_INIT;
 }
 
+static struct err load_trust(struct command *c)
+{
+    if (c->log_ca_path == NULL && c->log_trust.n_pins == 0)
+        return err_ok();
+    if (c->server.publisher.log_url == NULL)
+        return err_set(ERR_USAGE, "--log-ca or --log-pin without --log URL: they are about the log "
+                                  "service that keeps the log");
+    if (c->log_ca_path != NULL)
+        TRY(err_context(tls_trust_load(&c->log_trust, c->log_ca_path), "--log-ca"));
+    c->server.publisher.log_trust = &c->log_trust;
+    return err_ok();
+}
+
 struct err server_load_witnesses(struct command *c)
 {
     bool remote = c->server.publisher.log_url != NULL;
+    TRY(load_trust(c));
     if (remote && c->witnesses_path == NULL)
         return err_set(ERR_USAGE, "--log without --witnesses: give a file with the lines 'log KEY' "
                                   "(the service's own) and 'quorum ...'");

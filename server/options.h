@@ -17,6 +17,8 @@ struct command {
     const char *event_log_path; /* NULL: the standard place */
     const char *witnesses_path; /* NULL: nobody cosigns */
     struct tlog_policy witnesses;
+    struct tls_trust log_trust;
+    const char *log_ca_path; /* NULL: certificates of the log service do not matter */
     bool origin_given;
     const char *ek_chain[LIST_MAX];
     struct note_key activators[LIST_MAX];

@@ -121,7 +121,7 @@ static struct err take_frame(struct publisher *p)
 static struct err run_for_service(const struct publisher_options *options, int channel_fd)
 {
     struct log_client *client;
-    TRY(log_client_open(&client, options->log_url));
+    TRY(log_client_open(&client, options->log_url, options->log_trust));
     struct err e = sandbox_enter(SANDBOX_PUBLISHER);
     if (!is_err(e))
         e = publisher_log_run(client, channel_fd);

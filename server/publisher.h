@@ -8,11 +8,13 @@
 #ifndef SERVER_PUBLISHER_H
 #define SERVER_PUBLISHER_H
 
+#include "http/tls_trust.h"
 #include "transparency/tlog_policy.h"
 
 struct publisher_options {
     const struct tlog_policy *witnesses; /* NULL: there is no publisher */
     const char *log_url;                 /* NULL: the log is this host's own */
+    const struct tls_trust *log_trust;   /* what the service's TLS key must be; NULL: any */
     const char *state_dir;               /* log.db is read from here */
 };
 

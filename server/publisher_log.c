@@ -10,30 +10,59 @@ struct carrier {
     struct log_client *client;
     int channel;
     uint64_t id; /* of the request at hand */
+    enum log_refused refused;
     bool closed;
 };
 
-/* The challenge goes to the TPM and its answer comes back while a request is at hand. */
-static struct err activate(void *context, uint8_t answer[SHA256_LEN], struct bytes credential,
-                           struct bytes secret)
+/* A challenge goes to the TPM and its answer comes back while a request is at hand. `answer`
+ * borrows from `memory`. */
+static struct err ask_tpm(struct carrier *c, struct bytes *answer, struct buf *memory,
+                          uint32_t type, const struct buf *payload, uint32_t expected)
 {
-    struct carrier *c = context;
-    BUF_AUTO payload = BUF_INIT;
-    BUF_AUTO memory = BUF_INIT;
     struct channel_frame f;
-    buf_append_bytes(&payload, credential);
-    buf_append_bytes(&payload, secret);
-    TRY(channel_send(c->channel, CHANNEL_ACTIVATE, c->id, buf_bytes(&payload)));
-    struct err e = channel_receive(c->channel, &f, &memory);
+    TRY(channel_send(c->channel, type, c->id, buf_bytes(payload)));
+    struct err e = channel_receive(c->channel, &f, memory);
     c->closed = is_err(e) || f.type == CHANNEL_END;
     if (c->closed)
         return err_set(ERR_IO, "the attester has ended");
     if (f.type == CHANNEL_ERROR)
         return channel_error_decode(f.payload);
-    if (f.type != CHANNEL_ACTIVATED || f.payload.len != SHA256_LEN)
+    if (f.type != expected)
         return err_set(ERR_MALFORMED, "channel: the attester answered with a frame of type %u",
                        f.type);
-    memcpy(answer, f.payload.data, SHA256_LEN);
+    *answer = f.payload;
+    return err_ok();
+}
+
+static struct err activate(void *context, uint8_t answer[SHA256_LEN], struct bytes credential,
+                           struct bytes secret)
+{
+    BUF_AUTO payload = BUF_INIT;
+    BUF_AUTO memory = BUF_INIT;
+    struct bytes got;
+    buf_append_bytes(&payload, credential);
+    buf_append_bytes(&payload, secret);
+    TRY(ask_tpm(context, &got, &memory, CHANNEL_ACTIVATE, &payload, CHANNEL_ACTIVATED));
+    if (got.len != SHA256_LEN)
+        return err_set(ERR_MALFORMED, "channel: an answer of %zu bytes", got.len);
+    memcpy(answer, got.data, SHA256_LEN);
+    return err_ok();
+}
+
+static struct err possess(void *context, struct buf *attest, struct buf *signature,
+                          const uint8_t nonce[LOG_CLIENT_NONCE_LEN])
+{
+    BUF_AUTO payload = BUF_INIT;
+    BUF_AUTO memory = BUF_INIT;
+    struct bytes got;
+    buf_append(&payload, nonce, LOG_CLIENT_NONCE_LEN);
+    TRY(ask_tpm(context, &got, &memory, CHANNEL_POSSESS, &payload, CHANNEL_POSSESSED));
+    struct reader r = reader_of(got);
+    struct bytes quoted = read_prefixed_u16be(&r), sealed = read_prefixed_u16be(&r);
+    if (!reader_done(&r))
+        return err_set(ERR_MALFORMED, "channel: an answer that is no quote");
+    buf_append_bytes(attest, quoted);
+    buf_append_bytes(signature, sealed);
     return err_ok();
 }
 
@@ -106,7 +135,8 @@ static struct err submit(struct carrier *c, struct proven *p, struct buf *text,
                          const struct submit_request *q)
 {
     struct tlog_proof proof;
-    TRY(log_client_submit(c->client, text, &q->submission, activate, c));
+    const struct log_client_tpm tpm = {c, activate, possess};
+    TRY(log_client_submit(c->client, text, &c->refused, &q->submission, &tpm));
     TRY(err_context(tlog_proof_parse(&proof, buf_bytes(text)), "the log service's answer"));
     p->submitted = true;
     p->index = proof.index;
@@ -157,6 +187,18 @@ static struct err on_look(struct carrier *c, struct bytes payload)
     return e;
 }
 
+static struct err send_failure(const struct carrier *c, struct err e)
+{
+    BUF_AUTO payload = BUF_INIT;
+    if (c->refused == LOG_REFUSED_NOTHING) {
+        channel_error_payload(&payload, e);
+        return channel_send(c->channel, CHANNEL_ERROR, c->id, buf_bytes(&payload));
+    }
+    buf_append_u8(&payload, (uint8_t)c->refused);
+    buf_append_str(&payload, err_message());
+    return channel_send(c->channel, CHANNEL_REFUSED, c->id, buf_bytes(&payload));
+}
+
 static struct err take_frame(struct carrier *c)
 {
     BUF_AUTO memory = BUF_INIT;
@@ -167,6 +209,7 @@ static struct err take_frame(struct carrier *c)
         return err_ok();
     }
     c->id = f.id;
+    c->refused = LOG_REFUSED_NOTHING;
     if (f.type == CHANNEL_SUBMIT)
         e = on_submit(c, f.payload);
     else if (f.type == CHANNEL_LOOK)
@@ -175,10 +218,7 @@ static struct err take_frame(struct carrier *c)
         return err_set(ERR_MALFORMED, "channel: the attester sent a frame of type %u", f.type);
     if (!is_err(e) || c->closed)
         return err_ok();
-    BUF_AUTO payload = BUF_INIT;
-    channel_error_payload(&payload, e);
-    e = channel_send(c->channel, CHANNEL_ERROR, c->id, buf_bytes(&payload));
-    c->closed = is_err(e);
+    c->closed = is_err(send_failure(c, e));
     return err_ok();
 }
 

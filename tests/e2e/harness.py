@@ -303,9 +303,10 @@ class Answer:
 class Client:
     """One connection, kept alive between requests."""
 
-    def __init__(self, port, timeout):
+    def __init__(self, port, timeout, source=None):
         self.connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout,
-                                                      context=tls_context())
+                                                      context=tls_context(),
+                                                      source_address=source and (source, 0))
 
     def request(self, method, path, body=None, headers=None):
         if isinstance(body, (dict, list)):

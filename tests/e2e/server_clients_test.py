@@ -42,6 +42,19 @@ class Clients(unittest.TestCase):
         s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
                   b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
 
+    def test_activations_are_shared_by_address(self):
+        def source(host):
+            return harness.Client(self.server.port, 60, host)
+
+        body = json.dumps({"credential": "AAIxMQ==", "secret": "AAIxMQ=="})
+        greedy, other = source("127.0.0.2"), source("127.0.0.3")
+        answers = [greedy.request("POST", "/attestation/activate", body).status for _ in range(30)]
+        self.assertEqual(set(answers), {400, 429})  # the TPM refuses it, as often as it is asked
+        self.assertLessEqual(answers.count(400), 12)
+        self.assertEqual(other.request("POST", "/attestation/activate", body).status, 400)
+        for c in (greedy, other):
+            c.close()
+
     def test_a_client_that_leaves_a_stream_frees_the_engine(self):
         self.leaves(stream=True)
 

@@ -2,6 +2,7 @@
 the service, its witness and the hosts come and go, and when another log is put in the service's place."""
 
 import contextlib
+import pathlib
 import random
 import signal
 import sqlite3
@@ -68,12 +69,12 @@ class Hosts(unittest.TestCase):
         self.policy = self.path / "policy"
         self.policy.write_text(texts[0] + "".join(f"{line}\n" for line in extra))
 
-    def serve(self, listen=":0", **more):
+    def serve(self, listen=":0", *words, **more):
         return Program(self.path, "serve", "--db", more.get("db", self.db), "--key", self.key, "--policy",
-                       self.policy, "--witnesses", self.witnesses, "--listen", listen)
+                       self.policy, "--witnesses", self.witnesses, "--listen", listen, *words)
 
-    def host(self, i, url, **more):
-        return LogHost(self.path / f"host{i}", self.tpm[i], *self.options(url), **more)
+    def host(self, i, url, *words, **more):
+        return LogHost(self.path / f"host{i}", self.tpm[i], *self.options(url), *words, **more)
 
     def verify(self, server):
         return run(CLIENT, "verify", f"https://127.0.0.1:{server.port}", "--policy", self.policy)
@@ -155,6 +156,87 @@ class Hosts(unittest.TestCase):
             self.assertIn("stopped: the log does not know of it", h.log())
         self.assertIn("identity  ", self.replays(1))
         self.assertLess(len(list(blobs.iterdir())), 20)  # what nothing names is gone
+
+    def test_a_model_that_the_log_refuses_is_quoted_once_its_policy_has_it(self):
+        self.without_witness()
+        self.write_policy()
+        good = self.policy.read_text()
+        model = next(line for line in good.splitlines() if line.startswith("model "))
+        self.policy.write_text(good.replace(model, model[:-64] + "0" * 64))
+        with self.serve() as service:
+            port = service.port
+            with self.host(0, service.url) as h, contextlib.closing(h.client()) as c:
+                self.assertTrue(until(lambda: "is not in the policy" in c.get("/health").body.decode()),
+                                c.get("/health").body)
+                self.assertEqual(health(c), (503, "no_log"))
+                self.assertIn("while the log refuses this host's identity", c.get("/health").error["message"])
+                self.assertEqual(self.metric(c, "log_statements_refused"), 0)  # it is needed: it waits
+                self.assertEqual(service.stop(), 0)
+                self.policy.write_text(good)
+                with self.serve(f":{port}"):
+                    self.assertTrue(until(lambda: self.verify(h)[0] == 0, 100), h.log())
+                    self.activate(h)
+                    self.assertEqual(h.terminate(), 0, h.log())
+        self.replays(1)
+
+    def certificate(self, name, ca=None):
+        """`name`.pem and `name`.key, by `ca` or by itself."""
+        signed = ("-CA", self.path / f"{ca}.pem", "-CAkey", self.path / f"{ca}.key") if ca else ()
+        subprocess.run([str(w) for w in ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                                         "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}", "-days",
+                                         "2", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout",
+                                         self.path / f"{name}.key", "-out", self.path / f"{name}.pem", *signed)],
+                       check=True, capture_output=True)
+
+    def test_the_key_of_the_log_service_can_be_asked_for(self):
+        self.without_witness()
+        self.write_policy()
+        for name, ca in (("ca", None), ("other", None), ("service", "ca")):
+            self.certificate(name, ca)
+        with self.serve(":0", "--tls-certificate", self.path / "service.pem", "--tls-key",
+                        self.path / "service.key") as service:
+            pin = service.err.read_text().split("SPKI sha256 ")[1][:64]
+            ca = ("--log-ca", self.path / "ca.pem")
+            for words, reason in ((("--log-ca", self.path / "other.pem"), "its certificate is not believed"),
+                                  ((*ca, "--log-pin", "0" * 64), "is not the pinned one"),
+                                  (("--log-ca", "system"), "its certificate is not believed")):
+                if words[1] == "system" and not pathlib.Path("/etc/ssl/certs/ca-certificates.crt").exists():
+                    continue
+                with self.host(0, service.url, *words) as h, contextlib.closing(h.client()) as c:
+                    self.assertTrue(until(lambda: reason in c.get("/health").body.decode()),
+                                    c.get("/health").body)
+                    self.assertEqual(health(c), (503, "no_log"))
+                    self.assertGreaterEqual(self.metric(c, "log_entries_waiting"), 3)  # nothing is lost
+                    h.kill()
+            with self.host(0, service.url, *ca, "--log-pin", "0" * 64, "--log-pin", pin) as h:
+                self.becomes_true(h)
+                h.kill()
+
+    def test_a_tpm_that_comes_back_is_measured_again(self):
+        self.without_witness()
+        self.write_policy()
+        with self.serve() as service, self.host(0, service.url, "--on-tpm-failure", "serve") as h:
+            with contextlib.closing(h.client()) as c:
+                self.becomes_true(h)
+                self.activate(h)
+                for n in (1, 2):
+                    self.tpm[0].pull()
+                    self.assertTrue(until(lambda: health(c) == (503, "no_tpm")), c.get("/health").body)
+                    self.assertEqual(c.get("/attestation?nonce=" + "0" * 64).status, 503)
+                    self.assertEqual(c.chat("Hello", max_tokens=2).status, 200)
+                    if n == 2:  # the service is started anew meanwhile, and has forgotten the session
+                        port = service.port
+                        self.assertEqual(service.stop(), 0)
+                        service = self.enterContext(self.serve(f":{port}"))
+                    self.tpm[0].plug()
+                    self.assertTrue(until(lambda: health(c) == (200, "ok"), 90), h.log())
+                    self.becomes_true(h)
+                    self.assertEqual(self.metric(c, "tpm_recoveries_total"), n)
+            self.assertEqual(h.terminate(), 0, h.log())
+            self.assertIn("stopped: the log says so\n", h.log())
+        text = self.replays(1)
+        self.assertIn("REBOOT", text)
+        self.assertIn("UNSAFE-CLOCK", text)
 
     def test_a_host_killed_at_any_moment_goes_on(self):
         self.without_witness()
@@ -243,7 +325,11 @@ class Usage(unittest.TestCase):
                                   (("--log", "https://127.0.0.1:1", "--witnesses", nameless), "names 0 logs"),
                                   (("--log", "http://127.0.0.1:1", "--witnesses", witnesses), "only https"),
                                   (("--log", "https://127.0.0.1:1", "--witnesses", witnesses, "--origin", "x"),
-                                   "--log with --origin")):
+                                   "--log with --origin"),
+                                  (("--log-pin", "0" * 64), "--log-ca or --log-pin without --log"),
+                                  (("--log-pin", "0" * 63), "is no pin"),
+                                  (("--log", "https://127.0.0.1:1", "--witnesses", witnesses, "--log-ca",
+                                    witnesses), "holds no certificate")):
                 code, _, err = run_server("--model", MODEL, "--state", path / "state", "--ek-chain", witnesses,
                                           *words)
                 self.assertEqual(code, 2)

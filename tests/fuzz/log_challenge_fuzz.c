@@ -8,11 +8,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char session[65];
-    BUF_AUTO credential = BUF_INIT;
-    BUF_AUTO secret = BUF_INIT;
-    struct err e = log_client_parse_challenge(session, &credential, &secret, bytes_of(data, size));
-    if (is_err(e) ? credential.len + secret.len > 0 : strlen(session) != 64)
+    struct log_challenge c = {0};
+    struct err e = log_challenge_parse(&c, bytes_of(data, size));
+    bool empty = c.credential.len + c.secret.len == 0;
+    if (is_err(e) ? !empty || c.session[0] != 0
+                  : strlen(c.session) != 64 || (c.certified && !empty))
         abort();
+    log_challenge_cleanup(&c);
     return 0;
 }

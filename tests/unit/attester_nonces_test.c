@@ -80,10 +80,76 @@ static void ten_thousand_waiting_clients_take_one_quote(void **state)
     free(s);
 }
 
+/* Nobody comes at the same moment, and the TPM is slow: whoever comes while it works waits for the
+ * next quote, together with all others. */
+enum { N_TRICKLE = 600, TRICKLE_US = 2000, SLOW_US = 10 * 1000, IN_FLIGHT_MAX = 2 };
+
+static void send_nonce(uint64_t i)
+{
+    uint8_t nonce[NONCE_LEN];
+    nonce_of(nonce, i);
+    OK(channel_send(host.fd, CHANNEL_QUOTE, i, bytes_of(nonce, sizeof nonce)));
+}
+
+/* One answer; the number of nonces under its quote. */
+static uint64_t take_answer(struct statement *s, bool *seen)
+{
+    BUF_AUTO memory = BUF_INIT;
+    struct channel_frame frame;
+    __attribute__((cleanup(evidence_cleanup))) struct evidence e = EVIDENCE_INIT;
+    OK(channel_receive(host.fd, &frame, &memory));
+    assert_int_equal(frame.type, CHANNEL_EVIDENCE);
+    assert_true(frame.id < N_TRICKLE && !seen[frame.id]);
+    seen[frame.id] = true;
+    OK(evidence_parse(&e, frame.payload));
+    OK(statement_parse(s, buf_bytes(&e.quote)));
+    return s->quote.context.n_nonces;
+}
+
+static bool is_answered(int timeout_ms)
+{
+    struct pollfd channel = {.fd = host.fd, .events = POLLIN};
+    return poll(&channel, 1, timeout_ms) > 0;
+}
+
+static void clients_without_end_keep_two_commands_in_flight_at_most(void **state)
+{
+    (void)state;
+    struct bus_orders *o = bus.orders;
+    struct statement *s = calloc(1, sizeof *s);
+    static bool seen[N_TRICKLE];
+    uint64_t n_answers = 0, most = 0;
+    host_start_measured(&host);
+    o->slow_us = SLOW_US;
+    o->most_in_flight = 0;
+    unsigned before = count_commands(CC_QUOTE);
+    for (uint64_t i = 0; i < N_TRICKLE; i++, usleep(TRICKLE_US)) {
+        send_nonce(i);
+        for (; n_answers < i && is_answered(0); n_answers++) {
+            uint64_t n = take_answer(s, seen);
+            most = n > most ? n : most;
+        }
+    }
+    while (n_answers < N_TRICKLE && is_answered(20000)) {
+        uint64_t n = take_answer(s, seen);
+        most = n > most ? n : most;
+        n_answers++;
+    }
+    o->slow_us = 0;
+    unsigned n_quotes = count_commands(CC_QUOTE) - before;
+    assert_int_equal(n_answers, N_TRICKLE); /* each its own */
+    assert_in_range(o->most_in_flight, 1, IN_FLIGHT_MAX);
+    assert_in_range(n_quotes, 2, N_TRICKLE / 4);
+    assert_true(most > 1);
+    host_stop(&host);
+    free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ten_thousand_waiting_clients_take_one_quote),
+        cmocka_unit_test(clients_without_end_keep_two_commands_in_flight_at_most),
     };
     software_tpm_skip_where_absent();
     if (host_init(&host) != 0 || tpm_bus_start(&bus, &host.tpm) != 0)

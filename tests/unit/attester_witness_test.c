@@ -138,6 +138,104 @@ static enum outcome outcome_of_size(const struct policy *p, uint64_t size)
     return outcome;
 }
 
+/* The attester measures, and what it waits for is ours to give. */
+static void begin_to_measure(void)
+{
+    int pair[2];
+    BUF_AUTO request = BUF_INIT;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    host.publisher = pair[0];
+    host.publisher_peer = pair[1];
+    host_start(&host);
+    measurement_encode(&request, &host.measurement);
+    OK(channel_send(host.fd, CHANNEL_MEASURE, 1, buf_bytes(&request)));
+}
+
+static bool front_hears(int timeout_ms, uint32_t type)
+{
+    struct pollfd channel = {.fd = host.fd, .events = POLLIN};
+    while (poll(&channel, 1, timeout_ms) > 0) {
+        BUF_AUTO memory = BUF_INIT;
+        struct channel_frame f;
+        OK(channel_receive(host.fd, &f, &memory));
+        if (f.type == type)
+            return true;
+    }
+    return false;
+}
+
+/* The size of the log, once it grows no more: the attester waits. */
+static uint64_t size_at_rest(void)
+{
+    uint64_t size = 0, now;
+    while ((now = grown()) > 0) {
+        struct pollfd channel = {.fd = host.publisher_peer, .events = POLLIN};
+        size = now;
+        if (poll(&channel, 1, 1500) == 0)
+            return size;
+    }
+    return size;
+}
+
+static void die(void)
+{
+    kill(host.pid, SIGKILL);
+    waitpid(host.pid, NULL, 0);
+    fd_close(&host.fd);
+    fd_close(&host.publisher_peer);
+}
+
+static void the_first_head_that_is_quoted_has_the_quorum(void **state)
+{
+    (void)state;
+    struct statement *s = calloc(1, sizeof *s);
+    struct store *log;
+    BUF_AUTO path = BUF_INIT;
+    BUF_AUTO entry = BUF_INIT;
+    bool met = false;
+    begin_to_measure();
+    uint64_t size = size_at_rest();
+    assert_int_equal(size, 3); /* host, boot, identity, and no quote yet */
+    cosign(0, size);
+    cosign(1, size);
+    assert_true(front_hears(10000, CHANNEL_MEASURED));
+    OK(store_open_readonly(&log, path_join(&path, host.state_dir, "log.db")));
+    OK(store_entry_read(log, size, &entry));
+    OK(statement_parse(s, buf_bytes(&entry)));
+    assert_int_equal(s->kind, STATEMENT_QUOTE);
+    assert_int_equal(s->quote.context.head_size, size);
+    OK(store_witnessed_at(log, &policy, size, NULL, NULL, &met));
+    assert_true(met);
+    store_close(log);
+    free(s);
+    die();
+}
+
+static void a_witness_that_knows_another_log_stops_a_start(void **state)
+{
+    (void)state;
+    BUF_AUTO payload = BUF_INIT;
+    begin_to_measure();
+    uint64_t size = size_at_rest();
+    buf_append_u8(&payload, 1);
+    buf_append_str(&payload, "witness 'w0' has cosigned a larger log");
+    OK(channel_send(host.publisher_peer, CHANNEL_TROUBLE, 0, buf_bytes(&payload)));
+    assert_true(front_hears(10000, CHANNEL_ERROR));
+    host_ended(&host, ERR_UNTRUE, "a witness has seen another one. witness 'w0' has cosigned");
+    fd_close(&host.publisher_peer);
+    begin_to_measure(); /* nothing was quoted on it */
+    assert_true(size_at_rest() <= size + 1);
+    die();
+}
+
+static void witnesses_that_are_silent_delay_a_start_and_no_more(void **state)
+{
+    (void)state;
+    begin_to_measure();
+    assert_true(front_hears(20000, CHANNEL_MEASURED));
+    die();
+}
+
 static void shows_the_newest_checkpoint_that_the_quorum_has_cosigned(void **state)
 {
     (void)state;
@@ -298,6 +396,9 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_first_head_that_is_quoted_has_the_quorum),
+        cmocka_unit_test(a_witness_that_knows_another_log_stops_a_start),
+        cmocka_unit_test(witnesses_that_are_silent_delay_a_start_and_no_more),
         cmocka_unit_test(shows_the_newest_checkpoint_that_the_quorum_has_cosigned),
         cmocka_unit_test(after_a_restart_a_cosigned_checkpoint_of_before_is_not_shown),
         cmocka_unit_test(a_stop_waits_for_the_last_cosignature),

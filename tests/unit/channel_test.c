@@ -54,7 +54,7 @@ static void waits_for_the_rest_of_a_frame(void **state)
 static void refuses_unknown_types_and_lengths_over_the_limit(void **state)
 {
     (void)state;
-    const uint32_t unknown[] = {0, 6, 16, 26, 30, 32, 37, 48, 52, UINT32_MAX};
+    const uint32_t unknown[] = {0, 6, 16, 27, 30, 32, 37, 48, 54, UINT32_MAX};
     struct channel_frame f;
     size_t used;
     for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
@@ -150,16 +150,30 @@ static void what_others_have_not_seen_crosses(void **state)
 {
     (void)state;
     BUF_AUTO payload = BUF_INIT;
-    struct publishing p = {.on = true, .n_waiting = 3, .since_ms = 4, .n_alarms = 5}, q;
+    struct publishing p = {
+        .on = true, .n_waiting = 3, .since_ms = 4, .n_alarms = 5, .n_refused = 6};
+    struct publishing q;
+    const size_t least = 1 + 4 * 8 + 2; /* flags, numbers, a length */
+    strcpy(p.refused, "a quote");
     strcpy(p.trouble, "the witness sleeps");
     publishing_encode(&payload, &p);
     assert_false(is_err(publishing_decode(&q, buf_bytes(&payload))));
-    assert_true(q.on && q.n_waiting == 3 && q.since_ms == 4 && q.n_alarms == 5);
+    assert_true(q.on && q.n_waiting == 3 && q.since_ms == 4 && q.n_alarms == 5 && q.n_refused == 6);
     assert_string_equal(q.trouble, p.trouble);
-    assert_false(is_err(publishing_decode(&q, bytes_of(payload.data, 25))));
+    assert_string_equal(q.refused, p.refused);
+    size_t whole = least + strlen(p.refused);
+    assert_false(is_err(publishing_decode(&q, bytes_of(payload.data, whole))));
     assert_string_equal(q.trouble, "");
-    assert_int_equal(publishing_decode(&q, bytes_of(payload.data, 24)).code, ERR_MALFORMED);
-    while (payload.len < 25 + sizeof p.trouble)
+    for (size_t len = 0; len < whole; len++)
+        assert_int_equal(publishing_decode(&q, bytes_of(payload.data, len)).code, ERR_MALFORMED);
+    while (payload.len < whole + sizeof p.trouble)
+        buf_append_u8(&payload, '.');
+    assert_int_equal(publishing_decode(&q, buf_bytes(&payload)).code, ERR_MALFORMED);
+    buf_clear(&payload);
+    for (size_t i = 0; i < least - 2; i++)
+        buf_append_u8(&payload, 0);
+    buf_append_u16be(&payload, sizeof p.refused);
+    for (size_t i = 0; i < sizeof p.refused; i++)
         buf_append_u8(&payload, '.');
     assert_int_equal(publishing_decode(&q, buf_bytes(&payload)).code, ERR_MALFORMED);
 }

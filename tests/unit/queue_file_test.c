@@ -27,6 +27,8 @@ static void reads_what_it_has_written(void **state)
         HEAD,
         HEAD "logged 0 " H "\n",
         HEAD "waiting 1700000000 " H "\n",
+        HEAD "refused 1700000000 " H " r\n",
+        HEAD "logged 7 " H "\nrefused 0 " H " a reason, of words: 422\nwaiting 1 " H "\n",
         HEAD "logged 7 " H "\nlogged 9223372036854775807 " H "\nwaiting 0 " H "\nwaiting 1 " H "\n",
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
@@ -58,8 +60,16 @@ static void refuses_every_other_form(void **state)
         {HEAD "logged " H "\n", "line 3"},
         {HEAD "logged 0 00\n", "line 3"},
         {HEAD "logged 0 " H " \n", "line 3"},
-        {HEAD "Logged 0 " H "\n", "line 3: neither"},
-        {HEAD "\n", "line 3: neither"},
+        {HEAD "Logged 0 " H "\n", "line 3: none of"},
+        {HEAD "\n", "line 3: none of"},
+        {HEAD "waiting 0 " H "x\n", "line 3: more than a hash"},
+        {HEAD "refused 0 " H "\n", "line 3: no reason"},
+        {HEAD "refused 0 " H " \n", "line 3: the reason has"},
+        {HEAD "refused 0 " H " a\tb\n", "line 3: the reason is printable"},
+        {HEAD "refused 0 " H " \xc3\xa4\n", "line 3: the reason is printable"},
+        {HEAD "refused " H " a\n", "line 3"},
+        {HEAD "waiting 0 " H "\nrefused 0 " H " a\n", "line 4: a line too many, or out of order"},
+        {HEAD "refused 0 " H " a\nlogged 0 " H "\n", "line 4: a line too many, or out of order"},
         {HEAD "waiting 0 " H "\nlogged 0 " H "\n", "line 4: a line too many, or out of order"},
         {HEAD "logged 0 " H "\nlogged 1 " H "\nlogged 2 " H "\nlogged 3 " H "\nlogged 4 " H "\n",
          "line 7: a line too many"},
@@ -90,9 +100,30 @@ static void holds_64_that_wait(void **state)
     assert_int_equal(queue_file_parse(&q, buf_bytes(&text)).code, ERR_LIMIT);
 }
 
+static void holds_16_that_were_refused(void **state)
+{
+    (void)state;
+    struct queue_file q;
+    BUF_AUTO text = BUF_INIT;
+    BUF_AUTO longer = BUF_INIT;
+    char reason[QUEUE_REASON_MAX + 2] = "";
+    memset(reason, 'x', QUEUE_REASON_MAX);
+    buf_append_str(&text, HEAD);
+    for (int i = 0; i < QUEUE_REFUSED_MAX; i++)
+        buf_printf(&text, "refused 1 " H " %s\n", reason);
+    assert_false(is_err(queue_file_parse(&q, buf_bytes(&text))));
+    assert_int_equal(q.n_refused, 16);
+    buf_append_str(&text, "refused 1 " H " x\n");
+    assert_int_equal(queue_file_parse(&q, buf_bytes(&text)).code, ERR_MALFORMED);
+    reason[QUEUE_REASON_MAX] = 'x';
+    buf_printf(&longer, HEAD "refused 1 " H " %s\n", reason);
+    assert_int_equal(queue_file_parse(&q, buf_bytes(&longer)).code, ERR_MALFORMED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(holds_16_that_were_refused),
         cmocka_unit_test(reads_what_it_has_written),
         cmocka_unit_test(refuses_every_other_form),
         cmocka_unit_test(holds_64_that_wait),

@@ -175,6 +175,17 @@ static inline void asked_free(struct asked *q)
     free(q);
 }
 
+/* As a service that refuses it for good. Takes the request. */
+static inline void refuse_for_good(struct asked *q, enum log_refused what, const char *reason)
+{
+    BUF_AUTO payload = BUF_INIT;
+    assert_true(q->submitted);
+    buf_append_u8(&payload, (uint8_t)what);
+    buf_append_str(&payload, reason);
+    OK(channel_send(host.publisher_peer, CHANNEL_REFUSED, q->id, buf_bytes(&payload)));
+    asked_free(q);
+}
+
 /* Takes the request. */
 static inline void reply(struct asked *q, enum lie lie)
 {

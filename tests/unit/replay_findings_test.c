@@ -150,7 +150,53 @@ static void no_quote_at_all(struct fake_world *w)
     fake_log_identity(w, 0);
 }
 
+/* The host counts what it makes; what the log refused is missing, and no more than that. */
+static void a_refused_quote(struct fake_world *w)
+{
+    fake_start(w, 0);
+    w->hosts[0].period += 2;
+    fake_log_quote(w, 0);
+    fake_log_quote(w, 0);
+}
+
+static void a_refused_first_quote(struct fake_world *w)
+{
+    prepare(w, 0);
+    fake_log_host(w, 0, true);
+    fake_log_boot(w, 0);
+    fake_log_identity(w, 0);
+    w->hosts[0].period = 1;
+    fake_log_quote(w, 0);
+}
+
+static void a_refused_identity(struct fake_world *w)
+{
+    fake_start(w, 0);
+    fake_new_key(w, 0);
+    fake_new_key(w, 0);
+    fake_log_identity(w, 0);
+    fake_log_quote(w, 0);
+}
+
+static void a_refused_first_identity(struct fake_world *w)
+{
+    prepare(w, 0);
+    fake_new_key(w, 0);
+    fake_log_host(w, 0, true);
+    fake_log_boot(w, 0);
+    fake_log_identity(w, 0);
+    fake_log_quote(w, 0);
+}
+
 static const struct trick tricks[] = {
+    {"a quote that the log refused", a_refused_quote,
+     FINDS("SKIPPED", FINDING_WARNING, OUTCOME_TRUE)},
+    {"a first quote that the log refused", a_refused_first_quote,
+     FINDS("SKIPPED", FINDING_WARNING, OUTCOME_TRUE)},
+    {"an identity that the log refused", a_refused_identity,
+     FINDS("SKIPPED", FINDING_WARNING, OUTCOME_TRUE)},
+    {"a first identity that the log refused", a_refused_first_identity,
+     FINDS("SKIPPED", FINDING_WARNING, OUTCOME_TRUE)},
     {"boots elsewhere", boots_elsewhere, FINDS("COUNTER-GAP", FINDING_ERROR, OUTCOME_FALSE)},
     {"another counter", another_counter, FINDS("TPM-CLEARED", FINDING_ERROR, OUTCOME_FALSE)},
     {"a TPM that was cleared", cleared, FINDS("TPM-CLEARED", FINDING_WARNING, OUTCOME_TRUE)},
@@ -184,9 +230,28 @@ static void finds_each_manipulation(void **state)
     find_out_each(tricks, sizeof tricks / sizeof *tricks);
 }
 
+/* One of two quotes is told of once, with how many lack. */
+static void what_was_refused_is_counted_once(void **state)
+{
+    (void)state;
+    static const struct trick t = {.setup = a_refused_quote};
+    struct result r;
+    size_t n = 0;
+    replay(&r, &t);
+    for (size_t i = 0; i < r.summary.n_findings; i++)
+        if (strcmp(r.summary.findings[i].code, "SKIPPED") == 0) {
+            assert_non_null(strstr(r.summary.findings[i].text, "2 quotes"));
+            assert_int_equal(r.summary.findings[i].index, 4);
+            n++;
+        }
+    assert_int_equal(n, 1);
+    result_cleanup(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_refused_is_counted_once),
         cmocka_unit_test(finds_each_manipulation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,8 +9,8 @@ fuzz_target(queue_file LIBS attester)
 fuzz_target(measurement LIBS attester)
 
 # Needs swtpm, swtpm-tools and tpm2-tools; skipped where they are absent.
-foreach(module attester attester_cloud attester_events attester_refusal attester_nonces attester_crash attester_witness
-    attester_remote attester_remote_crash)
+foreach(module attester attester_cloud attester_cloud_remote attester_events attester_refusal attester_nonces attester_crash attester_witness
+    attester_remote attester_refused attester_remote_crash)
   unit_test(${module} LIBS attester)
   set_tests_properties(unit.${module} PROPERTIES LABELS "unit;tpm")
 endforeach()

@@ -201,7 +201,7 @@ static void addresses_without_number_share_the_rate_of_all(void **state)
     struct scene s;
     begin(&s);
     uint64_t n = 0;
-    for (unsigned i = 0; i < 2 * SESSION_ADDRESSES_MAX; i++) {
+    for (unsigned i = 0; i < 2 * HTTP_RATES_ADDRESSES_MAX; i++) {
         struct http_address other = address(0);
         other.bytes[0] = (uint8_t)(i >> 8);
         other.bytes[1] = (uint8_t)i;

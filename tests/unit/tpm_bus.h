@@ -25,6 +25,8 @@ struct bus_orders {
     unsigned busy_every;                 /* ... to every n-th command (0: never) ... */
     unsigned busy_times;                 /* ... so often in a row; UINT32_MAX: for ever */
     uint32_t spoil_command;              /* whose last byte is changed */
+    unsigned slow_us;                    /* each command takes so much longer */
+    unsigned in_flight, most_in_flight;  /* commands of all connections that wait for an answer */
     unsigned n_commands, n_busy, n_left; /* left of a row */
     size_t heard_len;
     uint8_t heard[BUS_HEARD_MAX]; /* commands and answers, in order */
@@ -90,6 +92,23 @@ static inline bool bus_is_busy(struct bus_orders *o)
     return true;
 }
 
+/* Connections are processes: what they share is counted atomically. */
+static inline void bus_begin(struct bus_orders *o)
+{
+    unsigned now = __atomic_add_fetch(&o->in_flight, 1, __ATOMIC_SEQ_CST);
+    unsigned most = __atomic_load_n(&o->most_in_flight, __ATOMIC_SEQ_CST);
+    while (now > most && !__atomic_compare_exchange_n(&o->most_in_flight, &most, now, false,
+                                                      __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        ;
+    if (o->slow_us > 0)
+        usleep(o->slow_us);
+}
+
+static inline void bus_end(struct bus_orders *o)
+{
+    __atomic_sub_fetch(&o->in_flight, 1, __ATOMIC_SEQ_CST);
+}
+
 static inline void bus_commands(struct bus_orders *o, int client, int tpm)
 {
     uint8_t message[BUS_MESSAGE_MAX];
@@ -102,12 +121,14 @@ static inline void bus_commands(struct bus_orders *o, int client, int tpm)
                 return;
             continue;
         }
+        bus_begin(o);
         if (o->spoil_command != 0 && bus_u32(message + 6) == o->spoil_command)
             message[len - 1] ^= 1;
         bus_hear(o, message, len);
         if (!bus_write(tpm, message, len) || (len = bus_message(tpm, message)) == 0)
             return;
         bus_hear(o, message, len);
+        bus_end(o);
         if (!bus_write(client, message, len))
             return;
     }

@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 static struct libcuda table;
@@ -32,6 +33,17 @@ static struct err find_all(void *library)
     return err_ok();
 }
 
+/* What runs is the machine code that is measured: the driver shall compile nothing, and take
+ * nothing from a cache of what it compiled (CUDA C++ Programming Guide, "CUDA Environment
+ * Variables"). */
+static struct err forbid_compiling(void)
+{
+    if (setenv("CUDA_DISABLE_PTX_JIT", "1", 1) != 0 || setenv("CUDA_CACHE_DISABLE", "1", 1) != 0 ||
+        unsetenv("CUDA_FORCE_PTX_JIT") != 0)
+        return err_errno("the driver's compiler cannot be switched off");
+    return err_ok();
+}
+
 /* Before the rest is looked up: an old driver shall be called old, not incomplete. */
 static struct err check_version(void *library)
 {
@@ -50,6 +62,7 @@ static struct err check_version(void *library)
 
 static struct err open_library(void)
 {
+    TRY(forbid_compiling());
     void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     if (library == NULL)
         return err_set(ERR_NOT_FOUND,

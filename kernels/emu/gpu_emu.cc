@@ -167,6 +167,7 @@ static struct err emu_info(gpu *g, struct gpu_info *out)
 {
     struct gpu_info info = {};
     strcpy(info.name, "emulated");
+    memset(info.uuid, 0xe0, sizeof info.uuid);
     info.major = emu_chip() / 10;
     info.n_multiprocessors = 4;
     info.driver_version = GPU_DRIVER_MIN;

@@ -56,6 +56,25 @@ EXPORT int cuDeviceGetName(char *out, int len, int device)
     return result_of("cuDeviceGetName");
 }
 
+/* As a driver that would compile what is no machine code for its chip, unless it is told not to. */
+int cuInit(unsigned flags);
+EXPORT int cuInit(unsigned flags)
+{
+    const char *off = getenv("CUDA_DISABLE_PTX_JIT"), *no_cache = getenv("CUDA_CACHE_DISABLE");
+    (void)flags;
+    if (off == NULL || strcmp(off, "1") != 0 || no_cache == NULL || getenv("CUDA_FORCE_PTX_JIT"))
+        return 801; /* CUDA_ERROR_NOT_SUPPORTED */
+    return result_of("cuInit");
+}
+
+int cuDeviceGetUuid_v2(char out[16], int device);
+EXPORT int cuDeviceGetUuid_v2(char out[16], int device)
+{
+    (void)device;
+    memset(out, 0x5a, 16);
+    return result_of("cuDeviceGetUuid_v2");
+}
+
 int cuDeviceGetAttribute(int *out, int which, int device);
 EXPORT int cuDeviceGetAttribute(int *out, int which, int device)
 {
@@ -88,7 +107,6 @@ EXPORT int cuMemAlloc_v2(uint64_t *out, size_t len)
     {                                                                                              \
         return result_of(#name);                                                                   \
     }
-PLAIN(cuInit)
 PLAIN(cuDeviceGet)
 PLAIN(cuDevicePrimaryCtxRetain)
 PLAIN(cuDevicePrimaryCtxRelease_v2)

@@ -51,6 +51,9 @@ static struct err fill_measurement(struct front *f)
     snprintf(m->numerics, sizeof m->numerics, "%s", f->model->numerics);
     m->has_fatbin = f->model->has_device_code;
     memcpy(m->fatbin, f->model->device_code, SHA256_LEN);
+    m->n_gpus = f->model->gpu_uuid[0] != '\0';
+    if (m->n_gpus > 0)
+        memcpy(m->gpus[0], f->model->gpu_uuid, sizeof m->gpus[0]);
     BUF_AUTO sandbox = BUF_INIT;
     sandbox_text(&sandbox);
     sha256(m->sandbox, buf_bytes(&sandbox));

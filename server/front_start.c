@@ -42,6 +42,21 @@ static void measure_files(struct measurement *m, const struct engine_info *model
     }
 }
 
+static int by_uuid(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+static void measure_gpus(struct measurement *m, const struct engine_group *engines)
+{
+    for (size_t i = 0; i < engine_group_count(engines); i++) {
+        const char *uuid = engine_info(engine_group_at(engines, i))->gpu_uuid;
+        if (uuid[0] != '\0')
+            memcpy(m->gpus[m->n_gpus++], uuid, sizeof m->gpus[0]);
+    }
+    qsort(m->gpus, m->n_gpus, sizeof m->gpus[0], by_uuid);
+}
+
 static struct err fill_measurement(struct front *f)
 {
     struct measurement *m = &f->measurement;
@@ -51,9 +66,7 @@ static struct err fill_measurement(struct front *f)
     snprintf(m->numerics, sizeof m->numerics, "%s", f->model->numerics);
     m->has_fatbin = f->model->has_device_code;
     memcpy(m->fatbin, f->model->device_code, SHA256_LEN);
-    m->n_gpus = f->model->gpu_uuid[0] != '\0';
-    if (m->n_gpus > 0)
-        memcpy(m->gpus[0], f->model->gpu_uuid, sizeof m->gpus[0]);
+    measure_gpus(m, f->engines);
     BUF_AUTO sandbox = BUF_INIT;
     sandbox_text(&sandbox);
     sha256(m->sandbox, buf_bytes(&sandbox));
@@ -83,8 +96,8 @@ static void log_model(const struct front *f)
     for (size_t i = 0; i < model->n_files; i++)
         size += model->files[i].size;
     if (model->device[0] != '\0')
-        fprintf(stderr, "backend %s on %s, numerics %s\n", model->backend, model->device,
-                model->numerics);
+        fprintf(stderr, "backend %s on %s, %zu GPUs, numerics %s\n", model->backend, model->device,
+                engine_group_count(f->engines), model->numerics);
     else
         fprintf(stderr, "backend cpu, numerics %s%s%s\n", model->numerics,
                 model->why_cpu[0] != '\0' ? "; no GPU: " : "", model->why_cpu);
@@ -99,6 +112,28 @@ static void log_model(const struct front *f)
                 f->options->cache_idle_s);
 }
 
+/* The GPUs that the options name; none: one engine, where the backend takes it. */
+static struct err choose_gpus(unsigned out[ENGINE_GROUP_MAX], size_t *n,
+                              const struct front_options *o, const struct gpu_backend *backend)
+{
+    unsigned all = 0;
+    *n = o->n_gpus;
+    if (o->n_gpus > 0)
+        memcpy(out, o->gpus, o->n_gpus * sizeof *out);
+    if (!o->all_gpus)
+        return err_ok();
+    if (backend == NULL)
+        return err_set(ERR_USAGE, "--gpus all: this program was built without the CUDA backend");
+    TRY(backend->driver->count(&all));
+    if (all == 0 || all > ENGINE_GROUP_MAX)
+        return err_set(ERR_USAGE, "--gpus all: this machine has %u GPUs, not 1 to %d; name them",
+                       all, ENGINE_GROUP_MAX);
+    for (unsigned i = 0; i < all; i++)
+        out[i] = i;
+    *n = all;
+    return err_ok();
+}
+
 struct err front_load(struct front *f)
 {
     const struct front_options *o = f->options;
@@ -109,7 +144,11 @@ struct err front_load(struct front *f)
                                      .cache_idle_s = o->cache_idle_s,
                                      .backend = o->backend,
                                      .gpu = gpu_backend_built()};
-    TRY(engine_open(&f->engine, o->model_dir, &options));
+    unsigned gpus[ENGINE_GROUP_MAX];
+    size_t n_gpus = 0;
+    TRY(choose_gpus(gpus, &n_gpus, o, options.gpu));
+    TRY(engine_group_open(&f->engines, o->model_dir, &options, gpus, n_gpus));
+    f->engine = engine_group_at(f->engines, 0);
     f->model = engine_info(f->engine);
     log_model(f);
     TRY(fill_measurement(f));
@@ -209,6 +248,6 @@ struct err front_policy_lines(struct buf *out, const struct front_options *optio
         e = measurement_policy_lines(out, &f.measurement);
     }
     measurement_cleanup(&f.measurement);
-    engine_free(f.engine);
+    engine_group_free(f.engines);
     return e;
 }

@@ -7,6 +7,7 @@
 #include <argp.h>
 
 #include "attest/statement.h"
+#include "engine/group.h"
 #include "server/supervisor.h"
 
 enum { LIST_MAX = 64 };
@@ -18,6 +19,7 @@ struct command {
     const char *witnesses_path; /* NULL: nobody cosigns */
     struct tlog_policy witnesses;
     bool origin_given;
+    unsigned gpus[ENGINE_GROUP_MAX];
     const char *ek_chain[LIST_MAX];
     struct note_key activators[LIST_MAX];
     const char *activator_texts[LIST_MAX];

@@ -193,6 +193,9 @@ void engine_cancel(struct engine *e, uint64_t id);
  * under the token budget. False when there was nothing to do. Not while engine_start's thread runs.
  */
 bool engine_step(struct engine *e);
+/* Before engine_start: computes a few tokens of nobody by every way that a GPU's steps can go, so
+ * that what its driver makes at the first use is made. Does nothing on the CPU. */
+struct err engine_warm_up(struct engine *e) MUST_USE;
 /* Steps on a thread of the engine's own until engine_free. */
 struct err engine_start(struct engine *e) MUST_USE;
 

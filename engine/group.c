@@ -109,6 +109,13 @@ struct engine *engine_group_at(const struct engine_group *g, size_t i)
     return g->engines[i];
 }
 
+struct err engine_group_warm_up(struct engine_group *g)
+{
+    for (size_t i = 0; i < g->n; i++)
+        TRY(engine_warm_up(g->engines[i]));
+    return err_ok();
+}
+
 struct err engine_group_start(struct engine_group *g)
 {
     for (size_t i = 0; i < g->n; i++)

@@ -30,6 +30,8 @@ size_t engine_group_count(const struct engine_group *g);
 /* The first one serves for all that computes nothing: templates, tokens, defaults. */
 struct engine *engine_group_at(const struct engine_group *g, size_t i);
 
+/* engine_warm_up of each. */
+struct err engine_group_warm_up(struct engine_group *g) MUST_USE;
 /* A thread for each. */
 struct err engine_group_start(struct engine_group *g) MUST_USE;
 

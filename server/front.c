@@ -280,6 +280,7 @@ static struct err run(struct front *f, struct front_fds *fds)
         fprintf(stderr, "memory is not locked, so it may be swapped: run as root, or raise "
                         "the limit of locked memory (ulimit -l unlimited)\n");
     TRY(front_load(f));
+    TRY(engine_group_warm_up(f->engines)); /* under the sandbox no device is opened any more */
     struct err e = front_measure(f, fds->channel);
     if (is_err(e)) {
         f->attester_gone = e.code == ERR_NOT_FOUND;

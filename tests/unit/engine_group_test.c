@@ -94,6 +94,59 @@ static void run_all(struct engine_group *g)
     }
 }
 
+/* What is computed before the first request leaves no trace: no page, no slot, no bit. */
+static void warming_up_changes_nothing(void **state)
+{
+    (void)state;
+    struct engine_group *g = open_both();
+    struct answer cold = {0}, warm[2] = {0};
+    struct engine_stats before, after;
+    ask(g, &cold, NULL);
+    run_all(g);
+    engine_group_free(g);
+    g = open_both();
+    engine_stats(engine_group_at(g, 0), &before);
+    must(engine_group_warm_up(g));
+    engine_stats(engine_group_at(g, 0), &after);
+    assert_memory_equal(&before, &after, sizeof before);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(ask(g, &warm[i], NULL), i);
+    run_all(g);
+    for (size_t i = 0; i < 2; i++)
+        assert_memory_equal(warm[i].tokens, cold.tokens, sizeof cold.tokens);
+    engine_group_free(g);
+}
+
+static unsigned n_graphs_made, n_graphs_launched;
+
+static struct err count_made(struct gpu_stream *s, struct gpu_graph **out)
+{
+    n_graphs_made++;
+    return gpu_emu.capture_end(s, out);
+}
+
+static struct err count_launched(struct gpu_graph *graph, struct gpu_stream *s)
+{
+    n_graphs_launched++;
+    return gpu_emu.graph_launch(graph, s);
+}
+
+/* Of 1 and 2 rows; the third one, of a slot that no request has, is never launched. */
+static void warming_up_launches_the_graphs_of_steps(void **state)
+{
+    (void)state;
+    struct engine_group *g = NULL;
+    const struct engine_options o = options();
+    driver.capture_end = count_made;
+    driver.graph_launch = count_launched;
+    n_graphs_made = n_graphs_launched = 0;
+    must(engine_group_open(&g, model.dir, &o, both, 1));
+    assert_true(n_graphs_made >= 2);
+    must(engine_group_warm_up(g));
+    assert_int_equal(n_graphs_launched, 2);
+    engine_group_free(g);
+}
+
 static void the_least_busy_gpu_computes(void **state)
 {
     (void)state;
@@ -318,6 +371,8 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(warming_up_changes_nothing),
+        TEST(warming_up_launches_the_graphs_of_steps),
         TEST(the_least_busy_gpu_computes),
         TEST(a_salt_finds_its_gpu_again),
         TEST(a_gpu_that_fails_takes_only_its_own_requests_along),

@@ -1,6 +1,7 @@
 /* A libcuda.so.1 for tests of what a driver can answer: it has no device behind it. BL_FAKE_CUDA
  * tells its version (12040, 13000); BL_FAKE_CUDA_FAILS, as NAME:CODE, which function fails and how.
  * Built without most of its functions (FAKE_LACKS_MOST) it is a driver that is incomplete. */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -56,13 +57,19 @@ EXPORT int cuDeviceGetName(char *out, int len, int device)
     return result_of("cuDeviceGetName");
 }
 
-/* As a driver that would compile what is no machine code for its chip, unless it is told not to. */
+static bool is(const char *name, const char *value)
+{
+    const char *text = getenv(name);
+    return text != NULL && strcmp(text, value) == 0;
+}
+
+/* As a driver that would compile, or put off loading, unless it is told not to. */
 int cuInit(unsigned flags);
 EXPORT int cuInit(unsigned flags)
 {
-    const char *off = getenv("CUDA_DISABLE_PTX_JIT"), *no_cache = getenv("CUDA_CACHE_DISABLE");
     (void)flags;
-    if (off == NULL || strcmp(off, "1") != 0 || no_cache == NULL || getenv("CUDA_FORCE_PTX_JIT"))
+    if (!is("CUDA_DISABLE_PTX_JIT", "1") || !is("CUDA_CACHE_DISABLE", "1") ||
+        !is("CUDA_MODULE_LOADING", "EAGER") || getenv("CUDA_FORCE_PTX_JIT") != NULL)
         return 801; /* CUDA_ERROR_NOT_SUPPORTED */
     return result_of("cuInit");
 }

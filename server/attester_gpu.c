@@ -149,3 +149,48 @@ struct err attester_add_reports(struct attester *a, struct statement_quote *q,
     }
     return err_ok();
 }
+
+/* Each line once: GPUs of one kind say the same. */
+static void append_once(struct buf *out, const char *key, const char *value)
+{
+    BUF_AUTO line = BUF_INIT;
+    buf_printf(&line, "%s %s\n", key, value);
+    if (strstr(buf_str(out), buf_str(&line)) == NULL)
+        buf_append_bytes(out, buf_bytes(&line));
+}
+
+static struct err append_root(struct buf *out, struct bytes der)
+{
+    BUF_AUTO hex = BUF_INIT;
+    struct gpu_chain chain = {0};
+    TRY(gpu_chain_verify(&chain, der));
+    buf_append_hex(&hex, bytes_of(chain.root, SHA256_LEN));
+    gpu_chain_cleanup(&chain);
+    append_once(out, "gpu-root", buf_str(&hex));
+    return err_ok();
+}
+
+static struct err policy_lines(struct buf *out, struct attester *a, const struct measurement *m)
+{
+    TRY(attester_find_gpus(a, m));
+    const struct statement_boot *facts = &a->gpus.facts;
+    if (facts->n_gpus > 0)
+        append_once(out, "gpu-driver", facts->gpu_driver);
+    for (size_t i = 0; i < facts->n_gpus; i++) {
+        append_once(out, "gpu-vbios", facts->gpus[i].vbios);
+        if (facts->gpus[i].memory == GPU_MEMORY_PROTECTED)
+            TRY(append_root(out, buf_bytes(&a->gpus.chains[i])));
+    }
+    return err_ok();
+}
+
+struct err attester_gpu_policy_lines(struct buf *out, const struct measurement *m)
+{
+    struct attester a = {0};
+    BUF_AUTO lines = BUF_INIT;
+    struct err e = policy_lines(&lines, &a, m);
+    attester_close_gpus(&a);
+    TRY(e);
+    buf_append_bytes(out, buf_bytes(&lines));
+    return err_ok();
+}

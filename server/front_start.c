@@ -10,6 +10,7 @@
 #include "attest/evidence.h"
 #include "common/file.h"
 #include "kernels/cuda/gpu_backend.h"
+#include "server/attester.h"
 #include "server/sandbox.h"
 
 static struct err hash_program(uint8_t out[SHA256_LEN])
@@ -246,6 +247,10 @@ struct err front_policy_lines(struct buf *out, const struct front_options *optio
     if (!is_err(e)) {
         append_remarks(out, &f.measurement);
         e = measurement_policy_lines(out, &f.measurement);
+    }
+    if (!is_err(e)) {
+        buf_append_str(out, f.measurement.n_gpus > 0 ? "# The GPUs, as NVML sees them:\n" : "");
+        e = attester_gpu_policy_lines(out, &f.measurement);
     }
     measurement_cleanup(&f.measurement);
     engine_group_free(f.engines);

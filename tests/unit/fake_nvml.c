@@ -1,10 +1,12 @@
 /*
  * A libnvidia-ml.so.1 for tests, with two GPUs whose UUIDs end in 0 and 1. What it says lies in
- * files of the folder that BL_FAKE_NVML names, read at each call: `driver`, `vbios`, `confidential`
- * (environment, feature and debuggers as three digits), `fails` (NAME:CODE, a function and how it
- * fails), `chain-<n>.pem`, `key-<n>.pem`, `report` (what is XORed into the nonce that a report is
- * over, or how many bytes it has). Built with FAKE_LACKS_MOST it is a library that is incomplete.
+ * files of the folder that BL_FAKE_NVML names, or its own, read at each call: `driver`, `vbios`,
+ * `confidential` (environment, feature and debuggers as three digits), `fails` (NAME:CODE, a
+ * function and how it fails), `chain-<n>.pem`, `key-<n>.pem`, `report` (what is XORed into the
+ * nonce that a report is over, or how many bytes it has). Built with FAKE_LACKS_MOST it is a
+ * library that is incomplete.
  */
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,11 +26,23 @@ EXPORT int nvmlInit_v2(void)
 
 #include "tests/unit/gpu_make.h"
 
-/* The text of a file, without its newline; "" where there is none. */
+static void find_folder(char out[400])
+{
+    Dl_info self;
+    const char *named = getenv("BL_FAKE_NVML");
+    if (named == NULL && dladdr((void *)(size_t)nvmlInit_v2, &self) == 0)
+        abort();
+    snprintf(out, 400, "%s", named != NULL ? named : self.dli_fname);
+    if (named == NULL)
+        *strrchr(out, '/') = '\0';
+}
+
+/* The text of a file; "" where there is none. */
 static char *read_text(char out[8192], const char *name)
 {
-    char path[512];
-    snprintf(path, sizeof path, "%s/%s", getenv("BL_FAKE_NVML"), name);
+    char folder[400], path[512];
+    find_folder(folder);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
     FILE *f = fopen(path, "r");
     size_t len = f != NULL ? fread(out, 1, 8191, f) : 0;
     if (f != NULL)

@@ -11,6 +11,7 @@ struct admission {
     bool has_boot, has_identity;
     struct rule_counter boot;
     struct rule_boot_log boot_log;
+    struct rule_gpus gpus;
     uint8_t boot_id[BOOT_ID_LEN];
     struct rule_lanes lanes;
     uint64_t clock_ms; /* of the last reading or quote of this boot */
@@ -29,6 +30,7 @@ void admission_free(struct admission *a)
     if (a == NULL)
         return;
     rule_host_cleanup(&a->host);
+    rule_gpus_cleanup(&a->gpus);
     free(a);
 }
 
@@ -108,21 +110,39 @@ static struct err check_host(const struct candidate *c)
                        "rule 2, AK");
 }
 
+/* What a statement names must be there, also where the policy does not look at it. */
+static struct err check_there(const struct candidate *c, const struct blob_ref *ref)
+{
+    BUF_AUTO blob = BUF_INIT;
+    return c->blobs(c->context, ref, &blob);
+}
+
+static struct err check_boot_blobs(const struct candidate *c)
+{
+    const struct statement_boot *b = &c->s->boot;
+    if (b->has_event_log)
+        TRY(check_there(c, &b->event_log));
+    for (size_t i = 0; i < b->n_gpus; i++)
+        if (b->gpus[i].memory == GPU_MEMORY_PROTECTED)
+            TRY(check_there(c, &b->gpus[i].chain));
+    return err_ok();
+}
+
 /* A boot with an id of its own needs an identity of its own; a resumed one goes on with its. */
 static struct err check_boot(const struct candidate *c)
 {
     const struct statement_boot *b = &c->s->boot;
     struct rule_counter counter;
     struct rule_boot_log log;
-    BUF_AUTO events = BUF_INIT;
+    __attribute__((cleanup(rule_gpus_cleanup))) struct rule_gpus gpus = RULE_GPUS_INIT;
     TRY(err_context(rule_signature(&c->a->host.ak, bytes_of(b->attest, b->attest_len),
                                    bytes_of(b->signature, b->signature_len), "boot"),
                     "rule 3, SIGNATURE"));
     TRY(err_context(rule_counter_read(&counter, b), "rule 6, COUNTERS"));
-    if (b->has_event_log) /* it must be there, also where the policy does not look at it */
-        TRY(err_context(c->blobs(c->context, &b->event_log, &events), "rule 8, BOOT"));
+    TRY(err_context(check_boot_blobs(c), "rule 8, BOOT"));
     TRY(err_context(rule_boot_log_read(&log, b, c->a->policy, c->blobs, c->context),
                     "rule 8, BOOT"));
+    TRY(err_context(rule_gpus_read(&gpus, b, c->a->policy, c->blobs, c->context), "rule 8, BOOT"));
     bool goes_on = c->a->has_boot && memcmp(c->a->boot_id, b->boot_id, BOOT_ID_LEN) == 0;
     if (c->a->has_boot && counter.index == c->a->boot.index &&
         tpm_name_equal(&counter.name, &c->a->boot.name) && counter.value <= c->a->boot.value)
@@ -131,6 +151,9 @@ static struct err check_boot(const struct candidate *c)
     c->a->has_boot = true;
     c->a->boot = counter;
     c->a->boot_log = log;
+    rule_gpus_cleanup(&c->a->gpus);
+    c->a->gpus = gpus;
+    gpus = RULE_GPUS_INIT;
     c->a->clock_ms = counter.clock_ms;
     memcpy(c->a->boot_id, b->boot_id, BOOT_ID_LEN);
     return err_ok();
@@ -170,14 +193,24 @@ static struct err check_head(const struct candidate *c)
     return err_ok();
 }
 
-static struct err check_lanes(const struct candidate *c)
+static struct err check_gpus(const struct candidate *c, const struct attested *attested)
+{
+    const struct statement_quote *q = &c->s->quote;
+    for (size_t i = 0; i < q->n_gpu_reports; i++)
+        TRY(check_there(c, &q->gpu_reports[i]));
+    return rule_gpus_quoted(&c->a->gpus, c->a->lanes.gpu, c->s->kind == STATEMENT_QUOTE, q,
+                            attested, c->a->policy, c->blobs, c->context);
+}
+
+static struct err check_lanes(const struct candidate *c, const struct attested *attested)
 {
     const struct statement_quote *q = &c->s->quote;
     struct rule_boot_pcrs pcrs;
     TRY(err_context(rule_lanes_quoted(&c->a->lanes, q), "rule 7, LANES"));
-    return err_context(
+    TRY(err_context(
         rule_boot_values(&pcrs, &q->pcrs, &c->a->boot_log, c->a->policy, c->a->host.test),
-        "rule 8, BOOT");
+        "rule 8, BOOT"));
+    return err_context(check_gpus(c, attested), "rule 8, BOOT");
 }
 
 static struct err check_quote(const struct candidate *c)
@@ -193,7 +226,7 @@ static struct err check_quote(const struct candidate *c)
     TRY(err_context(rule_context(q, &attested, kind, a->boot_id, a->policy->log.name),
                     "rule 5, CONTEXT"));
     TRY(err_context(rule_counts(&attested, &a->boot, a->clock_ms), "rule 6, COUNTERS"));
-    TRY(check_lanes(c));
+    TRY(check_lanes(c, &attested));
     TRY(err_context(check_head(c), "rule 10, LOG"));
     a->clock_ms = attested.clock_ms;
     return err_ok();

@@ -1,7 +1,7 @@
 /*
- * X.509 paths for certificates of TPMs' keys, of endorsement and of attestation keys alike: from
- * the leaf to the root that its chain ends with. For ek_cert.c and ak_cert.c only; limits are those
- * of ek_cert.h.
+ * X.509 paths for certificates of TPMs' keys, of endorsement and of attestation keys alike, and of
+ * GPUs': from the leaf to the root that its chain ends with. For ek_cert.c, ak_cert.c and
+ * gpu_chain.c only; limits are those of ek_cert.h.
  */
 #ifndef ATTEST_CERT_PATH_H
 #define ATTEST_CERT_PATH_H

@@ -79,6 +79,12 @@ void evidence_add_blob(struct evidence *e, struct bytes blob)
     memcpy(e->blob_hashes[e->n_blobs++], hash, SHA256_LEN);
 }
 
+void evidence_drop_blobs(struct evidence *e, size_t n)
+{
+    while (e->n_blobs > n)
+        buf_cleanup(&e->blobs[--e->n_blobs]);
+}
+
 void evidence_set_quote(struct evidence *e, struct bytes statement, uint64_t nonce_index,
                         const struct merkle_proof *nonce_proof)
 {

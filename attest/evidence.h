@@ -49,6 +49,7 @@ void evidence_add_statement(struct evidence *e, uint64_t index, struct bytes tex
                             const struct merkle_proof *proof);
 void evidence_add_head(struct evidence *e, struct bytes note, const struct merkle_proof *proof);
 void evidence_add_blob(struct evidence *e, struct bytes blob); /* once per content */
+void evidence_drop_blobs(struct evidence *e, size_t n);        /* all but the first `n` */
 void evidence_set_quote(struct evidence *e, struct bytes statement, uint64_t nonce_index,
                         const struct merkle_proof *nonce_proof);
 /* Compact JSON, in two parts: what all bundles of one quote begin with, and the end that each nonce

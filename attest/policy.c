@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "attest/policy_boot.h"
+#include "attest/policy_gpu.h"
 #include "common/file.h"
 #include "common/text.h"
 
@@ -28,6 +29,7 @@ void policy_cleanup(struct policy *p)
     free(p->models);
     free(p->codes);
     free(p->activators);
+    policy_gpus_cleanup(&p->gpus);
     tlog_policy_cleanup(&p->witnesses);
     for (size_t i = 0; i < N_BOOT_PCRS; i++) {
         free(p->boot[i].values);
@@ -192,6 +194,24 @@ static struct err on_boot_event(struct parse *s, struct bytes value, size_t line
     return policy_boot_event(s->p.boot, value);
 }
 
+static struct err on_gpu_driver(struct parse *s, struct bytes value, size_t line)
+{
+    (void)line;
+    return policy_gpu_driver(&s->p.gpus, value);
+}
+
+static struct err on_gpu_vbios(struct parse *s, struct bytes value, size_t line)
+{
+    (void)line;
+    return policy_gpu_vbios(&s->p.gpus, value);
+}
+
+static struct err on_gpu_root(struct parse *s, struct bytes value, size_t line)
+{
+    (void)line;
+    return policy_gpu_root(&s->p.gpus, value);
+}
+
 static struct err seconds_parse(uint64_t *out, struct bytes value, uint64_t max)
 {
     uint64_t seconds;
@@ -230,6 +250,9 @@ static const struct {
     {"code", on_code},
     {"boot-pcr", on_boot_pcr},
     {"boot-event", on_boot_event},
+    {"gpu-driver", on_gpu_driver},
+    {"gpu-vbios", on_gpu_vbios},
+    {"gpu-root", on_gpu_root},
     {"max-interval", on_max_interval},
     {"max-age", on_max_age},
 };

@@ -26,6 +26,15 @@ struct policy_pcr {
     char reason[256];
 };
 
+/* What is asked of the GPUs of a host that computes with them; empty lists ask nothing. */
+struct policy_gpus {
+    struct policy_hash *drivers, *vbioses; /* allowed versions, in `name` */
+    size_t n_drivers, n_vbioses;
+    struct policy_hash
+        *roots; /* of GPUs' certificates; name unused. One: memory must be protected */
+    size_t n_roots;
+};
+
 struct policy {
     struct note_key log;
     char log_vkey[512];        /* the vkey's text */
@@ -40,6 +49,7 @@ struct policy {
     struct policy_hash *models, *codes;
     size_t n_models, n_codes;
     struct policy_pcr boot[N_BOOT_PCRS];
+    struct policy_gpus gpus;
     uint64_t max_interval_s, max_age_s;
 };
 
@@ -55,5 +65,10 @@ const struct policy_hash *policy_find_hash(const struct policy_hash *list, size_
 
 /* Whether a boot's event log is asked for: a PCR has `boot-event` lines. */
 bool policy_wants_events(const struct policy *p);
+
+/* Whether anything is asked of GPUs. */
+bool policy_wants_gpus(const struct policy *p);
+/* Whether the version is in the list, or the list asks nothing. */
+bool policy_gpu_allows(const struct policy_hash *versions, size_t n, const char *version);
 
 #endif

@@ -41,6 +41,7 @@ void replay_free(struct replay *r)
     for (size_t i = 0; i < r->n_hosts; i++) {
         rule_host_cleanup(&r->hosts[i].facts);
         rule_host_cleanup(&r->hosts[i].surveyed);
+        rule_gpus_cleanup(&r->hosts[i].boot.gpus);
         free(r->hosts[i].boot_ids);
     }
     free(r->hosts);

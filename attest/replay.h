@@ -69,6 +69,7 @@ struct err replay_entry(struct replay *r, struct replay_line *line, uint64_t ind
  *                        log: it refused them
  * UNSAFE-CLOCK  warning  the TPM lost power without a shutdown; its clock may have gone back
  * PCR-CHANGED   warning  boot PCRs changed, within what the policy allows, without a reset
+ * GPU-CHANGED   note     another GPU, driver or VBIOS than in the host's boot before
  * RESUMED       warning  a boot went on after a suspend, which PCRs outlive
  * REBOOT        note     a boot without a stop before it: how long the gap was is not known
  * RESETS        note     the TPM was reset in between without a boot statement

@@ -195,10 +195,27 @@ static void find_reboot(struct replay_entry_now *now, const struct rule_counter 
                     "the TPM lost power without a shutdown; its clock may have gone back");
 }
 
+static void find_other_gpus(struct replay_entry_now *now, const struct rule_gpus *gpus)
+{
+    const struct replay_boot *boot = &now->host->boot;
+    if (boot->known && memcmp(boot->gpus.digest, gpus->digest, SHA256_LEN) != 0)
+        replay_find(now->r, now->host, FINDING_NOTE, "GPU-CHANGED", now->index,
+                    "the GPUs, their driver or VBIOS are not those of the host's boot before");
+}
+
+/* *gpus becomes the boot's, in return for the last one's. */
+static void swap_gpus(struct replay_boot *boot, struct rule_gpus *gpus)
+{
+    struct rule_gpus before = boot->gpus;
+    boot->gpus = *gpus;
+    *gpus = before;
+}
+
 static void start_boot(struct replay_entry_now *now, const struct rule_counter *counter,
                        const struct rule_boot_log *log)
 {
     struct replay_host *h = now->host;
+    struct rule_gpus gpus = h->boot.gpus;
     find_unquoted_boot(now->r, h);
     find_unquoted_identity(now->r, h);
     find_reboot(now, counter);
@@ -207,7 +224,8 @@ static void start_boot(struct replay_entry_now *now, const struct rule_counter *
                                    .counter = *counter,
                                    .clock_ms = counter->clock_ms,
                                    .unsafe = !counter->safe,
-                                   .log = *log};
+                                   .log = *log,
+                                   .gpus = gpus};
     memcpy(h->boot.boot_id, now->s->boot.boot_id, BOOT_ID_LEN);
     h->identity.known = false;
     h->quote.is_true = false;
@@ -257,6 +275,8 @@ struct err replay_take_boot(struct replay_entry_now *now)
     now->code = "BOOT";
     struct rule_boot_log log;
     TRY(rule_boot_log_read(&log, b, now->r->policy, replay_blob_source, now->r));
+    __attribute__((cleanup(rule_gpus_cleanup))) struct rule_gpus gpus = RULE_GPUS_INIT;
+    TRY(rule_gpus_read(&gpus, b, now->r->policy, replay_blob_source, now->r));
     now->code = "COUNTERS";
     struct replay_ek *ek = find_ek(now->r, now->host->facts.tpm);
     if (ek->booted)
@@ -266,6 +286,8 @@ struct err replay_take_boot(struct replay_entry_now *now)
         TRY(add_boot_id(now->host, b->boot_id));
     ek->booted = true;
     ek->counter = counter;
+    find_other_gpus(now, &gpus);
+    swap_gpus(&now->host->boot, &gpus);
     if (resumed)
         resume_boot(now, &counter, &log);
     else

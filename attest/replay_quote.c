@@ -93,7 +93,11 @@ static struct err step_lanes(struct quote_check *c)
 static struct err step_boot(struct quote_check *c)
 {
     const struct replay_host *h = c->now->host;
-    return rule_boot_values(&c->pcrs, &c->q->pcrs, &h->boot.log, c->now->r->policy, h->facts.test);
+    struct replay *r = c->now->r;
+    TRY(rule_boot_values(&c->pcrs, &c->q->pcrs, &h->boot.log, r->policy, h->facts.test));
+    return rule_gpus_quoted(&h->boot.gpus, h->identity.lanes.gpu,
+                            c->now->s->kind == STATEMENT_QUOTE, c->q, &c->a, r->policy,
+                            replay_blob_source, r);
 }
 
 static struct err check_note(struct quote_check *c)
@@ -245,6 +249,7 @@ static void accept(struct quote_check *c)
     h->ignored |= c->pcrs.ignored;
     h->explained |= c->pcrs.explained;
     h->gpu |= h->identity.lanes.gpu;
+    h->gpu_open |= h->identity.lanes.gpu && !rule_gpus_protected(&h->boot.gpus, r->policy);
     mark_seen(r->models, r->policy->models, r->policy->n_models, h->identity.lanes.model_manifest);
     mark_seen(r->codes, r->policy->codes, r->policy->n_codes, h->identity.lanes.code_manifest);
 }

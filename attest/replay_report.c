@@ -58,7 +58,8 @@ static void list_names(char out[128], const struct policy_hash *list, size_t n, 
 struct shown {
     uint64_t n_boots, n_quotes;
     uint16_t zero, ignored, explained;
-    bool gpu;
+    bool gpu, gpu_open;
+    size_t n_gpus;
 };
 
 static struct shown add_up(const struct replay *r)
@@ -74,6 +75,8 @@ static struct shown add_up(const struct replay *r)
         all.ignored |= h->ignored;
         all.explained |= h->explained;
         all.gpu |= h->gpu;
+        all.gpu_open |= h->gpu_open;
+        all.n_gpus += h->boot.gpus.n;
     }
     return all;
 }
@@ -122,8 +125,7 @@ static void say_pcrs(const struct report_list *list, const struct shown *all)
     report_pcrs(pcrs, all->explained);
     if (all->explained != 0)
         report_add_events(list, pcrs);
-    if (all->gpu)
-        report_add(list, "The GPUs' firmware and memory: they are not attested.");
+    report_add_gpus(list, all->gpu, all->n_gpus, all->gpu && !all->gpu_open);
     report_pcrs(pcrs, all->ignored);
     if (all->ignored != 0)
         report_add(list, "PCRs %s: the policy ignores them.", pcrs);

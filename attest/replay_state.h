@@ -26,6 +26,7 @@ struct replay_boot {
     uint64_t n_quotes; /* made in it, by the last logged one: the next quote's period */
     bool unsafe;       /* an unsafe clock was reported */
     struct rule_boot_log log;
+    struct rule_gpus gpus;
 };
 
 /* Its last true identity in that boot. */
@@ -59,7 +60,8 @@ struct replay_host {
     uint64_t n_entries, n_boots, n_quotes; /* boots and quotes: true ones */
     uint64_t covered;                      /* size of the head that the last true quote names */
     uint16_t zero, ignored, explained;     /* boot PCRs of true quotes */
-    bool gpu;
+    bool gpu;                              /* a GPU computed at a true quote, */
+    bool gpu_open;                         /* and its memory was not proven to be protected */
     size_t n_findings;
     char reason[REPLAY_TEXT_MAX]; /* the first thing that makes it false */
 };

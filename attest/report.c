@@ -100,6 +100,23 @@ void report_add_events(const struct report_list *list, const char *pcrs)
                pcrs);
 }
 
+void report_add_gpus(const struct report_list *list, bool gpu, size_t n, bool proven)
+{
+    if (proven)
+        report_add(
+            list, "%s",
+            "That GPU firmware is what its maker published: measurements in the reports are "
+            "compared with nothing. That no debugger is let in is the measured host's word.");
+    else if (n > 0)
+        report_add(list, "%s",
+                   "GPU memory not protected, as far as the policy asks (it names no gpu-root): "
+                   "versions and state of GPUs are the measured host's word.");
+    else if (gpu)
+        report_add(list, "%s",
+                   "GPU memory not protected: nothing attests the GPUs' firmware and memory; the "
+                   "device code was measured before it was loaded.");
+}
+
 void report_add_limits(const struct report_list *list)
 {
     static const char *const limits[] = {

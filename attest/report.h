@@ -35,6 +35,9 @@ struct report_list {
 void report_add(const struct report_list *list, const char *format, ...) PRINTF_LIKE(2, 3);
 /* What events that are all allowed do not say; `pcrs` as by report_pcrs. */
 void report_add_events(const struct report_list *list, const char *pcrs);
+/* What is not known of GPUs; nothing where the CPU computes (`gpu` is false) and none is named.
+ * `n`: that boot statements name; `proven`: to be protected. */
+void report_add_gpus(const struct report_list *list, bool gpu, size_t n, bool proven);
 /* What no verdict proves, whatever the evidence. */
 void report_add_limits(const struct report_list *list);
 /* Who has cosigned, for the list of what is proven; nothing under `quorum none`. */

@@ -8,6 +8,7 @@
 #ifndef ATTEST_RULES_H
 #define ATTEST_RULES_H
 
+#include "attest/gpu_chain.h"
 #include "attest/policy.h"
 #include "attest/runtime_log.h"
 #include "attest/statement.h"
@@ -127,5 +128,33 @@ struct rule_boot_pcrs {
 struct err rule_boot_values(struct rule_boot_pcrs *out, const struct pcr_values *pcrs,
                             const struct rule_boot_log *log, const struct policy *p,
                             bool test) MUST_USE;
+
+/* Rule 8: what a boot statement says of its GPUs (docs/FORMATS.md section 9.2). */
+struct rule_gpus {
+    size_t n;
+    char driver[80];
+    struct rule_gpu {
+        char uuid[GPU_UUID_LEN + 1], vbios[32];
+        enum gpu_memory memory;
+        struct gpu_chain chain; /* where the policy has a root for it */
+    } gpus[STATEMENT_GPUS_MAX];
+    char flaw[256];             /* why the policy does not take them; else "" */
+    uint8_t digest[SHA256_LEN]; /* of all that is said of them */
+};
+#define RULE_GPUS_INIT ((struct rule_gpus){0})
+void rule_gpus_cleanup(struct rule_gpus *g);
+/* What does not fit the policy is a flaw, not an error: an error is a blob that is not there. `out`
+ * is replaced on success. */
+struct err rule_gpus_read(struct rule_gpus *out, const struct statement_boot *b,
+                          const struct policy *p, rule_blob_source *blobs, void *context) MUST_USE;
+/* One quote's part. `gpu`: the measured code is a GPU's (rule_lanes). `with_reports`: each GPU's
+ * report answers this quote; a stop has none. */
+struct err rule_gpus_quoted(const struct rule_gpus *g, bool gpu, bool with_reports,
+                            const struct statement_quote *q, const struct attested *a,
+                            const struct policy *p, rule_blob_source *blobs,
+                            void *context) MUST_USE;
+/* Whether quotes that rule_gpus_quoted takes under this policy prove each GPU's memory protected.
+ */
+bool rule_gpus_protected(const struct rule_gpus *g, const struct policy *p);
 
 #endif

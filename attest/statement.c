@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "attest/key_lines.h"
+#include "attest/statement_gpu.h"
 #include "common/text.h"
 
 static const char *const kind_names[] = {"host", "boot", "identity", "quote", "stop"};
@@ -31,8 +32,7 @@ struct err blob_ref_check(const struct blob_ref *ref, struct bytes blob)
     return err_ok();
 }
 
-/* "<size> <hex SHA-256>" */
-static struct err line_blob(struct key_lines *l, struct blob_ref *out, const char *key)
+struct err line_blob(struct key_lines *l, struct blob_ref *out, const char *key)
 {
     struct bytes size, hash;
     TRY(line_pair(l, &size, &hash, key));
@@ -79,7 +79,8 @@ static struct err read_event_log(struct key_lines *l, struct statement_boot *b)
     return err_ok();
 }
 
-static struct err read_boot(struct key_lines *l, struct statement *s)
+/* Version 2 is there for its event log, version 3 for its GPUs. */
+static struct err read_boot(struct key_lines *l, struct statement *s, unsigned version)
 {
     struct statement_boot *b = &s->boot;
     TRY(line_tpm_name(l, &s->ak_name, "ak-name"));
@@ -92,8 +93,11 @@ static struct err read_boot(struct key_lines *l, struct statement *s)
     b->counter_index = read_u32be(&r);
     TRY(line_base64(l, b->attest, &b->attest_len, ATTESTED_MAX, "counter-attest"));
     TRY(line_base64(l, b->signature, &b->signature_len, SIGNATURE_MAX, "counter-signature"));
+    b->has_event_log = version == 2 || (version == 3 && line_is_next(l, "event-log"));
     if (b->has_event_log)
         TRY(read_event_log(l, b));
+    if (version == 3)
+        TRY(read_gpus(l, b));
     return lines_done(l);
 }
 
@@ -124,7 +128,7 @@ static struct err read_context(struct key_lines *l, struct statement *s)
     return err_ok();
 }
 
-static struct err read_quote(struct key_lines *l, struct statement *s)
+static struct err read_quote(struct key_lines *l, struct statement *s, unsigned version)
 {
     struct statement_quote *q = &s->quote;
     if (s->kind == STATEMENT_STOP)
@@ -135,6 +139,8 @@ static struct err read_quote(struct key_lines *l, struct statement *s)
     TRY(line_context(l, base64_decode_exact(q->pcrs.values[0], sizeof q->pcrs.values, pcrs)));
     TRY(line_base64(l, q->attest, &q->attest_len, ATTESTED_MAX, "attest"));
     TRY(line_base64(l, q->signature, &q->signature_len, SIGNATURE_MAX, "signature"));
+    if (version == 2)
+        TRY(read_gpu_reports(l, q));
     TRY(line_literal(l, "context", ERR_MALFORMED));
     return read_context(l, s);
 }
@@ -150,33 +156,33 @@ static bool read_first_line(struct key_lines *l, const char *kind, const char *v
     return true;
 }
 
-/* The first line, "blindllama-<kind>/v1"; only `boot` has a second version. */
-static struct err read_kind(struct key_lines *l, struct statement *s)
+/* The first line, "blindllama-<kind>/v<version>". */
+static struct err read_kind(struct key_lines *l, struct statement *s, unsigned *version)
 {
-    for (size_t i = 0; i < N_KINDS; i++) {
-        s->kind = (enum statement_kind)i;
-        if (read_first_line(l, kind_names[i], "/v1\n"))
-            return err_ok();
-    }
-    s->kind = STATEMENT_BOOT;
-    s->boot.has_event_log = read_first_line(l, kind_names[STATEMENT_BOOT], "/v2\n");
-    if (s->boot.has_event_log)
-        return err_ok();
+    static const char *const versions[] = {"/v1\n", "/v2\n", "/v3\n"};
+    static const unsigned newest[N_KINDS] = {1, 3, 1, 2, 1};
+    for (size_t i = 0; i < N_KINDS; i++)
+        for (unsigned v = 1; v <= newest[i]; v++)
+            if (read_first_line(l, kind_names[i], versions[v - 1])) {
+                s->kind = (enum statement_kind)i;
+                *version = v;
+                return err_ok();
+            }
     return line_literal(l, "blindllama-<host, boot, identity, quote or stop>/v1", ERR_UNSUPPORTED);
 }
 
-static struct err read_body(struct key_lines *l, struct statement *s)
+static struct err read_body(struct key_lines *l, struct statement *s, unsigned version)
 {
     switch (s->kind) {
     case STATEMENT_HOST:
         return read_host(l, s);
     case STATEMENT_BOOT:
-        return read_boot(l, s);
+        return read_boot(l, s, version);
     case STATEMENT_IDENTITY:
         return read_identity(l, s);
     case STATEMENT_QUOTE:
     case STATEMENT_STOP:
-        return read_quote(l, s);
+        return read_quote(l, s, version);
     }
     return err_set(ERR_UNSUPPORTED, "a statement of kind %d", (int)s->kind);
 }
@@ -187,9 +193,10 @@ struct err statement_parse(struct statement *out, struct bytes text)
         return err_set(ERR_MALFORMED, "a statement of %zu bytes, over %d", text.len, STATEMENT_MAX);
     struct key_lines l = key_lines_of(text);
     struct statement s;
+    unsigned version = 0;
     memset(&s, 0, sizeof s);
-    TRY(err_context(read_kind(&l, &s), "statement"));
-    TRY(err_context(read_body(&l, &s), "%s statement", statement_kind_name(s.kind)));
+    TRY(err_context(read_kind(&l, &s, &version), "statement"));
+    TRY(err_context(read_body(&l, &s, version), "%s statement", statement_kind_name(s.kind)));
     *out = s;
     return err_ok();
 }

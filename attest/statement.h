@@ -16,6 +16,10 @@ enum {
     SIGNATURE_MAX = 1024,
     BLOB_MAX = 16 * 1024 * 1024,
     BOOT_EVENT_LOG_MAX = 1024 * 1024, /* of a boot statement: an evidence bundle must hold it */
+    STATEMENT_GPUS_MAX = 16,
+    GPU_CHAIN_MAX = 32768,
+    GPU_REPORT_MAX = 8192, /* NVML's own limit */
+    GPU_UUID_LEN = 40,     /* "GPU-", 32 hex digits and four hyphens */
 };
 
 enum statement_kind {
@@ -46,6 +50,18 @@ struct statement_host {
     size_t n_activations;
 };
 
+/* What a host says of its GPUs' memory: nobody who opens the machine can read it; the same, but for
+ * debuggers; or whoever can reach the bus or the memory can. */
+enum gpu_memory { GPU_MEMORY_PROTECTED, GPU_MEMORY_DEVTOOLS, GPU_MEMORY_OPEN, N_GPU_MEMORIES };
+
+struct statement_gpu {
+    char uuid[GPU_UUID_LEN + 1];
+    char vbios[32]; /* version; a word */
+    enum gpu_memory memory;
+    char name[96];
+    struct blob_ref chain; /* GPU_MEMORY_PROTECTED only: gpu_chain.h */
+};
+
 struct statement_boot {
     uint8_t boot_id[BOOT_ID_LEN];
     uint64_t reset_count, restart_count;
@@ -54,8 +70,11 @@ struct statement_boot {
     size_t attest_len;
     uint8_t signature[SIGNATURE_MAX];
     size_t signature_len;
-    bool has_event_log; /* version 2 */
+    bool has_event_log; /* version 2, or 3 */
     struct blob_ref event_log;
+    size_t n_gpus;                                 /* version 3: at least one */
+    char gpu_driver[80];                           /* version; a word */
+    struct statement_gpu gpus[STATEMENT_GPUS_MAX]; /* by uuid, bytewise */
 };
 
 struct statement_identity {
@@ -74,6 +93,8 @@ struct statement_quote {
     size_t context_len;
     struct quote_context context;
     uint64_t max_duration_s; /* STATEMENT_STOP only */
+    size_t n_gpu_reports;    /* STATEMENT_QUOTE version 2: at least one */
+    struct blob_ref gpu_reports[STATEMENT_GPUS_MAX];
 };
 
 struct statement {
@@ -88,6 +109,11 @@ struct statement {
 };
 
 const char *statement_kind_name(enum statement_kind kind);
+const char *gpu_memory_name(enum gpu_memory memory); /* "protected", "devtools", "open" */
+/* "GPU-" and a UUID of lower-case hex digits, as NVML writes it. */
+bool gpu_uuid_valid(struct bytes uuid);
+/* Printable ASCII without a space, at least one byte: versions. */
+bool gpu_word_valid(struct bytes word);
 
 /* Appends the text. A quote's context is written from `context_text`, which the prover fills with
  * context_format; `context` is not looked at. */

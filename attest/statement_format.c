@@ -45,6 +45,19 @@ static void format_host(struct buf *out, const struct statement_host *h)
         blob_line(out, "activation", &h->activations[i]);
 }
 
+static void format_gpus(struct buf *out, const struct statement_boot *b)
+{
+    assert(b->n_gpus <= STATEMENT_GPUS_MAX);
+    buf_printf(out, "gpu-driver %s\n", b->gpu_driver);
+    for (size_t i = 0; i < b->n_gpus; i++) {
+        const struct statement_gpu *gpu = &b->gpus[i];
+        buf_printf(out, "gpu %s %s %s %s\n", gpu->uuid, gpu->vbios, gpu_memory_name(gpu->memory),
+                   gpu->name);
+        if (gpu->memory == GPU_MEMORY_PROTECTED)
+            blob_line(out, "gpu-chain", &gpu->chain);
+    }
+}
+
 static void format_boot(struct buf *out, const struct statement_boot *b)
 {
     hex_line(out, "boot-id", b->boot_id, BOOT_ID_LEN);
@@ -55,6 +68,8 @@ static void format_boot(struct buf *out, const struct statement_boot *b)
     base64_line(out, "counter-signature", b->signature, b->signature_len);
     if (b->has_event_log)
         blob_line(out, "event-log", &b->event_log);
+    if (b->n_gpus > 0)
+        format_gpus(out, b);
 }
 
 static void format_identity(struct buf *out, const struct statement_identity *i)
@@ -69,14 +84,23 @@ static void format_quote(struct buf *out, const struct statement_quote *q)
     base64_line(out, "pcrs", q->pcrs.values[0], sizeof q->pcrs.values);
     base64_line(out, "attest", q->attest, q->attest_len);
     base64_line(out, "signature", q->signature, q->signature_len);
+    assert(q->n_gpu_reports <= STATEMENT_GPUS_MAX);
+    for (size_t i = 0; i < q->n_gpu_reports; i++)
+        blob_line(out, "gpu-report", &q->gpu_reports[i]);
     buf_append_str(out, "context\n");
     buf_append(out, q->context_text, q->context_len);
 }
 
+static unsigned version_of(const struct statement *s)
+{
+    if (s->kind == STATEMENT_BOOT)
+        return s->boot.n_gpus > 0 ? 3 : s->boot.has_event_log ? 2 : 1;
+    return s->kind == STATEMENT_QUOTE && s->quote.n_gpu_reports > 0 ? 2 : 1;
+}
+
 void statement_format(struct buf *out, const struct statement *s)
 {
-    unsigned version = s->kind == STATEMENT_BOOT && s->boot.has_event_log ? 2 : 1;
-    buf_printf(out, "blindllama-%s/v%u\n", statement_kind_name(s->kind), version);
+    buf_printf(out, "blindllama-%s/v%u\n", statement_kind_name(s->kind), version_of(s));
     if (s->kind == STATEMENT_STOP)
         decimal_line(out, "max-duration", s->quote.max_duration_s);
     hex_line(out, "ak-name", s->ak_name.bytes, s->ak_name.len);

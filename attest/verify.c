@@ -201,6 +201,15 @@ static struct err check_same_values(const struct bundle *b)
     return err_ok();
 }
 
+static struct err check_gpus(struct bundle *b)
+{
+    TRY(rule_gpus_read(&b->gpus, bundle_boot(b), b->policy, bundle_blob_source, b));
+    TRY(rule_gpus_quoted(&b->gpus, b->lanes.gpu, true, bundle_live(b), &b->live_attest, b->policy,
+                         bundle_blob_source, b));
+    b->gpus_proven = rule_gpus_protected(&b->gpus, b->policy);
+    return err_ok();
+}
+
 static struct err rule_8_boot(struct check *c)
 {
     struct bundle *b = &c->b;
@@ -209,11 +218,13 @@ static struct err rule_8_boot(struct check *c)
     TRY(check_same_values(b));
     TRY(rule_boot_log_read(&log, bundle_boot(b), b->policy, bundle_blob_source, b));
     TRY(rule_boot_values(&b->pcrs, &bundle_live(b)->pcrs, &log, b->policy, b->host.test));
+    TRY(check_gpus(b));
     report_pcrs(explained, b->pcrs.explained);
-    fact(c, "PCRs 0 to 12 have values that the policy allows%s%s%s",
+    fact(c, "PCRs 0 to 12 have values that the policy allows%s%s%s%s",
          b->pcrs.explained != 0 ? ", or that allowed events explain: " : "",
          b->pcrs.explained != 0 ? explained : "",
-         b->pcrs.ignored != 0 ? "; but for those that it ignores" : "");
+         b->pcrs.ignored != 0 ? "; but for those that it ignores" : "",
+         b->gpus_proven ? "; each GPU's own report answers the live quote" : "");
     return err_ok();
 }
 

@@ -11,6 +11,7 @@ void bundle_cleanup(struct bundle *b)
 {
     evidence_cleanup(&b->own);
     rule_host_cleanup(&b->host);
+    rule_gpus_cleanup(&b->gpus);
     free(b->statements);
     *b = BUNDLE_INIT;
 }
@@ -105,12 +106,30 @@ static bool ref_is(const struct blob_ref *ref, const uint8_t sha256[SHA256_LEN])
     return memcmp(ref->sha256, sha256, SHA256_LEN) == 0;
 }
 
+static bool boot_names(const struct statement_boot *boot, const uint8_t sha256[SHA256_LEN])
+{
+    for (size_t i = 0; i < boot->n_gpus; i++)
+        if (boot->gpus[i].memory == GPU_MEMORY_PROTECTED && ref_is(&boot->gpus[i].chain, sha256))
+            return true;
+    return boot->has_event_log && ref_is(&boot->event_log, sha256);
+}
+
+static bool quote_names(const struct statement_quote *q, const uint8_t sha256[SHA256_LEN])
+{
+    for (size_t i = 0; i < q->n_gpu_reports; i++)
+        if (ref_is(&q->gpu_reports[i], sha256))
+            return true;
+    return false;
+}
+
 static bool statement_names(const struct statement *s, const uint8_t sha256[SHA256_LEN])
 {
     if (s->kind == STATEMENT_IDENTITY)
         return ref_is(&s->identity.runtime_log, sha256);
     if (s->kind == STATEMENT_BOOT)
-        return s->boot.has_event_log && ref_is(&s->boot.event_log, sha256);
+        return boot_names(&s->boot, sha256);
+    if (s->kind == STATEMENT_QUOTE)
+        return quote_names(&s->quote, sha256);
     if (s->kind != STATEMENT_HOST)
         return false;
     for (size_t i = 0; i < s->host.n_chain; i++)
@@ -127,7 +146,7 @@ static struct err check_blobs(const struct bundle *b)
 {
     const struct evidence *e = b->evidence;
     for (size_t i = 0; i < e->n_blobs; i++) {
-        bool named = false;
+        bool named = statement_names(&b->live, e->blob_hashes[i]);
         for (size_t k = 0; k < e->n_statements && !named; k++)
             named = statement_names(&b->statements[k], e->blob_hashes[i]);
         if (!named)

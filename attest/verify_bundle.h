@@ -24,6 +24,8 @@ struct bundle {
     struct rule_counter counter;                /* 6 */
     struct rule_lanes lanes;                    /* 7 */
     struct rule_boot_pcrs pcrs;                 /* 8 */
+    struct rule_gpus gpus;                      /* 8 */
+    bool gpus_proven;                           /* 8: to be protected */
     struct checkpoint checkpoint;               /* 10 */
     struct tlog_witnessed witnessed;            /* 10 */
 };

@@ -60,6 +60,18 @@ static void say_measured(struct verdict *v, const struct bundle *b)
                report_short(hash, b->lanes.spki_sha256, SHA256_LEN));
 }
 
+static void say_gpus(struct verdict *v, const struct bundle *b)
+{
+    const struct report_list proven = proven_list(v);
+    if (b->gpus_proven)
+        report_add(
+            &proven,
+            "GPUs (%zu, driver %.40s): each one's own key, certified under a root of the "
+            "policy, signed the versions of driver and VBIOS for this quote; their memory is "
+            "protected.",
+            b->gpus.n, b->gpus.driver);
+}
+
 static void say_history(struct verdict *v, const struct bundle *b)
 {
     const struct report_list proven = proven_list(v);
@@ -127,10 +139,7 @@ static void say_gaps(struct verdict *v, const struct bundle *b)
     report_pcrs(pcrs, b->pcrs.explained);
     if (b->pcrs.explained != 0)
         report_add_events(&not_proven, pcrs);
-    if (b->lanes.gpu)
-        report_add(&not_proven,
-                   "The GPU's firmware and memory: they are not attested; the device code was "
-                   "measured before it was loaded.");
+    report_add_gpus(&not_proven, b->lanes.gpu, b->gpus.n, b->gpus_proven);
     say_suspended(v, b);
     if (b->counter.name.len > 0 && !b->counter.safe)
         report_add(&not_proven,
@@ -171,6 +180,7 @@ static void conclude(struct verdict *v, const struct bundle *b)
                  b->host.test ? "; TEST: it rests on a test root" : "");
     say_keys(v, b);
     say_measured(v, b);
+    say_gpus(v, b);
     say_history(v, b);
 }
 

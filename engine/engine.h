@@ -61,13 +61,14 @@ struct engine_file {
 };
 
 struct engine_info {
-    const char *model_id;            /* the folder's last component */
-    const char *architecture;        /* config.json's, such as "LlamaForCausalLM" */
-    const char *numerics;            /* the numerics name, such as "ref-1" */
-    const char *backend;             /* "cuda", or the CPU's set, such as "avx2" */
-    const char *device;              /* the GPU's name; "" on the CPU */
-    const char *why_cpu;             /* why "auto" took no GPU; "" if it did or was not asked for */
-    bool has_device_code;            /* a GPU computes with code that the program holds ... */
+    const char *model_id;     /* the folder's last component */
+    const char *architecture; /* config.json's, such as "LlamaForCausalLM" */
+    const char *numerics;     /* the numerics name, such as "ref-1" */
+    const char *backend;      /* "cuda", or the CPU's set, such as "avx2" */
+    const char *device;       /* the GPU's name; "" on the CPU */
+    char gpu_uuid[41];        /* "GPU-" and 36 characters, as NVML writes it; "" on the CPU */
+    const char *why_cpu;      /* why "auto" took no GPU; "" if it did or was not asked for */
+    bool has_device_code;     /* a GPU computes with code that the program holds ... */
     uint8_t device_code[SHA256_LEN]; /* ... of this hash */
     unsigned vocab_size, n_layers, max_context;
     /* What one step of one decoding row reads: every matrix once (norms and biases, a few KiB, are
@@ -192,6 +193,9 @@ void engine_cancel(struct engine *e, uint64_t id);
  * under the token budget. False when there was nothing to do. Not while engine_start's thread runs.
  */
 bool engine_step(struct engine *e);
+/* Before engine_start: computes a few tokens of nobody by every way that a GPU's steps can go, so
+ * that what its driver makes at the first use is made. Does nothing on the CPU. */
+struct err engine_warm_up(struct engine *e) MUST_USE;
 /* Steps on a thread of the engine's own until engine_free. */
 struct err engine_start(struct engine *e) MUST_USE;
 

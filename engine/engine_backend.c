@@ -135,6 +135,17 @@ size_t engine_max_pages(const struct engine *e)
     return e->device != NULL ? device_max_pages(&e->config) : (size_t)1 << 31;
 }
 
+/* "GPU-", then 4, 2, 2, 2 and 6 bytes in hex. */
+static void write_uuid(char out[41], const uint8_t uuid[16])
+{
+    char *at = out + sprintf(out, "GPU-");
+    for (unsigned i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            *at++ = '-';
+        at += sprintf(at, "%02x", uuid[i]);
+    }
+}
+
 void engine_describe_backend(const struct engine *e, struct engine_info *info)
 {
     const struct gpu_backend *gpu = e->options.gpu;
@@ -145,6 +156,7 @@ void engine_describe_backend(const struct engine *e, struct engine_info *info)
         info->numerics = e->model.backend->numerics;
         return;
     }
+    write_uuid(info->gpu_uuid, device_info(e->device)->uuid);
     info->backend = gpu->driver->name;
     info->numerics = device_numerics(e->device);
     info->has_device_code = gpu->image != NULL;

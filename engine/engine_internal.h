@@ -90,6 +90,8 @@ void engine_describe_backend(const struct engine *e, struct engine_info *info);
 
 /* step_device.c: the scheduler's plan on the GPU; logits as of the CPU path. */
 struct err engine_device_step(struct engine *e) MUST_USE;
+/* Steps that decode one row each of `n` slots, for 1, 2, 4, ... and all of them. */
+struct err engine_device_warm_up(struct engine *e, const struct page_list *pages) MUST_USE;
 struct err engine_device_logits(struct engine *e, const uint32_t *tokens, size_t first, size_t n,
                                 const struct page_list *pages, float *rows) MUST_USE;
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/text.h"
+#include "engine/group.h"
 #include "kernels/cuda/gpu_backend.h"
 
 enum { MAX_TOKENS_DEFAULT = 128, GROUP_PROMPT = 1, GROUP_CHOICE, GROUP_END, GROUP_ENGINE };
@@ -42,6 +43,7 @@ static const struct argp_option option_list[] = {
      "the "
      "CPU: avx512bf16, avx512, avx2 or ref",
      0},
+    {"gpu", KEY_GPU, "N", 0, "Which GPU, as CUDA counts them from 0; default 0", 0},
     {"context", KEY_CONTEXT, "N", 0, "Tokens of prompt and answer together", 0},
     {"kv-bytes", KEY_KV_BYTES, "N", 0, "Memory for the KV cache", 0},
     {"kv-mib", KEY_KV_MIB, "N", 0, "The same in MiB", 0},
@@ -94,6 +96,7 @@ static const struct number_option param_options[] = {
 
 #define ENGINE(field) offsetof(struct engine_options, field)
 static const struct number_option engine_numbers[] = {
+    {KEY_GPU, "gpu", NUMBER_UNSIGNED, ENGINE(gpu_index), ENGINE_GROUP_MAX - 1},
     {KEY_THREADS, "threads", NUMBER_UNSIGNED, ENGINE(n_threads), 1024},
     {KEY_CONTEXT, "context", NUMBER_UNSIGNED, ENGINE(max_context), 1 << 30},
     {KEY_KV_BYTES, "kv-bytes", NUMBER_UINT64, ENGINE(kv_bytes), (uint64_t)1 << 50},

@@ -17,6 +17,7 @@ enum generate_key {
     KEY_CHAT,
     KEY_LOGITS_OUT,
     KEY_BACKEND,
+    KEY_GPU,
     KEY_THREADS,
     KEY_CONTEXT,
     KEY_KV_BYTES,

@@ -1,4 +1,5 @@
-/* The logits of a whole prompt, for tests and comparison: chunk by chunk. */
+/* The logits of a whole prompt, for tests and comparison: chunk by chunk; and of nobody's, to warm
+ * up. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -104,4 +105,30 @@ struct err engine_logits(struct engine *e, const uint32_t *tokens, size_t n_toke
 {
     struct destination to = {out, e->config.vocab_size};
     return engine_logits_rows(e, tokens, n_tokens, copy_rows, &to);
+}
+
+static struct err drop_rows(void *context, const float *rows, size_t n_rows)
+{
+    (void)context;
+    (void)rows;
+    (void)n_rows;
+    return err_ok();
+}
+
+enum { WARM_UP_TOKENS = 96 }; /* enough for the wide tiles of attention */
+
+struct err engine_warm_up(struct engine *e)
+{
+    static const uint32_t tokens[WARM_UP_TOKENS];
+    const size_t n =
+        e->options.max_context < WARM_UP_TOKENS ? e->options.max_context : WARM_UP_TOKENS;
+    struct page_list pages = {0};
+    if (e->device == NULL)
+        return err_ok();
+    TRY(engine_logits_rows(e, tokens, n, drop_rows, NULL));
+    if (!kv_reserve(&e->kv, &pages, 1))
+        return err_set(ERR_BUSY, "requests in flight hold all pages");
+    struct err err = engine_device_warm_up(e, &pages);
+    kv_release(&e->kv, &pages);
+    return err;
 }

@@ -67,3 +67,25 @@ struct err engine_device_logits(struct engine *e, const uint32_t *tokens, size_t
         device_want_logits(e->device, i);
     return device_run(e->device, rows);
 }
+
+/* Pages are the slots' own once they have requests; until then one may be everybody's. */
+static struct err decode_rows(struct engine *e, const struct page_list *pages, size_t n)
+{
+    const uint32_t token = 0;
+    device_begin(e->device);
+    for (size_t i = 0; i < n; i++) {
+        device_set_pages(e->device, i, pages->pages, pages->n, true);
+        device_add_rows(e->device, i, &token, 0, 1);
+        device_want_logits(e->device, i);
+    }
+    return device_run(e->device, e->logits);
+}
+
+struct err engine_device_warm_up(struct engine *e, const struct page_list *pages)
+{
+    size_t most = e->options.max_requests < e->options.token_budget ? e->options.max_requests
+                                                                    : e->options.token_budget;
+    for (size_t n = 1; n < most; n *= 2)
+        TRY(decode_rows(e, pages, n));
+    return decode_rows(e, pages, most);
+}

@@ -68,9 +68,9 @@ static void refuse(struct http_exchange *x, struct err e, const char *param)
 static struct err submit(struct chat *c, struct chat_request *request, const struct buf *tokens)
 {
     request->params.n_choices = c->n_choices;
-    return engine_submit(c->front->engine, &c->engine_id,
-                         (const uint32_t *)(const void *)tokens->data,
-                         tokens->len / sizeof(uint32_t), &request->params, chat_sink, c);
+    return engine_group_submit(c->front->engines, &c->place,
+                               (const uint32_t *)(const void *)tokens->data,
+                               tokens->len / sizeof(uint32_t), &request->params, chat_sink, c);
 }
 
 static void start(struct front *f, struct http_exchange *x, struct chat_request *request)

@@ -30,7 +30,7 @@ struct chat {
     struct chat *next, **previous; /* of front->chats */
     struct chat_answer answer;
     bool with_logprobs;
-    uint64_t engine_id;
+    struct engine_place place;
     unsigned n_choices;
     struct chat_choice *choices;
 };

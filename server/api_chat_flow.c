@@ -256,7 +256,7 @@ void chat_client_left(void *context)
 
 void chat_cancel(struct chat *c)
 {
-    engine_cancel(c->front->engine, c->engine_id);
+    engine_cancel(c->place.engine, c->place.id);
 }
 
 void chat_free(struct chat *c)

@@ -177,6 +177,61 @@ static void engine_metrics(struct buf *out, const struct engine_stats *s)
             s->n_expired);
 }
 
+static void add_stats(struct engine_stats *sum, const struct engine_stats *s)
+{
+    sum->n_steps += s->n_steps;
+    sum->n_prompt_tokens += s->n_prompt_tokens;
+    sum->n_generated_tokens += s->n_generated_tokens;
+    sum->n_finished += s->n_finished;
+    sum->n_running += s->n_running;
+    sum->n_waiting += s->n_waiting;
+    sum->n_pages += s->n_pages;
+    sum->n_pages_used += s->n_pages_used;
+    sum->n_pages_cached += s->n_pages_cached;
+    sum->n_preempted += s->n_preempted;
+    sum->n_prefix_queries += s->n_prefix_queries;
+    sum->n_prefix_hits += s->n_prefix_hits;
+    sum->n_evicted += s->n_evicted;
+    sum->n_expired += s->n_expired;
+}
+
+/* One line for each GPU. */
+static void gpu_metric(struct buf *out, const struct engine_group *g, const uint64_t *values,
+                       const char *type, const char *name, const char *help)
+{
+    buf_printf(out, "# HELP blindllama_gpu_%s %s\n# TYPE blindllama_gpu_%s %s\n", name, help, name,
+               type);
+    for (size_t i = 0; i < engine_group_count(g); i++) {
+        buf_printf(out, "blindllama_gpu_%s{", name);
+        label(out, "uuid", engine_info(engine_group_at(g, i))->gpu_uuid);
+        buf_printf(out, "} %llu\n", (unsigned long long)values[i]);
+    }
+}
+
+static void engines_metrics(struct buf *out, const struct engine_group *g)
+{
+    enum { MAX = ENGINE_GROUP_MAX };
+    struct engine_stats sum = {0}, s;
+    uint64_t works[MAX], running[MAX], waiting[MAX], tokens[MAX], pages[MAX];
+    for (size_t i = 0; i < engine_group_count(g); i++) {
+        engine_stats(engine_group_at(g, i), &s);
+        add_stats(&sum, &s);
+        works[i] = !s.stopped;
+        running[i] = s.n_running;
+        waiting[i] = s.n_waiting;
+        tokens[i] = s.n_generated_tokens;
+        pages[i] = s.n_pages_used;
+    }
+    engine_metrics(out, &sum);
+    if (engine_info(engine_group_at(g, 0))->gpu_uuid[0] == '\0')
+        return;
+    gpu_metric(out, g, works, "gauge", "works", "Whether the GPU has not failed.");
+    gpu_metric(out, g, running, "gauge", "requests_running", "Requests in the GPU's batch.");
+    gpu_metric(out, g, waiting, "gauge", "requests_waiting", "Requests that wait for the GPU.");
+    gpu_metric(out, g, tokens, "counter", "generation_tokens_total", "Tokens generated.");
+    gpu_metric(out, g, pages, "gauge", "kv_pages_used", "Pages of the GPU's KV cache in use.");
+}
+
 static void publishing_metrics(struct buf *out, const struct front_attester *a)
 {
     const struct publishing *p = front_attester_publishing(a);
@@ -222,8 +277,6 @@ void api_metrics(struct http_exchange *x, void *context)
           front_attester_quote_age_s(f->attester));
     publishing_metrics(&out, f->attester);
     http_metrics(&out, http_server_stats(f->http));
-    struct engine_stats stats;
-    engine_stats(f->engine, &stats);
-    engine_metrics(&out, &stats);
+    engines_metrics(&out, f->engines);
     http_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", buf_bytes(&out));
 }

@@ -10,6 +10,7 @@ enum { PCR_SECURE_BOOT = 7 };
 static void cleanup(struct attester *a)
 {
     store_close(a->log);
+    attester_close_gpus(a);
     tpm_close(a->tpm);
     note_signer_cleanup(&a->signer);
     runtime_log_cleanup(&a->runtime);

@@ -6,6 +6,7 @@
 #define SERVER_ATTESTER_H
 
 #include "attest/ak_cert.h"
+#include "server/measurement.h"
 #include "transparency/tlog_policy.h"
 
 struct attester_options {
@@ -50,5 +51,9 @@ struct err attester_run(const struct attester_options *options, struct attester_
  * disturbs no running attester. */
 struct err attester_policy_lines(const struct attester_options *options, bool test,
                                  struct buf *out) MUST_USE;
+
+/* The lines that NVML can say of the measured GPUs: versions, and where their memory is protected
+ * the root that their certificates lead to. Nothing on the CPU. */
+struct err attester_gpu_policy_lines(struct buf *out, const struct measurement *m) MUST_USE;
 
 #endif

@@ -66,15 +66,17 @@ static struct err add_head(struct attester *a, uint64_t size)
     return err_ok();
 }
 
-/* The one that the boot statement names: the file may be another one since. */
-static struct err add_event_log(struct attester *a)
+/* Those that the boot statement names: the event log's file may be another one since. */
+static struct err add_boot_blobs(struct attester *a)
 {
-    BUF_AUTO log = BUF_INIT;
-    const struct statement_boot *boot = &a->shown.history.boot;
-    if (!boot->has_event_log)
-        return err_ok();
-    TRY(attester_blob(a, boot->event_log.sha256, &log));
-    evidence_add_blob(&a->evidence, buf_bytes(&log));
+    struct blob_ref refs[STATEMENT_BLOBS_MAX];
+    const struct statement boot = {.kind = STATEMENT_BOOT, .boot = a->shown.history.boot};
+    size_t n = attester_statement_blobs(refs, &boot);
+    for (size_t i = 0; i < n; i++) {
+        BUF_AUTO blob = BUF_INIT;
+        TRY(attester_blob(a, refs[i].sha256, &blob));
+        evidence_add_blob(&a->evidence, buf_bytes(&blob));
+    }
     return err_ok();
 }
 
@@ -112,7 +114,7 @@ static struct err build(struct attester *a)
     TRY(add_statement(a, h->quote_index));
     TRY(add_head(a, h->quote_head_size));
     TRY(add_head(a, a->shown.head.size));
-    TRY(add_event_log(a));
+    TRY(add_boot_blobs(a));
     TRY(add_activations(a));
     add_blobs(a);
     return err_ok();
@@ -179,7 +181,11 @@ struct err attester_answer_nonces(struct attester *a, const struct nonce_request
     TRY(attester_make_quote(a, &s, QUOTE_DEMAND, n, &root));
     statement_format(&quote, &s);
     evidence_set_quote(&a->evidence, buf_bytes(&quote), 0, &(struct merkle_proof){0});
+    size_t n_shared = a->evidence.n_blobs;
+    for (size_t i = 0; i < s.quote.n_gpu_reports; i++)
+        evidence_add_blob(&a->evidence, buf_bytes(&a->gpus.reports[i]));
     evidence_format_shared(&json, &a->evidence);
+    evidence_drop_blobs(&a->evidence, n_shared);
     for (size_t i = 0; i < n; i++)
         TRY(send_bundle(a, &requests[i], i, &tree, &json));
     return err_ok();

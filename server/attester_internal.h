@@ -95,6 +95,15 @@ struct remote {
     uint64_t accept_id; /* the front's request that the waiting host statement answers; 0: none */
 };
 
+/* What is said of the GPUs that the front computes with, and what says it; none on the CPU. */
+struct nvml;
+struct attester_gpus {
+    struct nvml *nvml;
+    struct statement_boot facts;            /* of a boot statement its GPUs alone */
+    struct buf chains[STATEMENT_GPUS_MAX];  /* DER; where memory is protected */
+    struct buf reports[STATEMENT_GPUS_MAX]; /* for the newest quote */
+};
+
 struct attester {
     const struct attester_options *options;
     int channel;   /* to the front */
@@ -122,6 +131,7 @@ struct attester {
     int runtime_fd;
     struct lanes lanes; /* a prefix of each until measured */
 
+    struct attester_gpus gpus;
     struct history history;
     struct shown shown; /* what `evidence` was put together from */
     bool measured;
@@ -204,6 +214,17 @@ struct err attester_log_host(struct attester *a) MUST_USE; /* unconditionally */
 struct err attester_ensure_host(struct attester *a) MUST_USE;
 struct err attester_ensure_boot(struct attester *a) MUST_USE;
 struct err attester_ensure_identity(struct attester *a) MUST_USE;
+
+/* attester_gpu.c */
+/* What NVML says of the measured GPUs. ERR_UNTRUE if this boot's statement says otherwise. */
+struct err attester_find_gpus(struct attester *a, const struct measurement *m) MUST_USE;
+void attester_close_gpus(struct attester *a);
+/* The lines of a boot statement; `blobs` gets what they name. Returns how many. */
+size_t attester_say_gpus(const struct attester *a, struct statement_boot *boot,
+                         struct bytes blobs[STATEMENT_GPUS_MAX]);
+/* A report of each GPU whose memory is protected, over the quote's extraData: into gpus.reports. */
+struct err attester_add_reports(struct attester *a, struct statement_quote *q,
+                                const uint8_t nonce[SHA256_LEN]) MUST_USE;
 
 /* attester_quote.c */
 /* A quote of the kind over the newest head, as a statement; nonces only for QUOTE_DEMAND, which is

@@ -24,6 +24,7 @@ struct err attester_measure(struct attester *a, const struct measurement *m)
 {
     TRY(attester_compare_lanes(a, m));
     TRY(attester_check_history(a));
+    TRY(attester_find_gpus(a, m));
     /* A start that was killed between identity event and statement left that to us. */
     if (a->lanes.n_identities > 0)
         TRY(ensure_statements(a));

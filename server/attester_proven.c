@@ -103,7 +103,7 @@ static struct err add_statement(struct attester *a, const struct answer *answer,
     inclusion_of(&proof, a, answer, q->index);
     evidence_add_statement(&a->evidence, q->index, buf_bytes(&q->text), &proof);
     if (q->statement->kind == STATEMENT_QUOTE)
-        return err_ok(); /* its one blob is a head's note */
+        return err_ok(); /* a head's note, and reports that nobody asks for in a bundle */
     size_t n = attester_statement_blobs(refs, q->statement);
     for (size_t i = 0; i < n; i++) {
         BUF_AUTO blob = BUF_INIT;

@@ -65,6 +65,9 @@ size_t attester_statement_blobs(struct blob_ref out[STATEMENT_BLOBS_MAX], const 
     case STATEMENT_BOOT:
         if (s->boot.has_event_log)
             out[n++] = s->boot.event_log;
+        for (size_t i = 0; i < s->boot.n_gpus; i++)
+            if (s->boot.gpus[i].memory == GPU_MEMORY_PROTECTED)
+                out[n++] = s->boot.gpus[i].chain;
         break;
     case STATEMENT_IDENTITY:
         out[n++] = s->identity.runtime_log;
@@ -73,6 +76,8 @@ size_t attester_statement_blobs(struct blob_ref out[STATEMENT_BLOBS_MAX], const 
     case STATEMENT_STOP:
         out[n].size = BLOB_SIZE_UNKNOWN;
         memcpy(out[n++].sha256, s->quote.context.head_note, SHA256_LEN);
+        for (size_t i = 0; i < s->quote.n_gpu_reports; i++)
+            out[n++] = s->quote.gpu_reports[i];
         break;
     }
     return n;

@@ -56,6 +56,8 @@ static struct err sign_context(struct attester *a, struct statement_quote *q)
     BUF_AUTO signature = BUF_INIT;
     context_hash(extra, bytes_of(q->context_text, q->context_len));
     TRY(tpm_quote(a->tpm, &attest, &signature, &q->pcrs, extra));
+    if (q->context.kind != QUOTE_STOP)
+        TRY(attester_add_reports(a, q, extra));
     if (attest.len > sizeof q->attest || signature.len > sizeof q->signature)
         return err_set(ERR_LIMIT, "the TPM's quote is larger than a statement allows");
     memcpy(q->attest, attest.data, attest.len);
@@ -101,13 +103,17 @@ struct err attester_make_quote(struct attester *a, struct statement *out, enum q
     return attester_check_pcrs(a, &q->pcrs);
 }
 
-/* The head's note is kept as a blob: the context names it by hash. */
+/* The head's note is kept as a blob: the context names it by hash. So are the GPUs' reports. */
 static struct err commit_quote(struct attester *a, const struct statement *s)
 {
     BUF_AUTO note = BUF_INIT;
     buf_append_bytes(&note, buf_bytes(&a->head_note)); /* commit replaces it */
-    const struct bytes blob = buf_bytes(&note);
-    return attester_commit(a, s, &blob, 1);
+    struct bytes blobs[STATEMENT_BLOBS_MAX];
+    size_t n = 0;
+    blobs[n++] = buf_bytes(&note);
+    for (size_t i = 0; i < s->quote.n_gpu_reports; i++)
+        blobs[n++] = buf_bytes(&a->gpus.reports[i]);
+    return attester_commit(a, s, blobs, n);
 }
 
 struct err attester_log_quote(struct attester *a)

@@ -151,10 +151,13 @@ struct err attester_ensure_boot(struct attester *a)
     memcpy(s.boot.boot_id, a->lanes.boot_id, BOOT_ID_LEN);
     TRY(step_counter(a));
     TRY(certify_boot(a, &s.boot));
-    const struct bytes log = a->options->event_log;
-    s.boot.has_event_log = log.len > 0;
-    blob_ref_of(&s.boot.event_log, log);
-    return attester_commit(a, &s, &log, s.boot.has_event_log ? 1 : 0);
+    struct bytes blobs[STATEMENT_BLOBS_MAX];
+    size_t n = attester_say_gpus(a, &s.boot, blobs);
+    s.boot.has_event_log = a->options->event_log.len > 0;
+    blob_ref_of(&s.boot.event_log, a->options->event_log);
+    if (s.boot.has_event_log)
+        blobs[n++] = a->options->event_log;
+    return attester_commit(a, &s, blobs, n);
 }
 
 struct err attester_ensure_identity(struct attester *a)

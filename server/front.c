@@ -163,16 +163,23 @@ static void begin_stop(evutil_socket_t fd, short events, void *context)
     stop_tick(-1, 0, f);
 }
 
-/* Its requests have been told. Under the sandbox the GPU cannot be opened again. */
+/* Its requests have been told. Under the sandbox a GPU cannot be opened again: the others may go
+ * on. */
 static void watch_engine(evutil_socket_t fd, short events, void *context)
 {
     (void)fd;
     (void)events;
     struct front *f = context;
     BUF_AUTO why = BUF_INIT;
-    engine_failure(f->engine, &why);
-    if (why.len > 0)
+    size_t n = engine_group_count(f->engines), n_stopped = engine_group_stopped(f->engines, &why);
+    if (n_stopped == f->n_stopped)
+        return;
+    f->n_stopped = n_stopped;
+    if (n_stopped == n || !f->options->serve_without_gpu)
         fail(f, buf_str(&why));
+    else
+        fprintf(stderr, "%zu of %zu GPUs have failed, and serving goes on without them: %s\n",
+                n_stopped, n, buf_str(&why));
 }
 
 static struct err open_log(struct front *f)
@@ -224,7 +231,7 @@ static struct err build(struct front *f, int *channel)
     if (f->stop_signal == NULL || f->stop_tick == NULL || f->engine_tick == NULL ||
         event_add(f->stop_signal, NULL) != 0 || event_add(f->engine_tick, &second) != 0)
         return err_set(ERR_IO, "cannot watch for signals");
-    return engine_start(f->engine);
+    return engine_group_start(f->engines);
 }
 
 /* From here on clients are let in. */
@@ -272,7 +279,7 @@ static void front_cleanup(struct front *f)
 {
     stop_listening_to_signals(f);
     http_server_free(f->http);
-    engine_free(f->engine);
+    engine_group_free(f->engines);
     api_chat_free_all(f);
     handover_free(f->handover);
     front_attester_free(f->attester);
@@ -290,6 +297,7 @@ static struct err run(struct front *f, struct front_fds *fds)
         fprintf(stderr, "memory is not locked, so it may be swapped: run as root, or raise "
                         "the limit of locked memory (ulimit -l unlimited)\n");
     TRY(front_load(f));
+    TRY(engine_group_warm_up(f->engines)); /* under the sandbox no device is opened any more */
     struct err e = front_measure(f, fds->channel);
     if (is_err(e)) {
         f->attester_gone = e.code == ERR_NOT_FOUND;

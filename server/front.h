@@ -23,6 +23,10 @@ struct front_options {
     uint32_t max_stop_duration_s; /* stated in the log when stopping */
     const char *log_url;          /* of the service that keeps the log; NULL: it is ours */
     bool serve_without_tpm;       /* else a TPM that fails ends the front */
+    const unsigned *gpus; /* which of several; n_gpus 0: the first, where `backend` takes one */
+    size_t n_gpus;
+    bool all_gpus;
+    bool serve_without_gpu; /* else a GPU that fails ends the front, with others left or not */
 };
 
 /* What the front inherits; it takes all three. */

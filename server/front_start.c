@@ -10,6 +10,7 @@
 #include "attest/evidence.h"
 #include "common/file.h"
 #include "kernels/cuda/gpu_backend.h"
+#include "server/attester.h"
 #include "server/sandbox.h"
 
 static struct err hash_program(uint8_t out[SHA256_LEN])
@@ -42,6 +43,21 @@ static void measure_files(struct measurement *m, const struct engine_info *model
     }
 }
 
+static int by_uuid(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+static void measure_gpus(struct measurement *m, const struct engine_group *engines)
+{
+    for (size_t i = 0; i < engine_group_count(engines); i++) {
+        const char *uuid = engine_info(engine_group_at(engines, i))->gpu_uuid;
+        if (uuid[0] != '\0')
+            memcpy(m->gpus[m->n_gpus++], uuid, sizeof m->gpus[0]);
+    }
+    qsort(m->gpus, m->n_gpus, sizeof m->gpus[0], by_uuid);
+}
+
 static struct err fill_measurement(struct front *f)
 {
     struct measurement *m = &f->measurement;
@@ -51,6 +67,7 @@ static struct err fill_measurement(struct front *f)
     snprintf(m->numerics, sizeof m->numerics, "%s", f->model->numerics);
     m->has_fatbin = f->model->has_device_code;
     memcpy(m->fatbin, f->model->device_code, SHA256_LEN);
+    measure_gpus(m, f->engines);
     BUF_AUTO sandbox = BUF_INIT;
     sandbox_text(&sandbox);
     sha256(m->sandbox, buf_bytes(&sandbox));
@@ -80,8 +97,8 @@ static void log_model(const struct front *f)
     for (size_t i = 0; i < model->n_files; i++)
         size += model->files[i].size;
     if (model->device[0] != '\0')
-        fprintf(stderr, "backend %s on %s, numerics %s\n", model->backend, model->device,
-                model->numerics);
+        fprintf(stderr, "backend %s on %s, %zu GPUs, numerics %s\n", model->backend, model->device,
+                engine_group_count(f->engines), model->numerics);
     else
         fprintf(stderr, "backend cpu, numerics %s%s%s\n", model->numerics,
                 model->why_cpu[0] != '\0' ? "; no GPU: " : "", model->why_cpu);
@@ -96,6 +113,28 @@ static void log_model(const struct front *f)
                 f->options->cache_idle_s);
 }
 
+/* The GPUs that the options name; none: one engine, where the backend takes it. */
+static struct err choose_gpus(unsigned out[ENGINE_GROUP_MAX], size_t *n,
+                              const struct front_options *o, const struct gpu_backend *backend)
+{
+    unsigned all = 0;
+    *n = o->n_gpus;
+    if (o->n_gpus > 0)
+        memcpy(out, o->gpus, o->n_gpus * sizeof *out);
+    if (!o->all_gpus)
+        return err_ok();
+    if (backend == NULL)
+        return err_set(ERR_USAGE, "--gpus all: this program was built without the CUDA backend");
+    TRY(backend->driver->count(&all));
+    if (all == 0 || all > ENGINE_GROUP_MAX)
+        return err_set(ERR_USAGE, "--gpus all: this machine has %u GPUs, not 1 to %d; name them",
+                       all, ENGINE_GROUP_MAX);
+    for (unsigned i = 0; i < all; i++)
+        out[i] = i;
+    *n = all;
+    return err_ok();
+}
+
 struct err front_load(struct front *f)
 {
     const struct front_options *o = f->options;
@@ -106,7 +145,11 @@ struct err front_load(struct front *f)
                                      .cache_idle_s = o->cache_idle_s,
                                      .backend = o->backend,
                                      .gpu = gpu_backend_built()};
-    TRY(engine_open(&f->engine, o->model_dir, &options));
+    unsigned gpus[ENGINE_GROUP_MAX];
+    size_t n_gpus = 0;
+    TRY(choose_gpus(gpus, &n_gpus, o, options.gpu));
+    TRY(engine_group_open(&f->engines, o->model_dir, &options, gpus, n_gpus));
+    f->engine = engine_group_at(f->engines, 0);
     f->model = engine_info(f->engine);
     log_model(f);
     TRY(fill_measurement(f));
@@ -205,7 +248,11 @@ struct err front_policy_lines(struct buf *out, const struct front_options *optio
         append_remarks(out, &f.measurement);
         e = measurement_policy_lines(out, &f.measurement);
     }
+    if (!is_err(e)) {
+        buf_append_str(out, f.measurement.n_gpus > 0 ? "# The GPUs, as NVML sees them:\n" : "");
+        e = attester_gpu_policy_lines(out, &f.measurement);
+    }
     measurement_cleanup(&f.measurement);
-    engine_free(f.engine);
+    engine_group_free(f.engines);
     return e;
 }

@@ -7,7 +7,7 @@
 
 #include <time.h>
 
-#include "engine/engine.h"
+#include "engine/group.h"
 #include "server/front.h"
 #include "server/front_attester.h"
 #include "server/front_handover.h"
@@ -21,8 +21,9 @@ struct chat; /* api_chat.h */
 
 struct front {
     const struct front_options *options;
-    struct engine *engine;
-    const struct engine_info *model; /* the engine's */
+    struct engine_group *engines;
+    struct engine *engine;           /* the first, for what computes nothing */
+    const struct engine_info *model; /* the first engine's */
     struct measurement measurement;
     struct tls_identity tls;
     char fingerprint[24]; /* "fp_" and 12 hex digits of the measured model and code */
@@ -44,6 +45,7 @@ struct front {
     bool stopped;           /* the attester has logged the stop */
     char lacking[600];      /* what it lacks all the same */
     bool attester_gone;
+    size_t n_stopped;  /* engines whose GPU has failed, as was said */
     char failure[256]; /* why the loop ended, if it should not have */
 };
 

@@ -10,6 +10,8 @@
  *     fatbin <hex> | fatbin none
  *     sandbox <hex>
  *     profile <name>
+ *     gpus <n>
+ *     gpu <UUID>                           n times, sorted
  *     quote-interval <s> / max-context <n> / max-requests <n>
  *     spki-sha256 <hex>
  */
@@ -68,6 +70,9 @@ void measurement_encode(struct buf *out, const struct measurement *m)
         buf_append_str(out, "fatbin none\n");
     append_hex_line(out, "sandbox", m->sandbox);
     buf_printf(out, "profile %s\n", m->profile);
+    buf_printf(out, "gpus %zu\n", m->n_gpus);
+    for (size_t i = 0; i < m->n_gpus; i++)
+        buf_printf(out, "gpu %s\n", m->gpus[i]);
     measurement_config(out, m);
     append_hex_line(out, "spki-sha256", m->spki_sha256);
 }
@@ -151,6 +156,24 @@ static struct err decode_code(struct measurement *m, struct key_lines *l)
     return line_word(l, m->profile, sizeof m->profile, "profile");
 }
 
+static struct err decode_gpus(struct measurement *m, struct key_lines *l)
+{
+    uint64_t n;
+    TRY(line_decimal(l, &n, STATEMENT_GPUS_MAX, "gpus"));
+    for (; m->n_gpus < n; m->n_gpus++) {
+        struct bytes uuid;
+        char *out = m->gpus[m->n_gpus];
+        TRY(line_value(l, &uuid, "gpu"));
+        if (!gpu_uuid_valid(uuid))
+            return line_context(l, err_set(ERR_MALFORMED, "not the UUID of a GPU"));
+        memcpy(out, uuid.data, uuid.len);
+        if (m->n_gpus > 0 && strcmp(m->gpus[m->n_gpus - 1], out) >= 0)
+            return line_context(
+                l, err_set(ERR_MALFORMED, "GPUs are not sorted, or one is there twice"));
+    }
+    return err_ok();
+}
+
 static struct err decode(struct measurement *m, struct bytes data)
 {
     struct key_lines l = key_lines_of(data);
@@ -158,6 +181,7 @@ static struct err decode(struct measurement *m, struct bytes data)
     TRY(line_name(&l, m->model_id, sizeof m->model_id, "model-id"));
     TRY(decode_files(m, &l));
     TRY(decode_code(m, &l));
+    TRY(decode_gpus(m, &l));
     TRY(line_decimal(&l, &m->quote_interval_s, 86400, "quote-interval"));
     if (m->quote_interval_s == 0)
         return line_context(&l, err_set(ERR_MALFORMED, "a quote interval of 0 seconds"));

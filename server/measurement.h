@@ -7,6 +7,7 @@
 #define SERVER_MEASUREMENT_H
 
 #include "attest/runtime_log.h"
+#include "attest/statement.h"
 
 struct measured_file {
     char name[256];
@@ -24,6 +25,9 @@ struct measurement {
     uint8_t fatbin[SHA256_LEN];
     uint8_t sandbox[SHA256_LEN];
     char profile[64];
+    size_t n_gpus; /* that compute, by UUID bytewise; not in the lanes: the boot statement names
+                      them */
+    char gpus[STATEMENT_GPUS_MAX][GPU_UUID_LEN + 1];
     uint64_t quote_interval_s, max_context, max_requests; /* section 1.1 */
     uint8_t spki_sha256[SHA256_LEN];
 };

@@ -23,6 +23,8 @@ enum {
     KEY_NO_CACHE,
     KEY_PROFILE,
     KEY_BACKEND,
+    KEY_GPUS,
+    KEY_GPU_FAILURE,
     KEY_POLICY,
     KEY_STOP,
     KEY_TPM_FAILURE,
@@ -50,6 +52,16 @@ const struct argp_option server_argp_options[] = {
     {"backend", KEY_BACKEND, "auto|cpu|cuda", 0,
      "What computes; default auto: a GPU if there is one that works, else the CPU. When a GPU "
      "fails later, its requests fail and the server ends",
+     1},
+    {"gpus", KEY_GPUS, "N,N,...|all", 0,
+     "The GPUs that compute, as CUDA counts them from 0: each has the whole model, and requests "
+     "are "
+     "spread over them; all of them must work. Default: the first, where --backend takes one",
+     1},
+    {"on-gpu-failure", KEY_GPU_FAILURE, "stop|serve", 0,
+     "When one of several GPUs fails: stop (the default), or serve on with the others; its "
+     "requests "
+     "fail. When the last one does the server ends",
      1},
     {"profile", KEY_PROFILE, "standard", 0, "The measured profile; there is one", 1},
     {"tcti", KEY_TCTI, "TCTI", 0, "The TPM, as tpm2-tss names it; default device:/dev/tpmrm0", 2},
@@ -141,6 +153,30 @@ static void add_ek_chain(struct argp_state *state, struct command *c, const char
     c->ek_chain[c->server.attester.n_ek_chain++] = path;
 }
 
+/* "0,2,3" or "all" */
+static void parse_gpus(struct argp_state *state, struct command *c, const char *text)
+{
+    struct front_options *front = &c->server.front;
+    front->gpus = c->gpus;
+    front->n_gpus = 0;
+    front->all_gpus = strcmp(text, "all") == 0;
+    struct reader r = reader_of(bytes_of_str(text));
+    while (!front->all_gpus && !r.failed) {
+        const uint8_t *comma = memchr(r.at, ',', reader_left(&r));
+        uint64_t index = 0;
+        struct bytes word =
+            read_bytes(&r, comma != NULL ? (size_t)(comma - r.at) : reader_left(&r));
+        if (front->n_gpus == ENGINE_GROUP_MAX)
+            argp_error(state, "--gpus %s: more than %d", text, ENGINE_GROUP_MAX);
+        else if (is_err(decimal_decode(&index, word, 1023)))
+            argp_error(state, "--gpus %s: numbers with commas between them, or all", text);
+        c->gpus[front->n_gpus++] = (unsigned)index;
+        if (comma == NULL)
+            break;
+        read_u8(&r);
+    }
+}
+
 static error_t parse_model_options(int key, char *text, struct argp_state *state, struct command *c)
 {
     struct front_options *front = &c->server.front;
@@ -171,6 +207,13 @@ static error_t parse_model_options(int key, char *text, struct argp_state *state
         if (strcmp(text, "cuda") != 0 && strcmp(text, "auto") != 0 && strcmp(text, "cpu") != 0)
             argp_error(state, "--backend %s: only auto, cpu and cuda are known", text);
         front->backend = text;
+        return 0;
+    case KEY_GPUS:
+        parse_gpus(state, c, text);
+        return 0;
+    case KEY_GPU_FAILURE:
+        one_of(state, "on-gpu-failure", text, "stop", "serve");
+        front->serve_without_gpu = strcmp(text, "serve") == 0;
         return 0;
     case KEY_PROFILE:
         one_of(state, "profile", text, "standard", "standard");
@@ -246,6 +289,16 @@ static error_t parse_host_options(int key, char *text, struct argp_state *state,
     }
 }
 
+/* Who names GPUs wants them, and no CPU in their stead. */
+static void check_gpus(struct argp_state *state, struct front_options *front)
+{
+    bool named = front->n_gpus > 0 || front->all_gpus;
+    if (named && strcmp(front->backend, "cpu") == 0)
+        argp_error(state, "--gpus with --backend cpu: leave one of them out");
+    if (named)
+        front->backend = "cuda";
+}
+
 error_t server_parse_option(int key, char *text, struct argp_state *state)
 {
     struct command *c = state->input;
@@ -253,6 +306,8 @@ error_t server_parse_option(int key, char *text, struct argp_state *state)
         argp_error(state, "%s: options only; a model's folder goes with --model", text);
     if (key == ARGP_KEY_END && c->server.front.model_dir == NULL)
         argp_error(state, "--model DIR is missing: name the folder of a model");
+    if (key == ARGP_KEY_END)
+        check_gpus(state, &c->server.front);
     if (parse_model_options(key, text, state, c) == 0)
         return 0;
     return parse_host_options(key, text, state, c);

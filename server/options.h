@@ -7,6 +7,7 @@
 #include <argp.h>
 
 #include "attest/statement.h"
+#include "engine/group.h"
 #include "server/supervisor.h"
 
 enum { LIST_MAX = 64 };
@@ -20,6 +21,7 @@ struct command {
     struct tls_trust log_trust;
     const char *log_ca_path; /* NULL: certificates of the log service do not matter */
     bool origin_given;
+    unsigned gpus[ENGINE_GROUP_MAX];
     const char *ek_chain[LIST_MAX];
     struct note_key activators[LIST_MAX];
     const char *activator_texts[LIST_MAX];

@@ -30,6 +30,7 @@ struct gpu_graph;
 
 struct gpu_info {
     char name[128];
+    uint8_t uuid[16];
     unsigned major, minor; /* compute capability: 9.0 is Hopper */
     unsigned n_multiprocessors;
     unsigned driver_version; /* 1000 * major + 10 * minor of the CUDA version that it speaks */

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 static struct err cuda_count(unsigned *out)
 {
@@ -68,10 +69,12 @@ static struct err attribute(struct gpu *g, CUdevice_attribute which, int *out)
 static struct err cuda_info(struct gpu *g, struct gpu_info *out)
 {
     struct gpu_info info = {0};
+    CUuuid uuid;
     int version = 0, major = 0, minor = 0, n = 0, shared = 0, l2 = 0, ecc = 0;
     size_t memory_free = 0, memory_len = 0;
     TRY_CU(g->cu, cuDriverGetVersion_(&version), "tell the driver's version");
     TRY_CU(g->cu, cuDeviceGetName_(info.name, sizeof info.name, g->device), "describe itself");
+    TRY_CU(g->cu, cuDeviceGetUuid_(&uuid, g->device), "describe itself");
     TRY(attribute(g, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, &major));
     TRY(attribute(g, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, &minor));
     TRY(attribute(g, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, &n));
@@ -79,6 +82,7 @@ static struct err cuda_info(struct gpu *g, struct gpu_info *out)
     TRY(attribute(g, CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, &l2));
     TRY(attribute(g, CU_DEVICE_ATTRIBUTE_ECC_ENABLED, &ecc));
     TRY_CU(g->cu, cuMemGetInfo_(&memory_free, &memory_len), "tell its memory");
+    memcpy(info.uuid, uuid.bytes, sizeof info.uuid);
     info.driver_version = (unsigned)version;
     info.major = (unsigned)major;
     info.minor = (unsigned)minor;

@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 static struct libcuda table;
@@ -32,6 +33,18 @@ static struct err find_all(void *library)
     return err_ok();
 }
 
+/* What runs is the machine code that is measured: the driver shall compile nothing, and take
+ * nothing from a cache of what it compiled. It shall load kernels with their module, not at their
+ * first launch: by then a sandbox may have closed (CUDA C++ Programming Guide, "CUDA Environment
+ * Variables"). */
+static struct err set_environment(void)
+{
+    if (setenv("CUDA_DISABLE_PTX_JIT", "1", 1) != 0 || setenv("CUDA_CACHE_DISABLE", "1", 1) != 0 ||
+        setenv("CUDA_MODULE_LOADING", "EAGER", 1) != 0 || unsetenv("CUDA_FORCE_PTX_JIT") != 0)
+        return err_errno("the driver's environment cannot be set");
+    return err_ok();
+}
+
 /* Before the rest is looked up: an old driver shall be called old, not incomplete. */
 static struct err check_version(void *library)
 {
@@ -50,6 +63,7 @@ static struct err check_version(void *library)
 
 static struct err open_library(void)
 {
+    TRY(set_environment());
     void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     if (library == NULL)
         return err_set(ERR_NOT_FOUND,

@@ -9,6 +9,7 @@ extern "C" {
 #include <deque>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -36,8 +37,12 @@ using chain = std::vector<std::shared_ptr<const kernel_launch>>;
 enum : size_t { CHAIN_MAX = 6 };
 
 static emu_random dice;
+static unsigned n_devices = 1;
+/* What is drawn, and the machine that runs, are one for all devices. */
+static std::recursive_mutex turn;
 
 struct gpu {
+    unsigned index = 0;
     std::string failure; /* "" while it is well */
     uint64_t memory_used = 0;
     std::vector<gpu_stream *> streams;
@@ -120,6 +125,7 @@ static void run_first(gpu_stream *s)
 
 static void drain(gpu_stream *s)
 {
+    std::lock_guard<std::recursive_mutex> lock(turn);
     while (!s->tasks.empty() && s->home->failure.empty())
         run_first(s);
 }
@@ -132,6 +138,7 @@ static struct err enqueue(gpu_stream *s, task t)
         s->captured.push_back(t);
         return err_ok();
     }
+    std::lock_guard<std::recursive_mutex> lock(turn);
     s->tasks.push_back(t);
     size_t n = dice.below(4) == 0 ? dice.below(s->tasks.size() + 1) : 0;
     while (n-- > 0 && !s->tasks.empty() && s->home->failure.empty())
@@ -141,15 +148,16 @@ static struct err enqueue(gpu_stream *s, task t)
 
 static struct err emu_count(unsigned *out)
 {
-    *out = 1;
+    *out = n_devices;
     return err_ok();
 }
 
 static struct err emu_open(gpu **out, unsigned index)
 {
-    if (index != 0)
-        return err_set(ERR_NOT_FOUND, "there is no GPU %u; one is emulated", index);
+    if (index >= n_devices)
+        return err_set(ERR_NOT_FOUND, "there is no GPU %u; %u are emulated", index, n_devices);
     *out = new gpu;
+    (*out)->index = index;
     return err_ok();
 }
 
@@ -167,6 +175,7 @@ static struct err emu_info(gpu *g, struct gpu_info *out)
 {
     struct gpu_info info = {};
     strcpy(info.name, "emulated");
+    info.uuid[15] = (uint8_t)g->index;
     info.major = emu_chip() / 10;
     info.n_multiprocessors = 4;
     info.driver_version = GPU_DRIVER_MIN;
@@ -256,6 +265,7 @@ static struct err emu_stream_wait(gpu_stream *s)
 /* Runs the stream that the event was recorded on until that record has passed. */
 static void pass(gpu_event *e, uint64_t record)
 {
+    std::lock_guard<std::recursive_mutex> lock(turn);
     while (e->n_passed < record && e->home->failure.empty()) {
         if (e->stream == nullptr || e->stream->tasks.empty()) {
             e->home->failure = "an event is waited for that nothing records";
@@ -473,7 +483,12 @@ extern "C" void gpu_emu_chip(unsigned chip)
     emu_set_chip(chip);
 }
 
-extern "C" void gpu_emu_seed(uint64_t seed)
+extern "C" void gpu_emu_devices(unsigned n)
+{
+    n_devices = n;
+}
+
+void gpu_emu_seed(uint64_t seed)
 {
     dice.state = seed;
 }

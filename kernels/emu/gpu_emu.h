@@ -14,6 +14,9 @@ extern const struct gpu_driver gpu_emu;
 
 /* Which chip it is from now on: 90 (Hopper, as at first) or 80 (Ampere). */
 void gpu_emu_chip(unsigned chip);
+/* How many there are from now on: 1 as at first, at most 16. Several may be used at a time, each by
+ * one thread: they take turns. */
+void gpu_emu_devices(unsigned n);
 /* Of what is drawn from now on. */
 void gpu_emu_seed(uint64_t seed);
 

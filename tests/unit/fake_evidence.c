@@ -36,6 +36,8 @@ static void add_blobs(struct fake_world *w, struct evidence *out, uint64_t index
         add_ref(w, out, &s.identity.runtime_log);
     if (s.kind == STATEMENT_BOOT && s.boot.has_event_log)
         add_ref(w, out, &s.boot.event_log);
+    for (size_t i = 0; s.kind == STATEMENT_BOOT && i < s.boot.n_gpus; i++)
+        add_ref(w, out, &s.boot.gpus[i].chain);
     if (s.kind != STATEMENT_HOST)
         return;
     add_ref(w, out, &s.host.ak_public);
@@ -102,6 +104,8 @@ void fake_evidence(struct fake_world *w, unsigned host, struct evidence *out,
     if (live != logged)
         add_head(w, out, live);
     evidence_set_quote(out, buf_bytes(&quote), 1, &nonce_proof);
+    for (size_t i = 0; i < s.quote.n_gpu_reports; i++)
+        add_ref(w, out, &s.quote.gpu_reports[i]);
     fake_run(w, FAKE_EVIDENCE, FAKE_DEMAND, out);
 }
 
@@ -151,6 +155,8 @@ void fake_policy_text(struct fake_world *w, struct buf *out)
             buf_printf(out, "%02x", 0xa0 + i);
         buf_append_str(out, "\n");
     }
+    if (w->gpu_policy)
+        fake_gpu_policy(w, out);
     buf_append_str(out, "max-interval 300\nmax-age 600\n");
     fake_run(w, FAKE_POLICY, FAKE_HOST, out);
 }

@@ -92,6 +92,7 @@ uint64_t fake_log_boot(struct fake_world *w, unsigned host)
         b->has_event_log = true;
         refer(w, &b->event_log, buf_bytes(&events));
     }
+    fake_say_gpus(w, b);
     return h->boot_index = log_statement(w, FAKE_BOOT, &s);
 }
 
@@ -145,6 +146,8 @@ void fake_make_quote(struct fake_world *w, struct fake_host *h, enum fake_what w
     context_hash(extra, buf_bytes(&text));
     BUF_AUTO attest = BUF_INIT;
     fake_attest_quote(&attest, h, extra);
+    if (what != FAKE_STOP)
+        fake_add_reports(w, what, q, extra);
     finish_attest(w, h, what, &attest, q->attest, &q->attest_len, q->signature, &q->signature_len);
 }
 

@@ -41,6 +41,9 @@ enum fake_stage {
     FAKE_ATTEST,     /* struct buf: TPMS_ATTEST, before it is signed */
     FAKE_SIGNATURE,  /* struct buf: TPMT_SIGNATURE */
     FAKE_EVENT_LOG,  /* struct buf: of a boot, before it is named */
+    FAKE_GPU_CHAIN,  /* struct buf: DER, before it is named */
+    FAKE_GPU_SHAPE,  /* struct gpu_report_shape: before it is signed */
+    FAKE_GPU_REPORT, /* struct buf: before it is named */
     FAKE_STATEMENT,  /* struct statement */
     FAKE_TEXT,       /* struct buf: a statement's text, before it is logged or shown */
     FAKE_EVIDENCE,   /* struct evidence */
@@ -50,6 +53,7 @@ enum fake_stage {
 /* What a thing is for: of FAKE_CONTEXT to FAKE_TEXT. */
 enum fake_what { FAKE_HOST, FAKE_BOOT, FAKE_IDENTITY, FAKE_PERIODIC, FAKE_DEMAND, FAKE_STOP };
 
+struct gpu_keys;
 struct fake_world;
 typedef void fake_hook(struct fake_world *w, enum fake_stage stage, enum fake_what what,
                        void *thing);
@@ -94,6 +98,8 @@ struct fake_world {
     /* what is measured; change them before fake_boot */
     const char *model_id, *kernels, *log_vkey; /* log_vkey NULL: the log's own */
     uint64_t quote_interval_s;
+    size_t n_gpus;      /* that boot and quotes speak of: 0 to 2, whose memory is protected */
+    bool gpu_policy;    /* the policy asks for all that there is to ask of them */
     bool has_event_log; /* before fake_reset: PCRs 0 to 7 come from events, for host and policy */
 };
 
@@ -101,6 +107,14 @@ enum { FAKE_EVENT_PCRS = 8, FAKE_EVENTS = 2 }; /* of each PCR */
 
 /* What event `n` of a PCR measures. */
 struct bytes fake_event(char text[32], unsigned pcr, unsigned n);
+
+/* Of GPUs, made once a process. */
+const struct gpu_keys *fake_gpu_keys(void);
+/* For the boot statement; for a quote, over its extraData. */
+void fake_say_gpus(struct fake_world *w, struct statement_boot *b);
+void fake_add_reports(struct fake_world *w, enum fake_what what, struct statement_quote *q,
+                      const uint8_t extra[SHA256_LEN]);
+void fake_gpu_policy(struct fake_world *w, struct buf *out);
 
 /* Keys and certificates are made once a process and shared by all worlds. */
 void fake_world_init(struct fake_world *w, fake_hook *hook);

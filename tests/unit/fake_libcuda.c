@@ -1,6 +1,7 @@
 /* A libcuda.so.1 for tests of what a driver can answer: it has no device behind it. BL_FAKE_CUDA
  * tells its version (12040, 13000); BL_FAKE_CUDA_FAILS, as NAME:CODE, which function fails and how.
  * Built without most of its functions (FAKE_LACKS_MOST) it is a driver that is incomplete. */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -56,6 +57,31 @@ EXPORT int cuDeviceGetName(char *out, int len, int device)
     return result_of("cuDeviceGetName");
 }
 
+static bool is(const char *name, const char *value)
+{
+    const char *text = getenv(name);
+    return text != NULL && strcmp(text, value) == 0;
+}
+
+/* As a driver that would compile, or put off loading, unless it is told not to. */
+int cuInit(unsigned flags);
+EXPORT int cuInit(unsigned flags)
+{
+    (void)flags;
+    if (!is("CUDA_DISABLE_PTX_JIT", "1") || !is("CUDA_CACHE_DISABLE", "1") ||
+        !is("CUDA_MODULE_LOADING", "EAGER") || getenv("CUDA_FORCE_PTX_JIT") != NULL)
+        return 801; /* CUDA_ERROR_NOT_SUPPORTED */
+    return result_of("cuInit");
+}
+
+int cuDeviceGetUuid_v2(char out[16], int device);
+EXPORT int cuDeviceGetUuid_v2(char out[16], int device)
+{
+    (void)device;
+    memset(out, 0x5a, 16);
+    return result_of("cuDeviceGetUuid_v2");
+}
+
 int cuDeviceGetAttribute(int *out, int which, int device);
 EXPORT int cuDeviceGetAttribute(int *out, int which, int device)
 {
@@ -88,7 +114,6 @@ EXPORT int cuMemAlloc_v2(uint64_t *out, size_t len)
     {                                                                                              \
         return result_of(#name);                                                                   \
     }
-PLAIN(cuInit)
 PLAIN(cuDeviceGet)
 PLAIN(cuDevicePrimaryCtxRetain)
 PLAIN(cuDevicePrimaryCtxRelease_v2)

@@ -49,6 +49,12 @@ static const char golden_host[] = "blindllama-host/v1\n" AK_NAME "ak-public 88 "
 static const char golden_boot[] = "blindllama-boot/v1\n" BOOT_LINES;
 static const char golden_boot_v2[] =
     "blindllama-boot/v2\n" BOOT_LINES "event-log 2611 " HEX_32("88") "\n";
+#define GPU_0 "gpu GPU-00000000-0000-0000-0000-0000000000aa 96.00.9F.00.01 "
+#define GPU_1 "gpu GPU-00000000-0000-0000-0000-0000000000bb 96.00.9F.00.01 "
+static const char golden_boot_v3[] = "blindllama-boot/v3\n" BOOT_LINES "event-log 2611 " HEX_32(
+    "88") "\n"
+          "gpu-driver 580.95.05\n" GPU_0 "protected NVIDIA H100 80GB HBM3\n"
+          "gpu-chain 3000 " HEX_32("a1") "\n" GPU_1 "open NVIDIA H100 80GB HBM3\n";
 static const char golden_identity[] =
     "blindllama-identity/v1\n" AK_NAME BOOT_ID
     "spki-sha256 " HEX_32("66") "\n"
@@ -59,13 +65,17 @@ static const char golden_identity[] =
 #define A_640 A_64 A_64 A_64 A_64 A_64 A_64 A_64 A_64 A_64 A_64
 /* 512 bytes of zeros: 683 characters and "=". */
 #define ZERO_PCRS A_640 A_16 A_16 "AAAAAAAAAAA="
-#define QUOTE_LINES                                                                                \
+#define QUOTE_LINES_BEFORE                                                                         \
     AK_NAME "pcrs " ZERO_PCRS "\n"                                                                 \
             "attest /1RDRw==\n"                                                                    \
-            "signature ABgACw==\n"                                                                 \
-            "context\n"
+            "signature ABgACw==\n"
+#define QUOTE_LINES QUOTE_LINES_BEFORE "context\n"
 static const char golden_quote[] =
     "blindllama-quote/v1\n" QUOTE_LINES CONTEXT_WITHOUT_NONCES("periodic");
+static const char golden_quote_v2[] =
+    "blindllama-quote/v2\n" QUOTE_LINES_BEFORE
+    "gpu-report 4117 " HEX_32("a2") "\n"
+                                    "context\n" CONTEXT_WITHOUT_NONCES("periodic");
 static const char golden_stop[] =
     "blindllama-stop/v1\nmax-duration 600\n" QUOTE_LINES CONTEXT_WITHOUT_NONCES("stop");
 

@@ -38,7 +38,7 @@ static struct err act(enum deed deed)
     if (deed == INFO) {
         TRY(d->info(g, &info));
         if (info.major != 75 || info.minor != 76 || info.n_multiprocessors != 16 ||
-            info.shared_len_max != 97 || info.driver_version != 13000)
+            info.shared_len_max != 97 || info.driver_version != 13000 || info.uuid[15] != 0x5a)
             return err_set(ERR_UNTRUE, "another attribute was asked for");
     }
     d->module_free(m);
@@ -67,6 +67,7 @@ static void ask(struct answer *out, enum deed deed, const char *folder, const ch
         dup2(ends[1], 1);
         setenv("LD_LIBRARY_PATH", folder, 1);
         setenv("BL_FAKE_CUDA", version, 1);
+        setenv("CUDA_FORCE_PTX_JIT", "1", 1); /* of whoever starts it: the driver must not see it */
         setenv("BL_FAKE_CUDA_FAILS", fails, 1);
         execl("/proc/self/exe", "gpu_driver_test", number, (char *)NULL);
         _exit(127);

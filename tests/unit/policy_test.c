@@ -223,6 +223,11 @@ static const struct bad bad_policies[] = {
     {0, NULL, "# \xc2\x9b csi\n", "line 27: a control character"},
     {0, NULL, "# \xff\n", "not UTF-8"},
     {0, NULL, "# carriage\r\n", "line 27: a control character"},
+    {0, NULL, "gpu-driver 580 95\n", "gpu-driver: a version is a word of 1 to 79 bytes"},
+    {0, NULL, "gpu-driver \n", "gpu-driver: a version is a word"},
+    {0, NULL, "gpu-vbios 1\ngpu-vbios 1\n", "gpu-vbios: a version: the same hash a second time"},
+    {0, NULL, "gpu-vbios 01234567890123456789012345678901\n", "a word of 1 to 31 bytes"},
+    {0, NULL, "gpu-root aa\n", "gpu-root: the root's SHA-256"},
 };
 
 static void refuses_each_single_flaw(void **state)
@@ -264,6 +269,26 @@ static void a_root_of_attestation_keys_is_root_enough(void **state)
     assert_true(p.n_roots == 0 && p.n_ak_roots == 2);
     assert_true(p.ak_roots[0].profile == AK_PROFILE_GCP && !p.ak_roots[0].test);
     assert_true(p.ak_roots[1].profile == AK_PROFILE_TCG && p.ak_roots[1].test);
+    policy_cleanup(&p);
+}
+
+static void gpus_may_be_asked_for(void **state)
+{
+    (void)state;
+    struct policy p;
+    if (is_err(parse_with(&p, 0, NULL, "")))
+        fail_msg("%s", err_message());
+    assert_false(policy_wants_gpus(&p));
+    assert_true(policy_gpu_allows(p.gpus.drivers, p.gpus.n_drivers, "any"));
+    policy_cleanup(&p);
+    if (is_err(parse_with(&p, 0, NULL,
+                          "gpu-driver 580.95.05\ngpu-driver 580.105.08\ngpu-vbios 96.00.9F.00.01\n"
+                          "gpu-root " HASH_A "\n")))
+        fail_msg("%s", err_message());
+    assert_true(policy_wants_gpus(&p) && p.gpus.n_roots == 1);
+    assert_true(policy_gpu_allows(p.gpus.drivers, p.gpus.n_drivers, "580.105.08"));
+    assert_false(policy_gpu_allows(p.gpus.drivers, p.gpus.n_drivers, "580.105.0"));
+    assert_false(policy_gpu_allows(p.gpus.vbioses, p.gpus.n_vbioses, "96.00.9F.00.02"));
     policy_cleanup(&p);
 }
 
@@ -332,6 +357,7 @@ int main(void)
         cmocka_unit_test(refuses_each_single_flaw),
         cmocka_unit_test(refuses_a_policy_without_roots),
         cmocka_unit_test(a_root_of_attestation_keys_is_root_enough),
+        cmocka_unit_test(gpus_may_be_asked_for),
         cmocka_unit_test(refuses_one_activator_key_under_two_names),
         cmocka_unit_test(what_is_not_built_is_unsupported),
         cmocka_unit_test(refuses_too_many_lines_and_bytes),

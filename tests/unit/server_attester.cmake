@@ -9,11 +9,26 @@ fuzz_target(queue_file LIBS attester)
 fuzz_target(measurement LIBS attester)
 
 # Needs swtpm, swtpm-tools and tpm2-tools; skipped where they are absent.
-foreach(module attester attester_cloud attester_cloud_remote attester_events attester_refusal attester_nonces attester_crash attester_witness
+foreach(module attester attester_cloud attester_cloud_remote attester_events attester_gpu attester_refusal attester_nonces attester_crash attester_witness
     attester_remote attester_refused attester_remote_crash)
   unit_test(${module} LIBS attester)
   set_tests_properties(unit.${module} PROPERTIES LABELS "unit;tpm")
 endforeach()
+# Its NVML is one of a test, without sanitizers: they would want their own library in every process.
+function(fake_nvml name folder)
+  add_library(${name} SHARED unit/fake_nvml.c)
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
+  target_compile_definitions(${name} PRIVATE _GNU_SOURCE BL_SHARED_DIR="" ${ARGN})
+  target_link_libraries(${name} PRIVATE OpenSSL::Crypto)
+  set_target_properties(${name} PROPERTIES OUTPUT_NAME nvidia-ml VERSION 1 SOVERSION 1
+    LIBRARY_OUTPUT_DIRECTORY ${folder})
+endfunction()
+set(fake_nvml_dir ${CMAKE_CURRENT_BINARY_DIR}/fake_nvml)
+fake_nvml(fake_nvml ${fake_nvml_dir})
+target_sources(fake_nvml PRIVATE ${CMAKE_SOURCE_DIR}/common/buf.c)
+fake_nvml(fake_nvml_lacking ${fake_nvml_dir}/lacking FAKE_LACKS_MOST)
+target_compile_definitions(attester_gpu_test PRIVATE BL_FAKE_NVML_DIR="${fake_nvml_dir}")
+add_dependencies(attester_gpu_test fake_nvml fake_nvml_lacking)
 # The calls before and after which the crash test kills the attester.
 foreach(call fsync rename fd_write_all store_create store_append tpm_pcr_extend tpm_counter_increment)
   target_link_options(attester_crash_test PRIVATE -Wl,--wrap=${call})

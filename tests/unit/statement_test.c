@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -100,6 +101,64 @@ static void a_boot_with_an_event_log_is_version_2(void **state)
     assert_false(s.boot.has_event_log);
 }
 
+static void expect_form(const char *text)
+{
+    struct statement s;
+    BUF_AUTO again = BUF_INIT;
+    if (is_err(statement_parse(&s, bytes_of_str(text))))
+        fail_msg("%s", err_message());
+    statement_format(&again, &s);
+    assert_string_equal(buf_str(&again), text);
+}
+
+/* GPUs make a boot version 3, with or without an event log; reports make a quote version 2. */
+static void statements_speak_of_gpus_in_their_newest_versions(void **state)
+{
+    (void)state;
+    struct statement s;
+    BUF_AUTO without = BUF_INIT;
+    expect_form(golden_boot_v3);
+    expect_form(golden_quote_v2);
+    replace_once(&without, golden_boot_v3,
+                 &(struct flaw){"event-log 2611 " HEX_32("88") "\n", "", ""});
+    expect_form(buf_str(&without));
+    assert_false(is_err(statement_parse(&s, bytes_of_str(golden_boot_v3))));
+    assert_true(s.boot.n_gpus == 2 && s.boot.has_event_log);
+    assert_string_equal(s.boot.gpu_driver, "580.95.05");
+    assert_string_equal(s.boot.gpus[0].uuid, "GPU-00000000-0000-0000-0000-0000000000aa");
+    assert_string_equal(s.boot.gpus[1].vbios, "96.00.9F.00.01");
+    assert_string_equal(s.boot.gpus[1].name, "NVIDIA H100 80GB HBM3");
+    assert_true(s.boot.gpus[0].memory == GPU_MEMORY_PROTECTED &&
+                s.boot.gpus[0].chain.size == 3000 && s.boot.gpus[1].memory == GPU_MEMORY_OPEN);
+    assert_false(is_err(statement_parse(&s, bytes_of_str(golden_quote_v2))));
+    assert_true(s.quote.n_gpu_reports == 1 && s.quote.gpu_reports[0].size == 4117);
+}
+
+/* The most that there may be, and one more. */
+static void gpus_and_reports_are_bounded(void **state)
+{
+    (void)state;
+    struct statement boot, quote, again;
+    BUF_AUTO text = BUF_INIT;
+    assert_false(is_err(statement_parse(&boot, bytes_of_str(golden_boot_v3))));
+    for (size_t i = 0; i < STATEMENT_GPUS_MAX; i++) {
+        boot.boot.gpus[i] = boot.boot.gpus[0];
+        snprintf(boot.boot.gpus[i].uuid, sizeof boot.boot.gpus[i].uuid,
+                 "GPU-00000000-0000-0000-0000-%012zx", i);
+    }
+    boot.boot.n_gpus = STATEMENT_GPUS_MAX;
+    statement_format(&text, &boot);
+    assert_false(is_err(statement_parse(&again, buf_bytes(&text))));
+    buf_append_str(&text, GPU_1 "open x\n");
+    assert_int_equal(statement_parse(&again, buf_bytes(&text)).code, ERR_MALFORMED);
+    assert_non_null(strstr(err_message(), "more than 16 GPUs"));
+    assert_false(is_err(statement_parse(&quote, bytes_of_str(golden_quote_v2))));
+    quote.quote.n_gpu_reports = STATEMENT_GPUS_MAX;
+    buf_clear(&text);
+    statement_format(&text, &quote);
+    assert_int_equal(statement_parse(&again, buf_bytes(&text)).code, ERR_MALFORMED); /* of size 0 */
+}
+
 struct case_of {
     const char *text;
     struct flaw flaw;
@@ -129,7 +188,24 @@ static void refuses_one_flaw_at_a_time(void **state)
          ERR_MALFORMED},
         {golden_boot, {"counter-attest /1RDRw==", "counter-attest ", "line 7"}, ERR_MALFORMED},
         {golden_boot, {"counter-signature", "signature", "line 8"}, ERR_MALFORMED},
-        {golden_boot, {"boot/v1", "boot/v3", "line 1"}, ERR_UNSUPPORTED},
+        {golden_boot, {"boot/v1", "boot/v4", "line 1"}, ERR_UNSUPPORTED},
+        {golden_boot, {"boot/v1", "boot/v3", "line 9"}, ERR_MALFORMED},
+        {golden_boot_v3, {"boot/v3", "boot/v2", "line 10"}, ERR_MALFORMED},
+        {golden_boot_v3, {"gpu-driver 580.95.05", "gpu-driver 580 95", "line 10"}, ERR_MALFORMED},
+        {golden_boot_v3, {"gpu-driver 580.95.05\n", "", "line 10"}, ERR_MALFORMED},
+        {golden_boot_v3, {"0aa 96", "0AA 96", "line 11"}, ERR_MALFORMED},
+        {golden_boot_v3, {"0000-0000000000aa", "00000000000000aa0", "line 11"}, ERR_MALFORMED},
+        {golden_boot_v3, {"aa 96.00.9F.00.01 ", "aa  ", "line 11"}, ERR_MALFORMED},
+        {golden_boot_v3, {"protected", "guarded", "line 11"}, ERR_MALFORMED},
+        {golden_boot_v3, {"protected", "devtools", "line 12"}, ERR_MALFORMED},
+        {golden_boot_v3, {"gpu-chain 3000", "gpu-chain 32769", "line 12"}, ERR_MALFORMED},
+        {golden_boot_v3, {"open", "protected", "line 14"}, ERR_MALFORMED},
+        {golden_boot_v3, {"00bb", "00aa", "not sorted by UUID"}, ERR_MALFORMED},
+        {golden_boot_v3, {"open NVIDIA H100 80GB HBM3", "open ", "line 13"}, ERR_MALFORMED},
+        {golden_quote_v2, {"quote/v2", "quote/v1", "line 6"}, ERR_MALFORMED},
+        {golden_quote_v2, {"quote/v2", "quote/v3", "line 1"}, ERR_UNSUPPORTED},
+        {golden_quote_v2, {"gpu-report 4117", "gpu-report 8193", "line 6"}, ERR_MALFORMED},
+        {golden_quote, {"quote/v1", "quote/v2", "line 6"}, ERR_MALFORMED},
         {golden_boot, {"boot/v1", "boot/v2", "line 9"}, ERR_MALFORMED},
         {golden_boot_v2, {"boot/v2", "boot/v1", "line 9"}, ERR_MALFORMED},
         {golden_boot_v2, {"event-log 2611", "event-log 1048577", "line 9"}, ERR_MALFORMED},
@@ -218,6 +294,8 @@ int main(void)
         cmocka_unit_test(a_key_may_have_a_certificate_of_its_own),
         cmocka_unit_test(reads_every_field),
         cmocka_unit_test(a_boot_with_an_event_log_is_version_2),
+        cmocka_unit_test(statements_speak_of_gpus_in_their_newest_versions),
+        cmocka_unit_test(gpus_and_reports_are_bounded),
         cmocka_unit_test(refuses_one_flaw_at_a_time),
         cmocka_unit_test(refuses_every_truncation_and_a_line_more),
         cmocka_unit_test(chains_and_activations_are_bounded),

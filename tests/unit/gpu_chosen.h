@@ -10,7 +10,7 @@
 #include "kernels/cuda/gpu_backend.h"
 #include "kernels/emu/gpu_emu.h"
 
-static void gpu_must(struct err e)
+static inline void gpu_must(struct err e)
 {
     if (is_err(e))
         fail_msg("%s", err_message());

@@ -16,6 +16,8 @@ struct bench_options {
     const char *folder;  /* for temporary files */
     unsigned n_threads;  /* of the engine; 0: one thread, then one per CPU */
     unsigned n_rounds;   /* 1 to ROUNDS_MAX */
+    bool emulated;       /* the emulated GPU: shows that it runs, and nothing else */
+    unsigned n_streams;  /* of the engine on a GPU: requests that run together; 0: 256 */
     bool tiny;           /* the smallest inputs: shows that it runs, not how fast */
 };
 
@@ -25,5 +27,10 @@ void bench_log(struct results *r, const struct bench_options *o);
 struct err bench_log_part_check(const char *name) MUST_USE;
 void bench_tokenizer(struct results *r, const struct bench_options *o);
 void bench_load(struct results *r, const struct bench_options *o);
+/* On a GPU, as `bench engine --backend cuda` is (bench_engine_gpu). */
+void bench_gemm(struct results *r, const struct bench_options *o);
+void bench_attention(struct results *r, const struct bench_options *o);
+void bench_decode(struct results *r, const struct bench_options *o);
+void bench_engine_gpu(struct results *r, const struct bench_options *o);
 
 #endif

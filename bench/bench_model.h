@@ -17,9 +17,10 @@ struct bench_shape {
     unsigned n_tokens; /* to decode in one round */
 };
 
-/* The i-th shape, NULL behind the last. `tiny` is not among them. */
+/* The i-th of the shapes that a CPU is measured with, NULL behind the last. */
 const struct bench_shape *bench_shape_at(size_t i);
-/* NULL and "tiny" are fine; ERR_USAGE lists the names. */
+/* NULL is fine; ERR_USAGE lists the names. Output matrices are the embedding's: as many bytes are
+ * read for a token as with one of their own. */
 struct err bench_shape_check(const char *name) MUST_USE;
 /* The shape of that name; NULL if there is none. */
 const struct bench_shape *bench_shape_named(const char *name);

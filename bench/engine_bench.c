@@ -228,7 +228,9 @@ static void run_shape(struct results *r, const struct bench_options *o, const st
 
 void bench_engine(struct results *r, const struct bench_options *o)
 {
-    if (o->model != NULL)
+    if (o->backend != NULL && strcmp(o->backend, "cuda") == 0)
+        bench_engine_gpu(r, o);
+    else if (o->model != NULL)
         run_threads(r, o, o->model, o->model, N_TOKENS);
     else if (o->shape != NULL || o->tiny)
         run_shape(r, o, bench_shape_named(o->tiny ? "tiny" : o->shape));

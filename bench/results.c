@@ -14,8 +14,9 @@
 #include "common/text.h"
 
 struct results {
-    json_t *list, *outputs;
+    json_t *list, *outputs, *about;
     char group[160];
+    bool without_values;
 };
 
 void must(struct err e)
@@ -95,6 +96,7 @@ struct results *results_new(void)
         must(err_set(ERR_MEMORY, "no memory for a list of results"));
     r->list = json_array();
     r->outputs = json_object();
+    r->about = json_object();
     return r;
 }
 
@@ -104,7 +106,26 @@ void results_free(struct results *r)
         return;
     json_decref(r->list);
     json_decref(r->outputs);
+    json_decref(r->about);
     free(r);
+}
+
+void results_without_values(struct results *r)
+{
+    r->without_values = true;
+}
+
+void results_about(struct results *r, const char *key, const char *format, ...)
+{
+    char text[320];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (json_object_get(r->about, key) != NULL)
+        return;
+    json_object_set_new(r->about, key, json_string(text));
+    printf("%s: %s\n", key, text);
 }
 
 void results_group(struct results *r, const char *format, ...)
@@ -117,23 +138,63 @@ void results_group(struct results *r, const char *format, ...)
     fflush(stdout);
 }
 
-void results_add(struct results *r, const struct result *line)
+bool results_device(const struct results *r, char out[64])
 {
-    char name[320];
-    snprintf(name, sizeof name, "%s: %s", r->group, line->name);
-    json_array_append_new(r->list,
-                          json_pack("{s:s, s:f, s:s, s:s?, s:o}", "name", name, "value",
-                                    line->value, "unit", line->unit, "of", line->of, "ratio",
-                                    line->of != NULL ? json_real(line->ratio) : json_null()));
-    if (line->output != NULL)
-        json_object_set_new(r->outputs, name, json_string(line->output));
-    printf("  %-28s %12.3f %-10s", line->name, line->value, line->unit);
-    if (line->of != NULL)
+    const char *device = json_string_value(json_object_get(r->about, "device"));
+    size_t n = 0;
+    for (; device != NULL && n < 63 && device[n] != ',' && device[n] != 0; n++) {
+        char c = device[n];
+        bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z');
+        out[n] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : plain ? c : '-';
+    }
+    out[n] = 0;
+    return device != NULL;
+}
+
+static json_t *number_or_null(double value, bool is_number)
+{
+    return is_number ? json_real(value) : json_null();
+}
+
+static json_t *line_json(const struct results *r, const char *name, const struct result *line)
+{
+    bool measured = !r->without_values;
+    json_t *o = json_pack("{s:s, s:o, s:s, s:s?, s:o}", "name", name, "value",
+                          number_or_null(line->value, measured), "unit", line->unit, "of", line->of,
+                          "ratio", number_or_null(line->ratio, measured && line->of != NULL));
+    if (line->first > 0) {
+        json_object_set_new(o, "first", json_real(line->first));
+        json_object_set_new(o, "aim", json_real(line->aim));
+    }
+    return o;
+}
+
+static void print_line(const struct results *r, const struct result *line)
+{
+    if (r->without_values)
+        printf("  %-28s %12s %-10s", line->name, "-", line->unit);
+    else
+        printf("  %-28s %12.3f %-10s", line->name, line->value, line->unit);
+    if (line->of != NULL && r->without_values)
+        printf("      - of %s", line->of);
+    else if (line->of != NULL)
         printf(" %6.3f of %s", line->ratio, line->of);
+    if (line->first > 0)
+        printf(" (first %.2f, aim %.2f)", line->first, line->aim);
     if (line->output != NULL)
         printf("  [%s]", line->output);
     putchar('\n');
     fflush(stdout);
+}
+
+void results_add(struct results *r, const struct result *line)
+{
+    char name[320];
+    snprintf(name, sizeof name, "%s: %s", r->group, line->name);
+    json_array_append_new(r->list, line_json(r, name, line));
+    if (line->output != NULL)
+        json_object_set_new(r->outputs, name, json_string(line->output));
+    print_line(r, line);
 }
 
 void results_add_series(struct results *r, const char *name, const struct series *values,
@@ -146,6 +207,19 @@ void results_add_series(struct results *r, const char *name, const struct series
                                     .of = of_name,
                                     .ratio = of_name != NULL ? series_ratio(values, of) : 0,
                                     .output = output});
+}
+
+void results_add_goal(struct results *r, const char *name, const struct series *values,
+                      double scale, const char *unit, const char *of_name, const struct series *of,
+                      double first, double aim)
+{
+    results_add(r, &(struct result){.name = name,
+                                    .unit = unit,
+                                    .value = series_median(values) * scale,
+                                    .of = of_name,
+                                    .ratio = series_ratio(values, of),
+                                    .first = first,
+                                    .aim = aim});
 }
 
 /* The value behind `key` in the first lines of /proc/cpuinfo. */
@@ -189,9 +263,14 @@ static void write_all(FILE *file, const struct results *r, const char *const *te
     }
     size_t i;
     json_t *entry;
+    const char *name;
+    json_object_foreach(r->about, name, entry)
+    {
+        fprintf(file, ",\n  \"%s\"", name);
+        write_value(file, ": ", entry);
+    }
     fputs(",\n  \"results\": [", file);
     json_array_foreach(r->list, i, entry) write_value(file, i == 0 ? "\n    " : ",\n    ", entry);
-    const char *name;
     bool first = true;
     fputs("\n  ],\n  \"outputs\": {", file);
     json_object_foreach(r->outputs, name, entry)

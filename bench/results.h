@@ -34,12 +34,22 @@ struct result {
     const char *of; /* what `ratio` compares the value with; NULL: nothing, it bounds others */
     double ratio;
     const char *output; /* hash of what was computed, hexadecimal; NULL: nothing was */
+    double first, aim;  /* what the ratio is to reach, first and in the end; 0: nothing is said */
 };
 
 struct results; /* opaque */
 
 struct results *results_new(void);
 void results_free(struct results *r);
+
+/* From now on there are no values and ratios, only names and hashes: where something stands in for
+ * what is to be measured, times say nothing. */
+void results_without_values(struct results *r);
+/* An entry of its own beside "machine"; told once more, it stands as first told. */
+void results_about(struct results *r, const char *key, const char *format, ...) PRINTF_LIKE(3, 4);
+/* The first words of "device", such as "nvidia-h200", for a file's name; false where there is none.
+ */
+bool results_device(const struct results *r, char out[64]);
 
 /* Begins a group: printed as a heading, and before the names that follow, in the JSON. */
 void results_group(struct results *r, const char *format, ...) PRINTF_LIKE(2, 3);
@@ -48,9 +58,14 @@ void results_add(struct results *r, const struct result *line);
 void results_add_series(struct results *r, const char *name, const struct series *values,
                         double scale, const char *unit, const char *of_name,
                         const struct series *of, const char *output);
+/* The same, with what the ratio is to reach. */
+void results_add_goal(struct results *r, const char *name, const struct series *values,
+                      double scale, const char *unit, const char *of_name, const struct series *of,
+                      double first, double aim);
 
-/* {"machine", "compiler", "commit", "date", "results": [{"name", "value", "unit", "of", "ratio"}],
- * "outputs": {name: hash}}. */
+/* {"machine", "compiler", "commit", "date", what results_about was told, "results": [{"name",
+ * "value", "unit", "of", "ratio", and "first" and "aim" where there are such}], "outputs": {name:
+ * hash}}. */
 struct err results_write(const struct results *r, const char *path, const char *commit) MUST_USE;
 
 double seconds_now(void); /* of a monotonic clock */

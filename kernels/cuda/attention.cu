@@ -86,7 +86,7 @@ template <int head_dim, int tile> struct consumer {
 
     DEVICE_MEMBER bool begins_split(uint32_t page) const
     {
-        return page % PAGES_OF_SPLIT == 0 || page == w.first;
+        return (ATTENTION_FIXED_SPLITS && page % PAGES_OF_SPLIT == 0) || page == w.first;
     }
 
     DEVICE_MEMBER void scale_own()
@@ -144,7 +144,8 @@ template <int head_dim, int tile> struct consumer {
         if (w.item.partial == ATTENTION_WHOLE)
             fold_own(ended);
         else
-            write_partial(ended, page / PAGES_OF_SPLIT);
+            write_partial(ended,
+                          ATTENTION_FIXED_SPLITS ? page / PAGES_OF_SPLIT : w.item.first_split);
     }
 
     /* Its scores and weights. */
@@ -172,7 +173,7 @@ template <int head_dim, int tile> struct consumer {
         turn.give(p.group);
         wgmma_wait<1>();
         gathered ended[2] = {of_split[0], of_split[1]};
-        const bool split_ends = page % PAGES_OF_SPLIT == 0;
+        const bool split_ends = ATTENTION_FIXED_SPLITS && page % PAGES_OF_SPLIT == 0;
         if (split_ends)
             of_split[0] = of_split[1] = nothing();
         const bool moved = weigh_page(page);

@@ -13,6 +13,12 @@
 
 enum { KEYS = ATTENTION_KEYS, PAGES_OF_SPLIT = ATTENTION_SPLIT / ATTENTION_KEYS };
 
+/* Every split of ATTENTION_SPLIT positions is gathered for itself, then folded. bench/inexact.cu,
+ * which measures what that costs, goes on to an item's end. */
+#if !defined(ATTENTION_FIXED_SPLITS)
+#define ATTENTION_FIXED_SPLITS true
+#endif
+
 /* A maximum follows the scores only when they exceed it by more than this factor, as a power of 2:
  * weights are at most that, and accumulators are seldom scaled. */
 #define ATTENTION_SLACK 8.0f

@@ -1,5 +1,6 @@
 /* The driver's devices, memory, streams and events; the table of gpu_cuda. */
 #include "kernels/cuda/gpu_cuda.h"
+#include "kernels/cuda/gpu_cuda_handle.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -158,6 +159,11 @@ static void cuda_stream_free(struct gpu_stream *s)
         return;
     (void)s->gpu->cu->cuStreamDestroy_(s->handle);
     free(s);
+}
+
+void *gpu_cuda_stream_handle(const struct gpu_stream *s)
+{
+    return s->handle;
 }
 
 static struct err cuda_stream_wait(struct gpu_stream *s)

@@ -2,12 +2,17 @@
 function(gpu_test module)
   unit_test(${module} LIBS gpu_emu m ${ARGN})
   set_target_properties(${module}_test PROPERTIES LINKER_LANGUAGE CXX)
+  if(BL_CUDA) # BL_TEST_GPU=cuda: on the GPU of this machine
+    target_link_libraries(${module}_test PRIVATE gpu_backend)
+    target_compile_definitions(${module}_test PRIVATE BL_TEST_CUDA)
+  endif()
 endfunction()
 
 emulated_kernels(emu_kernels unit/emu_kernels.cu)
 gpu_test(emu emu_kernels)
 emulated_kernels(emu_async_kernels unit/emu_async_kernels.cu)
 gpu_test(emu_async emu_async_kernels)
+gpu_test(cuda_arithmetic cuda_kernels)
 gpu_test(cuda_rows cuda_kernels)
 gpu_test(cuda_matmul cuda_kernels)
 gpu_test(cuda_attention cuda_kernels cuda_plan)

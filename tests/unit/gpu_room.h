@@ -1,13 +1,12 @@
 /* A GPU with the project's kernels on it, for tests: what goes there and what comes back. The
- * emulated one, unless BL_TEST_GPU names another driver ("cuda"). */
+ * emulated one, or the one of gpu_chosen.h. */
 #ifndef TESTS_UNIT_GPU_ROOM_H
 #define TESTS_UNIT_GPU_ROOM_H
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/cuda/gpu.h"
-#include "kernels/emu/gpu_emu.h"
+#include "tests/unit/gpu_chosen.h"
 
 struct gpu_room {
     const struct gpu_driver *driver;
@@ -18,19 +17,14 @@ struct gpu_room {
     size_t n_taken;
 };
 
-static void gpu_must(struct err e)
-{
-    if (is_err(e))
-        fail_msg("%s", err_message());
-}
-
 static void gpu_room_open(struct gpu_room *r, uint64_t seed)
 {
-    *r = (struct gpu_room){.driver = &gpu_emu};
+    const struct gpu_backend *chosen = gpu_chosen();
+    *r = (struct gpu_room){.driver = chosen->driver};
     gpu_emu_seed(seed);
     gpu_must(r->driver->open(&r->gpu, 0));
     gpu_must(r->driver->stream_new(r->gpu, &r->stream));
-    gpu_must(r->driver->module_load(r->gpu, &r->module, NULL, 0));
+    gpu_must(r->driver->module_load(r->gpu, &r->module, chosen->image, chosen->image_len));
 }
 
 static void gpu_room_close(struct gpu_room *r)
@@ -42,17 +36,18 @@ static void gpu_room_close(struct gpu_room *r)
     r->driver->close(r->gpu);
 }
 
-/* Memory of the device with these bytes in it; NULL: as it comes, which is poison. */
+/* Memory of the device with these bytes in it; NULL: poison, as the emulated one has by itself. */
 static struct gpu_address gpu_room_put(struct gpu_room *r, const void *data, size_t len)
 {
     struct gpu_address a = {0};
     assert_true(r->n_taken < sizeof r->taken / sizeof r->taken[0]);
     gpu_must(r->driver->alloc(r->gpu, &a, len));
     r->taken[r->n_taken++] = a;
-    if (data != NULL) {
+    if (data == NULL)
+        gpu_must(r->driver->fill(r->stream, a, 0xff, len));
+    else
         gpu_must(r->driver->copy_to(r->stream, a, data, len));
-        gpu_must(r->driver->stream_wait(r->stream));
-    }
+    gpu_must(r->driver->stream_wait(r->stream));
     return a;
 }
 

@@ -1,0 +1,27 @@
+# No time is measured here: the smallest inputs, one round; those of a GPU on the emulated one.
+add_test(NAME bench.runs COMMAND bench --tiny --rounds 1 --threads 1
+  WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+set_tests_properties(bench.runs PROPERTIES LABELS unit TIMEOUT 300)
+
+add_library(fake_cublaslt SHARED unit/fake_cublaslt.c)
+set(fake_cublaslt_dir ${CMAKE_CURRENT_BINARY_DIR}/fake_cublaslt_lib)
+set_target_properties(fake_cublaslt PROPERTIES OUTPUT_NAME cublasLt VERSION 13 SOVERSION 13
+  LIBRARY_OUTPUT_DIRECTORY ${fake_cublaslt_dir})
+
+foreach(name gemm attention decode engine)
+  add_test(NAME bench.gpu_${name} COMMAND bench ${name} --backend cuda --emulated --tiny --rounds 2
+    WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(bench.gpu_${name} PROPERTIES LABELS unit TIMEOUT 600
+    ENVIRONMENT LD_LIBRARY_PATH=${fake_cublaslt_dir})
+endforeach()
+
+emulated_kernels(bench_inexact ${CMAKE_SOURCE_DIR}/bench/inexact.cu)
+gpu_test(bench_inexact bench_rig bench_inexact)
+
+add_test(NAME bench.plot COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/plot_test.py)
+set_tests_properties(bench.plot PROPERTIES LABELS unit TIMEOUT 120)
+
+# The whole script, on the emulated GPU; the tests of kernels it runs here are tests of their own.
+add_test(NAME bench.gpu_script COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/gpu_script_test.py
+  ${CMAKE_BINARY_DIR})
+set_tests_properties(bench.gpu_script PROPERTIES LABELS unit TIMEOUT 900)

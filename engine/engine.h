@@ -51,6 +51,7 @@ struct engine_options {
     unsigned gpu_index;            /* of several */
     bool gpu_recovers; /* after a failure of the GPU its weights are loaded again; else the engine
                           stops: every request fails, and engine_submit refuses with the reason */
+    bool gpu_logits;   /* a GPU's rows of logits are copied here for events: for comparison */
 };
 
 /* One measured file of the model folder: what was hashed is what is used. */
@@ -99,6 +100,13 @@ struct engine_bias {
     float bias;
 };
 
+/* Which tokens may come next in one choice's answer: clears the bits of those that may not. All of
+ * `allowed`, ((vocab_size + 31) / 32) words, id % 32 of word id / 32, is 1 before. Called before
+ * each token on the thread that steps the engine; must not block nor call the engine. If it allows
+ * nothing, the request fails. */
+typedef void engine_mask(void *context, unsigned choice, const uint32_t *answer, size_t n_answer,
+                         uint32_t *allowed);
+
 /* Sampling and stopping. engine_params_default() gives the model's own defaults
  * (generation_config.json). */
 struct engine_params {
@@ -130,6 +138,8 @@ struct engine_params {
     bool ignore_eos;          /* EOS is a token like others; stop_ids still end the answer */
     const struct engine_bias *logit_bias; /* borrowed as `stop` is; each id once */
     size_t n_logit_bias;                  /* at most 1,024 */
+    engine_mask *mask; /* NULL: all tokens may come; a request with one waits for each token */
+    void *mask_context;
 };
 void engine_params_default(const struct engine *e, struct engine_params *out);
 
@@ -166,6 +176,7 @@ struct engine_event {
     const struct engine_logprob *top; /* n_top alternatives, best first; fewer than n_logprobs
                                          where fewer tokens have a probability */
     size_t n_top;
+    const float *logits; /* (vocab_size) that it was chosen from; NULL: they stayed on a GPU */
     enum engine_finish
         finish;        /* set in the request's last event, its only one without a successor */
     const char *error; /* with ENGINE_FAILED */

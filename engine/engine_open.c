@@ -139,7 +139,8 @@ static struct err choose_options(struct engine *e, size_t *n_pages)
 
 uint64_t engine_logits_size(const struct engine *e)
 {
-    return (uint64_t)e->options.max_requests * e->config.vocab_size * sizeof(float);
+    bool here = e->device == NULL || e->options.gpu_logits;
+    return here ? (uint64_t)e->options.max_requests * e->config.vocab_size * sizeof(float) : 0;
 }
 
 static struct err allocate_batch(struct engine *e)
@@ -148,10 +149,19 @@ static struct err allocate_batch(struct engine *e)
     e->batch_tokens = calloc(o->token_budget, sizeof *e->batch_tokens);
     e->batch_rows = calloc(o->token_budget, sizeof *e->batch_rows);
     e->batch_logit_rows = calloc(o->token_budget, sizeof *e->batch_logit_rows);
-    e->logits = calloc(1, engine_logits_size(e));
-    if (e->batch_tokens == NULL || e->batch_rows == NULL || e->batch_logit_rows == NULL ||
-        e->logits == NULL)
+    if (e->batch_tokens == NULL || e->batch_rows == NULL || e->batch_logit_rows == NULL)
         return err_set(ERR_MEMORY, "no memory for batches of %u tokens", o->token_budget);
+    return err_ok();
+}
+
+static struct err allocate_rows(struct engine *e)
+{
+    uint64_t len = engine_logits_size(e);
+    e->allowed = calloc((e->config.vocab_size + 31) / 32, sizeof *e->allowed);
+    if (len > 0)
+        e->logits = calloc(1, len);
+    if (e->allowed == NULL || (len > 0 && e->logits == NULL))
+        return err_set(ERR_MEMORY, "no memory for %u rows of logits", e->options.max_requests);
     return err_ok();
 }
 
@@ -162,6 +172,8 @@ static struct err prepare_cpu(struct engine *e, size_t n_pages)
     TRY(pool_new(&e->pool, e->options.n_threads));
     TRY(model_init(&e->model, backend, e->pool, &e->config, &e->weights, e->options.token_budget,
                    e->options.max_context));
+    TRY(sampler_new(&e->sampler, e->n_sampled_vocab));
+    TRY(allocate_batch(e));
     return kv_init(&e->kv, &e->config, n_pages, e->pool);
 }
 
@@ -177,9 +189,8 @@ static struct err prepare_device(struct engine *e, size_t n_pages)
 static struct err prepare(struct engine *e, size_t n_pages)
 {
     TRY(e->device != NULL ? prepare_device(e, n_pages) : prepare_cpu(e, n_pages));
-    TRY(sampler_new(&e->sampler, e->n_sampled_vocab));
     TRY(sched_init(&e->sched, &e->kv, e->options.max_requests));
-    return allocate_batch(e);
+    return allocate_rows(e);
 }
 
 static uint64_t matrix_size(const struct weight *w)

@@ -138,19 +138,12 @@ static struct err advance_text(const struct engine *e, struct request *r, struct
 }
 
 /* `result` must live as long as the event. */
-static struct err sample_next(struct engine *e, struct request *r, const float *logits,
+static struct err sample_next(struct engine *e, struct request *r, size_t n,
                               struct engine_event *event, struct sample_result *result)
 {
-    struct sample_request s = {.logits = logits,
-                               .params = &r->params,
-                               .seed = r->seed,
-                               .position = r->n_tokens,
-                               .counts = &r->counts,
-                               .banned = r->end_ids,
-                               .n_banned = request_must_go_on(r) ? r->n_end_ids : 0,
-                               .allowed = e->sampled_ids};
-    TRY(sample_token(e->sampler, &s, result));
+    TRY(engine_choose(e, r, n, result));
     TRY(request_append(r, result->token.id));
+    event->logits = e->logits != NULL ? e->logits + n * e->config.vocab_size : NULL;
     event->has_token = true;
     event->token = result->token;
     event->top = result->top;
@@ -158,13 +151,14 @@ static struct err sample_next(struct engine *e, struct request *r, const float *
     return err_ok();
 }
 
-/* One token of one request: sampled, turned to text, given to the sink. */
-static void deliver(struct engine *e, struct request *r, const float *logits)
+/* One token of one request, from the step's n-th row of logits: turned to text, given to the sink.
+ */
+static void deliver(struct engine *e, struct request *r, size_t n)
 {
     struct sample_result result;
     struct engine_event event = {.finish = ENGINE_UNFINISHED};
     struct buf text __attribute__((cleanup(buf_cleanup_secret))) = BUF_INIT;
-    struct err err = sample_next(e, r, logits, &event, &result);
+    struct err err = sample_next(e, r, n, &event, &result);
     if (!is_err(err))
         err = advance_text(e, r, &text, &event.finish);
     if (is_err(err)) {
@@ -242,9 +236,16 @@ static void run_plan(struct engine *e)
                 n < r->n_prompt - r->n_computed ? n : r->n_prompt - r->n_computed;
         sched_computed(&e->sched, r, n);
         if (r->n_computed == r->n_tokens)
-            deliver(e, r, e->logits + next++ * e->config.vocab_size);
+            deliver(e, r, next++);
     }
     e->progress.n_steps++;
+}
+
+static void wipe_cpu(struct engine *e)
+{
+    model_wipe(&e->model);
+    sampler_wipe(e->sampler);
+    explicit_bzero(e->batch_tokens, e->options.token_budget * sizeof *e->batch_tokens);
 }
 
 /* Also the device: what it cannot wipe any more is lost with it. */
@@ -253,12 +254,11 @@ static void wipe_when_idle(struct engine *e)
     if (!e->activations_dirty)
         return;
     if (e->device == NULL)
-        model_wipe(&e->model);
+        wipe_cpu(e);
     else if (!e->progress.stopped && is_err(device_wipe(e->device)))
         lose_device(e);
-    sampler_wipe(e->sampler);
-    explicit_bzero(e->logits, engine_logits_size(e));
-    explicit_bzero(e->batch_tokens, e->options.token_budget * sizeof *e->batch_tokens);
+    if (e->logits != NULL)
+        explicit_bzero(e->logits, engine_logits_size(e));
     e->activations_dirty = false;
 }
 

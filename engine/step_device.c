@@ -37,6 +37,19 @@ static size_t slot_of(struct engine *e, const struct request *r, bool *fresh)
     return free_one;
 }
 
+/* How a request's tokens are chosen, for a slot that it did not have before. */
+static void set_sampling(struct engine *e, size_t slot, const struct request *r)
+{
+    const struct device_sampling s = {.params = &r->params,
+                                      .seed = r->seed,
+                                      .tokens = r->tokens,
+                                      .n_tokens = r->n_tokens,
+                                      .n_prompt = r->n_prompt,
+                                      .end_ids = r->end_ids,
+                                      .n_end_ids = r->n_end_ids};
+    device_set_sampling(e->device, slot, &s);
+}
+
 struct err engine_device_step(struct engine *e)
 {
     size_t row = 0;
@@ -47,13 +60,19 @@ struct err engine_device_step(struct engine *e)
         size_t n = e->sched.items[i].n_rows;
         bool fresh;
         size_t slot = slot_of(e, r, &fresh);
+        bool last = r->n_computed + n == r->n_tokens;
         device_set_pages(e->device, slot, r->pages.pages, r->pages.n, fresh);
+        if (fresh)
+            set_sampling(e, slot, r);
+        if (last && r->params.mask != NULL)
+            device_set_mask(e->device, slot, engine_allowed(e, r));
         device_add_rows(e->device, slot, r->tokens + r->n_computed, r->n_computed, n);
         row += n;
-        if (r->n_computed + n == r->n_tokens)
+        if (last)
             device_want_logits(e->device, row - 1);
     }
-    return device_run(e->device, e->logits);
+    TRY(device_launch(e->device, e->logits));
+    return device_read(e->device);
 }
 
 struct err engine_device_logits(struct engine *e, const uint32_t *tokens, size_t first, size_t n,
@@ -65,5 +84,5 @@ struct err engine_device_logits(struct engine *e, const uint32_t *tokens, size_t
     device_add_rows(e->device, slot, tokens, first, n);
     for (size_t i = 0; i < n; i++)
         device_want_logits(e->device, i);
-    return device_run(e->device, rows);
+    return device_logits(e->device, rows);
 }

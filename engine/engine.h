@@ -200,8 +200,8 @@ struct err engine_submit(struct engine *e, uint64_t *id, const uint32_t *prompt,
 void engine_cancel(struct engine *e, uint64_t id);
 
 /* One step: interactive work, then batch work; of each decode rows first, then prefill chunks,
- * under the token budget. False when there was nothing to do. Not while engine_start's thread runs.
- */
+ * under the token budget. On a GPU it is launched, and the tokens of the step before it are read
+ * and given to sinks. False when there was nothing to do. Not while engine_start's thread runs. */
 bool engine_step(struct engine *e);
 /* Steps on a thread of the engine's own until engine_free. */
 struct err engine_start(struct engine *e) MUST_USE;

@@ -140,7 +140,8 @@ static struct err choose_options(struct engine *e, size_t *n_pages)
 uint64_t engine_logits_size(const struct engine *e)
 {
     bool here = e->device == NULL || e->options.gpu_logits;
-    return here ? (uint64_t)e->options.max_requests * e->config.vocab_size * sizeof(float) : 0;
+    uint64_t row = e->config.vocab_size * sizeof(float);
+    return here ? e->depth * e->options.max_requests * row : 0;
 }
 
 static struct err allocate_batch(struct engine *e)
@@ -189,6 +190,7 @@ static struct err prepare_device(struct engine *e, size_t n_pages)
 static struct err prepare(struct engine *e, size_t n_pages)
 {
     TRY(e->device != NULL ? prepare_device(e, n_pages) : prepare_cpu(e, n_pages));
+    _Static_assert((int)DEVICE_FLIGHTS <= SCHED_FLIGHTS_MAX, "a plan is kept of each");
     TRY(sched_init(&e->sched, &e->kv, e->options.max_requests));
     return allocate_rows(e);
 }
@@ -242,6 +244,7 @@ static struct err load(struct engine *e, const char *model_dir)
     TRY(load_settings(e));
     TRY(shards_find(&e->shards, &e->files));
     TRY(engine_choose_backend(e));
+    e->depth = e->device != NULL ? DEVICE_FLIGHTS : 1;
     TRY(choose_options(e, &n_pages));
     engine_choose_device_sizes(e, n_pages);
     TRY(engine_check_memory(e, n_pages));

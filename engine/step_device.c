@@ -13,10 +13,9 @@ static bool runs(const struct engine *e, uint64_t number)
     return false;
 }
 
-/* The slots of those that run no more, by whatever end, are free again. */
-static void free_slots(struct engine *e)
+void engine_free_slots(struct engine *e)
 {
-    for (size_t i = 0; i < e->options.max_requests; i++)
+    for (size_t i = 0; e->device != NULL && i < e->options.max_requests; i++)
         if (e->slot_owners[i] != 0 && !runs(e, e->slot_owners[i]))
             e->slot_owners[i] = 0;
 }
@@ -50,29 +49,28 @@ static void set_sampling(struct engine *e, size_t slot, const struct request *r)
     device_set_sampling(e->device, slot, &s);
 }
 
-struct err engine_device_step(struct engine *e)
+struct err engine_device_launch(struct engine *e, float *logits)
 {
     size_t row = 0;
-    free_slots(e);
     device_begin(e->device);
     for (size_t i = 0; i < e->sched.n_items; i++) {
         const struct request *r = e->sched.items[i].request;
         size_t n = e->sched.items[i].n_rows;
         bool fresh;
         size_t slot = slot_of(e, r, &fresh);
-        bool last = r->n_computed + n == r->n_tokens;
+        bool known = r->n_computed < r->n_tokens; /* else it is the one token ahead */
         device_set_pages(e->device, slot, r->pages.pages, r->pages.n, fresh);
         if (fresh)
             set_sampling(e, slot, r);
-        if (last && r->params.mask != NULL)
+        if (e->sched.items[i].chooses && r->params.mask != NULL)
             device_set_mask(e->device, slot, engine_allowed(e, r));
-        device_add_rows(e->device, slot, r->tokens + r->n_computed, r->n_computed, n);
+        device_add_rows(e->device, slot, known ? r->tokens + r->n_computed : NULL, r->n_computed,
+                        n);
         row += n;
-        if (last)
+        if (e->sched.items[i].chooses)
             device_want_logits(e->device, row - 1);
     }
-    TRY(device_launch(e->device, e->logits));
-    return device_read(e->device);
+    return device_launch(e->device, logits);
 }
 
 struct err engine_device_logits(struct engine *e, const uint32_t *tokens, size_t first, size_t n,

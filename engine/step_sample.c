@@ -30,10 +30,16 @@ static struct err choose_on_cpu(struct engine *e, const struct request *r, const
     return sample_token(e->sampler, &s, out);
 }
 
+float *engine_logit_row(const struct engine *e, uint64_t step, size_t n)
+{
+    size_t row = step % e->depth * e->options.max_requests + n;
+    return e->logits != NULL ? e->logits + row * e->config.vocab_size : NULL;
+}
+
 struct err engine_choose(struct engine *e, const struct request *r, size_t n,
                          struct sample_result *out)
 {
     if (e->device != NULL)
         return device_choice(e->device, n, r->params.min_tokens, out);
-    return choose_on_cpu(e, r, e->logits + n * e->config.vocab_size, out);
+    return choose_on_cpu(e, r, engine_logit_row(e, e->progress.n_steps, n), out);
 }

@@ -191,9 +191,9 @@ struct err device_forward(struct device *d, const struct device_lists *lists, si
     return multiply(d, MATMUL_LOGITS, &d->output, &d->h, d->logits, n_logits);
 }
 
-static struct err enqueue(struct device *d)
+static struct err enqueue(struct device *d, bool samples)
 {
-    struct gpu_graph *graph = device_find_graph(d);
+    struct gpu_graph *graph = samples ? device_find_graph(d) : NULL;
     TRY(device_send_inputs(d, graph != NULL ? d->n_rows : d->n_logits));
     if (graph != NULL) {
         d->n_graph_steps++;
@@ -201,17 +201,48 @@ static struct err enqueue(struct device *d)
     }
     const uint32_t *counts = d->inputs.counts;
     const struct device_lists lists = {counts[0] > 0, counts[1] > 0, counts[2] > 0};
-    return device_forward(d, &lists, d->n_rows, d->n_logits);
+    TRY(device_forward(d, &lists, d->n_rows, d->n_logits));
+    return samples && d->n_logits > 0 ? device_sample(d, d->n_logits) : err_ok();
 }
 
-struct err device_run(struct device *d, float *logits)
+static struct err fetch_logits(struct device *d, float *logits)
 {
+    if (d->n_logits == 0 || logits == NULL)
+        return err_ok();
+    return d->gpu->copy_from(d->stream, logits, d->logits,
+                             d->n_logits * d->config->vocab_size * sizeof *logits);
+}
+
+/* Ids of all, alternatives where somebody wants them. */
+static struct err fetch_choices(struct device *d, const struct device_flight *f)
+{
+    const size_t top_len = CUDA_SAMPLE_TOP * sizeof *f->tops;
+    if (d->n_logits == 0)
+        return err_ok();
+    TRY(d->gpu->copy_from(d->stream, f->sampled, d->sampled, d->n_logits * sizeof *f->sampled));
+    return f->has_tops ? d->gpu->copy_from(d->stream, f->tops, d->tops, d->n_logits * top_len)
+                       : err_ok();
+}
+
+struct err device_launch(struct device *d, float *logits)
+{
+    const struct device_flight *f = &d->flights[d->n_launched % DEVICE_FLIGHTS];
     TRY(device_state(d)); /* pages that could not be zeroed or copied */
     d->dirty = true;
-    TRY(enqueue(d));
-    if (d->n_logits > 0)
-        TRY(d->gpu->copy_from(d->stream, logits, d->logits,
-                              d->n_logits * d->config->vocab_size * sizeof *logits));
+    TRY(enqueue(d, true));
+    TRY(fetch_logits(d, logits));
+    TRY(fetch_choices(d, f));
+    TRY(d->gpu->event_record(f->passed, d->stream));
+    d->n_launched++;
+    return err_ok();
+}
+
+struct err device_logits(struct device *d, float *logits)
+{
+    TRY(device_state(d));
+    d->dirty = true;
+    TRY(enqueue(d, false));
+    TRY(fetch_logits(d, logits));
     return d->gpu->stream_wait(d->stream);
 }
 

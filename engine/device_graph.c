@@ -17,14 +17,15 @@ static struct err record(struct device *d, size_t n_rows, struct gpu_graph **out
     const struct device_lists lists = {.narrow = true, .folds = true};
     TRY(d->gpu->capture_begin(d->stream));
     struct err e = device_forward(d, &lists, n_rows, n_rows);
+    if (!is_err(e))
+        e = device_sample(d, n_rows);
     struct err end = d->gpu->capture_end(d->stream, out); /* in any case: it ends the recording */
     return is_err(e) ? e : end;
 }
 
 struct err device_make_graphs(struct device *d)
 {
-    size_t slots = d->sizes.n_slots < d->sizes.max_rows ? d->sizes.n_slots : d->sizes.max_rows;
-    d->max_bucket = slots < d->sizes.max_logits ? slots : d->sizes.max_logits;
+    d->max_bucket = device_max_sampled(&d->sizes);
     for (unsigned i = 0; i < DEVICE_BUCKETS; i++) {
         TRY(record(d, rows_of(d, i), &d->graphs[i]));
         if (rows_of(d, i) == d->max_bucket)

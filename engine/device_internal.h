@@ -13,6 +13,7 @@ enum device_matmul { MATMUL_STORE, MATMUL_ADD, MATMUL_SILU, MATMUL_LOGITS, DEVIC
 
 struct device_kernels {
     struct gpu_kernel *embed, *rmsnorm, *rope_write, *prepare, *copy_pages, *fold;
+    struct gpu_kernel *count_tokens, *sample_scan, *sample_weigh, *sample_choose;
     struct gpu_kernel *matmul[DEVICE_MATMULS][DEVICE_TILES];
     struct gpu_kernel *narrow, *wide; /* attention, of the model's head_dim */
 };
@@ -45,11 +46,26 @@ struct device_inputs {
     struct cuda_attention_fold *folds;
 };
 
+/* What the host keeps of a step on its way. Nothing of it is touched before the step has been read.
+ */
+struct device_flight {
+    void *pinned; /* the inputs, then what the slots are told, then the results */
+    struct device_inputs inputs;
+    uint8_t *stage; /* (DEVICE_STAGE_LEN): of it n_staged bytes are on their way */
+    size_t n_staged;
+    struct cuda_sampled *sampled;  /* (n_sampled) */
+    struct cuda_token_float *tops; /* (n_sampled, CUDA_SAMPLE_TOP), where anybody wants some */
+    bool has_tops;
+    struct gpu_event *passed;
+};
+
 /* What the kernels of rows.cu use for their sums. */
 enum { DEVICE_ROWS_SHARED_LEN = CUDA_BLOCK / 32 * sizeof(float) };
 
 enum { DEVICE_BUCKETS = 10 }; /* graphs of up to 512 rows */
 enum { DEVICE_PARTIALS_MAX = 2048, DEVICE_COPIES = 4096 };
+enum { DEVICE_STAGE_LEN = 1 << 20 };
+enum { DEVICE_ENDS_MAX = ENGINE_STOP_IDS_MAX + CONFIG_EOS_MAX };
 
 struct device_allocations {
     struct gpu_address *at;
@@ -87,15 +103,24 @@ struct device {
     struct gpu_address partial_sums, partial_weights;
     struct gpu_address tokens, positions, page_tables;
     struct gpu_address newest, newest_at, slot_tables;
+    struct gpu_address params, biases,
+        ends;                         /* (n_slots) of each: ENGINE_BIAS_MAX, DEVICE_ENDS_MAX */
+    struct gpu_address counts, masks; /* (n_slots, n_sampled_vocab), (n_slots, mask words) */
+    struct gpu_address allowed;       /* (mask words): sizes.sampled_ids */
+    struct gpu_address slot_tokens;   /* (max_context): of the slot whose tokens are counted */
+    struct gpu_address sampled, tops, z, scratch;
     struct gpu_address inputs_at, copies_at;
-    struct device_inputs inputs, inputs_on_device;
-    void *pinned;                  /* all of the host's side */
-    uint32_t *tables;              /* (n_slots, table_len), pinned: what slot_tables holds */
-    size_t *n_in_table;            /* (n_slots) */
+    struct device_inputs inputs_on_device;
+    size_t *n_in_table;            /* (n_slots): pages that slot_tables holds */
+    bool *slot_has_tops;           /* (n_slots) */
     struct cuda_page_copy *copies; /* (DEVICE_COPIES), pinned */
     size_t n_copies;               /* since the beginning */
 
-    /* The step that is being put together. */
+    /* Steps on their way, and the one that is being put together, which is flights[n_launched %
+     * DEVICE_FLIGHTS]. */
+    struct device_flight flights[DEVICE_FLIGHTS];
+    uint64_t n_launched, n_read;
+    struct device_inputs inputs; /* that one's */
     size_t n_rows, n_logits, n_runs;
     struct attention_run *runs; /* (max_rows) */
     struct gpu_graph *graphs[DEVICE_BUCKETS];
@@ -124,12 +149,22 @@ struct attention_shape device_attention_shape(const struct model_config *c,
 struct err device_alloc(struct device *d, struct gpu_address *out, uint64_t len) MUST_USE;
 void device_memory_free(struct device *d);
 struct err device_make_work(struct device *d) MUST_USE;
+/* Rows that one step can choose tokens from. */
+size_t device_max_sampled(const struct device_sizes *s);
+size_t device_mask_words(const struct device_sizes *s);
 void device_fail(struct device *d, struct err e); /* keeps the first */
 struct err device_state(const struct device *d) MUST_USE;
 
 /* device_weights.c */
 struct err device_read_weights(struct device *d, struct weights *w, struct shards *shards,
                                struct model_files *files) MUST_USE;
+
+/* device_slot.c: copies what the host says on its way there, behind the steps that were launched.
+ */
+void device_upload(struct device *d, struct gpu_address to, const void *from, size_t len);
+
+/* device_sample.c: chooses from the step's logits; brings what was chosen. */
+struct err device_sample(const struct device *d, size_t n_logits) MUST_USE;
 
 /* device_step.c */
 /* Of logit_rows the first n_logits. */
@@ -140,7 +175,7 @@ struct device_lists {
     bool wide, narrow, folds;
 };
 
-/* device_forward.c: enqueues a step of that many rows. */
+/* device_forward.c: enqueues a step of that many rows, without choosing. */
 struct err device_forward(struct device *d, const struct device_lists *lists, size_t n_rows,
                           size_t n_logits) MUST_USE;
 

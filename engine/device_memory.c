@@ -69,7 +69,7 @@ struct area {
     uint64_t len;
 };
 
-enum { N_AREAS = 18 };
+enum { N_SAMPLING = 11, N_AREAS = 18 + N_SAMPLING };
 
 static uint64_t inputs_len(const struct device_sizes *s)
 {
@@ -78,12 +78,45 @@ static uint64_t inputs_len(const struct device_sizes *s)
            s->max_rows * sizeof(struct cuda_attention_fold) + 4 * 16;
 }
 
+size_t device_max_sampled(const struct device_sizes *s)
+{
+    size_t n = s->n_slots < s->max_rows ? s->n_slots : s->max_rows;
+    return n < s->max_logits ? n : s->max_logits;
+}
+
+size_t device_mask_words(const struct device_sizes *s)
+{
+    return (s->n_sampled_vocab + 31) / 32;
+}
+
+/* Of the areas' list, those of sampling. */
+static void list_sampling(struct area *out, struct device *d, const struct model_config *c,
+                          const struct device_sizes *s)
+{
+    uint64_t slots = s->n_slots, rows = device_max_sampled(s);
+    const struct area all[] = {
+        {&d->params, slots * sizeof(struct cuda_sample_params)},
+        {&d->biases, slots * ENGINE_BIAS_MAX * sizeof(struct cuda_token_float)},
+        {&d->ends, slots * DEVICE_ENDS_MAX * sizeof(uint32_t)},
+        {&d->counts, slots * s->n_sampled_vocab * sizeof(uint32_t)},
+        {&d->masks, slots * device_mask_words(s) * sizeof(uint32_t)},
+        {&d->allowed, device_mask_words(s) * sizeof(uint32_t)},
+        {&d->slot_tokens, s->max_context * sizeof(uint32_t)},
+        {&d->sampled, rows * sizeof(struct cuda_sampled)},
+        {&d->tops, rows * CUDA_SAMPLE_TOP * sizeof(struct cuda_token_float)},
+        {&d->z, rows * c->vocab_size * sizeof(float)},
+        {&d->scratch, CUDA_SAMPLE_SCRATCH_LEN(rows, s->n_sampled_vocab)},
+    };
+    _Static_assert(sizeof all / sizeof all[0] == N_SAMPLING, "so many areas");
+    memcpy(out, all, sizeof all);
+}
+
 static void list_areas(struct area out[N_AREAS], struct device *d, const struct model_config *c,
                        const struct device_sizes *s)
 {
     uint64_t rows = s->max_rows, q = (uint64_t)c->n_heads * c->head_dim,
              kv = (uint64_t)c->n_kv_heads * c->head_dim;
-    const struct area all[N_AREAS] = {
+    const struct area all[N_AREAS - N_SAMPLING] = {
         {&d->cos_sin, (uint64_t)s->max_context * c->rope.dim * sizeof(float)},
         {&d->x, rows * c->hidden_size * sizeof(float)},
         {&d->h.at, rows * c->hidden_size * sizeof(uint16_t)},
@@ -104,6 +137,7 @@ static void list_areas(struct area out[N_AREAS], struct device *d, const struct 
         {&d->cache, (s->n_pages + 1) * device_page_size(c)},
     };
     memcpy(out, all, sizeof all);
+    list_sampling(out + N_AREAS - N_SAMPLING, d, c, s);
 }
 
 uint64_t device_work_size(const struct model_config *config, const struct device_sizes *sizes)
@@ -135,10 +169,11 @@ void device_memory_free(struct device *d)
     for (size_t i = 0; i < d->memory.n; i++)
         d->gpu->free(d->handle, d->memory.at[i]);
     free(d->memory.at);
-    d->gpu->host_free(d->handle, d->pinned);
-    d->gpu->host_free(d->handle, d->tables);
+    for (size_t i = 0; i < DEVICE_FLIGHTS; i++)
+        d->gpu->host_free(d->handle, d->flights[i].pinned);
     d->gpu->host_free(d->handle, d->copies);
     free(d->n_in_table);
+    free(d->slot_has_tops);
     free(d->runs);
     free(d->layers);
 }
@@ -161,20 +196,39 @@ static struct device_inputs lay_out(uint8_t *at, const struct device_sizes *s)
     return in;
 }
 
+static uint64_t flight_len(const struct device_sizes *s)
+{
+    uint64_t inputs = (inputs_len(s) + 15) / 16 * 16, rows = device_max_sampled(s);
+    return inputs + DEVICE_STAGE_LEN + rows * sizeof(struct cuda_sampled) +
+           rows * CUDA_SAMPLE_TOP * sizeof(struct cuda_token_float);
+}
+
+static struct err make_flight(struct device *d, struct device_flight *f)
+{
+    const struct device_sizes *s = &d->sizes;
+    TRY(d->gpu->event_new(d->handle, &f->passed));
+    TRY(d->gpu->host_alloc(d->handle, &f->pinned, flight_len(s)));
+    uint8_t *at = f->pinned;
+    f->inputs = lay_out(at, s);
+    f->stage = at + (inputs_len(s) + 15) / 16 * 16;
+    f->sampled = (struct cuda_sampled *)(void *)(f->stage + DEVICE_STAGE_LEN);
+    f->tops = (struct cuda_token_float *)(void *)(f->sampled + device_max_sampled(s));
+    return err_ok();
+}
+
 static struct err make_host_side(struct device *d)
 {
     const struct device_sizes *s = &d->sizes;
-    void *tables = NULL, *copies = NULL;
-    TRY(d->gpu->host_alloc(d->handle, &d->pinned, inputs_len(s)));
-    TRY(d->gpu->host_alloc(d->handle, &tables, s->n_slots * d->table_len * sizeof(uint32_t)));
-    d->tables = tables;
+    void *copies = NULL;
+    for (size_t i = 0; i < DEVICE_FLIGHTS; i++)
+        TRY(make_flight(d, &d->flights[i]));
     TRY(d->gpu->host_alloc(d->handle, &copies, DEVICE_COPIES * sizeof *d->copies));
     d->copies = copies;
     d->n_in_table = calloc(s->n_slots, sizeof *d->n_in_table);
+    d->slot_has_tops = calloc(s->n_slots, sizeof *d->slot_has_tops);
     d->runs = calloc(s->max_rows, sizeof *d->runs);
-    if (d->n_in_table == NULL || d->runs == NULL)
+    if (d->n_in_table == NULL || d->slot_has_tops == NULL || d->runs == NULL)
         return err_set(ERR_MEMORY, "no memory for %zu slots and %zu rows", s->n_slots, s->max_rows);
-    d->inputs = lay_out(d->pinned, s);
     d->inputs_on_device = lay_out(device_pointer(d->inputs_at), s);
     return err_ok();
 }
@@ -232,6 +286,9 @@ struct err device_make_work(struct device *d)
     TRY(make_host_side(d));
     TRY(make_maps(d));
     TRY(d->gpu->fill(d->stream, d->cache, 0, (d->sizes.n_pages + 1) * device_page_size(d->config)));
+    if (d->sizes.sampled_ids != NULL)
+        TRY(d->gpu->copy_to(d->stream, d->allowed, d->sizes.sampled_ids,
+                            device_mask_words(&d->sizes) * sizeof(uint32_t)));
     return send_rope_table(d);
 }
 
@@ -256,10 +313,11 @@ struct err device_wipe(struct device *d)
         return err_ok();
     list_areas(areas, d, d->config, &d->sizes);
     for (size_t i = 0; i < N_AREAS; i++)
-        if (areas[i].at != &d->cache && areas[i].at != &d->cos_sin)
+        if (areas[i].at != &d->cache && areas[i].at != &d->cos_sin && areas[i].at != &d->allowed)
             TRY(d->gpu->fill(d->stream, *areas[i].at, 0, areas[i].len));
     TRY(d->gpu->stream_wait(d->stream));
-    memset(d->pinned, 0, inputs_len(&d->sizes));
+    for (size_t i = 0; i < DEVICE_FLIGHTS; i++)
+        memset(d->flights[i].pinned, 0, flight_len(&d->sizes));
     memset(d->n_in_table, 0, d->sizes.n_slots * sizeof *d->n_in_table);
     d->dirty = false;
     return err_ok();

@@ -33,6 +33,10 @@ static struct err find_kernels(struct device *d)
     TRY(find(d, &k->prepare, "prepare_rows", DEVICE_ROWS_SHARED_LEN));
     TRY(find(d, &k->copy_pages, "copy_pages", 0));
     TRY(find(d, &k->fold, "attention_fold", DEVICE_ROWS_SHARED_LEN));
+    TRY(find(d, &k->count_tokens, "count_tokens", 0));
+    TRY(find(d, &k->sample_scan, "sample_scan", CUDA_SAMPLE_SHARED_LEN));
+    TRY(find(d, &k->sample_weigh, "sample_weigh", CUDA_SAMPLE_SHARED_LEN));
+    TRY(find(d, &k->sample_choose, "sample_choose", CUDA_SAMPLE_SHARED_LEN));
     return find_matmuls(d);
 }
 
@@ -85,6 +89,8 @@ struct err device_open(struct device **out, const struct gpu_backend *backend, u
 static void close_all(struct device *d)
 {
     device_free_graphs(d);
+    for (size_t i = 0; i < DEVICE_FLIGHTS; i++)
+        d->gpu->event_free(d->flights[i].passed);
     d->gpu->stream_free(d->stream);
     if (d->handle != NULL)
         device_memory_free(d);

@@ -7,21 +7,11 @@
 
 void device_begin(struct device *d)
 {
+    struct device_flight *f = &d->flights[d->n_launched % DEVICE_FLIGHTS];
+    d->inputs = f->inputs;
+    f->n_staged = 0;
+    f->has_tops = false;
     d->n_rows = d->n_logits = d->n_runs = 0;
-}
-
-void device_set_pages(struct device *d, size_t slot, const uint32_t *pages, size_t n, bool fresh)
-{
-    uint32_t *table = d->tables + slot * d->table_len;
-    size_t known = fresh ? 0 : d->n_in_table[slot];
-    d->n_in_table[slot] = n;
-    if (n == known)
-        return;
-    memcpy(table + known, pages + known, (n - known) * sizeof *table);
-    device_fail(
-        d, d->gpu->copy_to(d->stream,
-                           device_at(d->slot_tables, (slot * d->table_len + known) * sizeof *table),
-                           table + known, (n - known) * sizeof *table));
 }
 
 void device_add_rows(struct device *d, size_t slot, const uint32_t *tokens, size_t position,
@@ -30,25 +20,29 @@ void device_add_rows(struct device *d, size_t slot, const uint32_t *tokens, size
     d->runs[d->n_runs++] = (struct attention_run){
         .row = (uint32_t)d->n_rows, .n_rows = (uint32_t)n, .position = (uint32_t)position};
     for (size_t i = 0; i < n; i++)
-        d->inputs.plan[d->n_rows++] = (struct cuda_plan_row){
-            .slot = (uint32_t)slot, .token = tokens[i], .position = (uint32_t)(position + i)};
+        d->inputs.plan[d->n_rows++] =
+            (struct cuda_plan_row){.slot = (uint32_t)slot,
+                                   .token = tokens != NULL ? tokens[i] : CUDA_NEWEST,
+                                   .position = (uint32_t)(position + i)};
 }
 
 void device_want_logits(struct device *d, size_t row)
 {
+    struct device_flight *f = &d->flights[d->n_launched % DEVICE_FLIGHTS];
     d->inputs.logit_rows[d->n_logits++] = (uint32_t)row;
+    f->has_tops = f->has_tops || d->slot_has_tops[d->inputs.plan[row].slot];
 }
 
 static struct err send(struct device *d, const void *from, size_t len)
 {
-    size_t offset = (size_t)((const uint8_t *)from - (const uint8_t *)d->pinned);
+    size_t offset = (size_t)((const uint8_t *)from - (const uint8_t *)d->inputs.counts);
     if (len == 0)
         return err_ok();
     return d->gpu->copy_to(d->stream, device_at(d->inputs_at, offset), from, len);
 }
 
-/* The lists go there as far as they are filled, all within the pinned memory, which is left alone
- * until the step has passed. */
+/* The lists go there as far as they are filled, all within the flight's pinned memory, which is
+ * left alone until the step has been read. */
 struct err device_send_inputs(struct device *d, size_t n_logits)
 {
     const struct device_inputs *in = &d->inputs;

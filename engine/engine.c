@@ -31,6 +31,7 @@ static void free_compute(struct engine *e)
     if (e->batch_tokens != NULL)
         explicit_bzero(e->batch_tokens, e->options.token_budget * sizeof *e->batch_tokens);
     free(e->logits);
+    free(e->allowed);
     free(e->batch_tokens);
     free(e->batch_rows);
     free(e->batch_logit_rows);

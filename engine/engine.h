@@ -51,6 +51,7 @@ struct engine_options {
     unsigned gpu_index;            /* of several */
     bool gpu_recovers; /* after a failure of the GPU its weights are loaded again; else the engine
                           stops: every request fails, and engine_submit refuses with the reason */
+    bool gpu_logits;   /* a GPU's rows of logits are copied here for events: for comparison */
 };
 
 /* One measured file of the model folder: what was hashed is what is used. */
@@ -100,6 +101,13 @@ struct engine_bias {
     float bias;
 };
 
+/* Which tokens may come next in one choice's answer: clears the bits of those that may not. All of
+ * `allowed`, ((vocab_size + 31) / 32) words, id % 32 of word id / 32, is 1 before. Called before
+ * each token on the thread that steps the engine; must not block nor call the engine. If it allows
+ * nothing, the request fails. */
+typedef void engine_mask(void *context, unsigned choice, const uint32_t *answer, size_t n_answer,
+                         uint32_t *allowed);
+
 /* Sampling and stopping. engine_params_default() gives the model's own defaults
  * (generation_config.json). */
 struct engine_params {
@@ -131,6 +139,8 @@ struct engine_params {
     bool ignore_eos;          /* EOS is a token like others; stop_ids still end the answer */
     const struct engine_bias *logit_bias; /* borrowed as `stop` is; each id once */
     size_t n_logit_bias;                  /* at most 1,024 */
+    engine_mask *mask; /* NULL: all tokens may come; a request with one waits for each token */
+    void *mask_context;
 };
 void engine_params_default(const struct engine *e, struct engine_params *out);
 
@@ -167,6 +177,7 @@ struct engine_event {
     const struct engine_logprob *top; /* n_top alternatives, best first; fewer than n_logprobs
                                          where fewer tokens have a probability */
     size_t n_top;
+    const float *logits; /* (vocab_size) that it was chosen from; NULL: they stayed on a GPU */
     enum engine_finish
         finish;        /* set in the request's last event, its only one without a successor */
     const char *error; /* with ENGINE_FAILED */
@@ -190,8 +201,8 @@ struct err engine_submit(struct engine *e, uint64_t *id, const uint32_t *prompt,
 void engine_cancel(struct engine *e, uint64_t id);
 
 /* One step: interactive work, then batch work; of each decode rows first, then prefill chunks,
- * under the token budget. False when there was nothing to do. Not while engine_start's thread runs.
- */
+ * under the token budget. On a GPU it is launched, and the tokens of the step before it are read
+ * and given to sinks. False when there was nothing to do. Not while engine_start's thread runs. */
 bool engine_step(struct engine *e);
 /* Before engine_start: computes a few tokens of nobody by every way that a GPU's steps can go, so
  * that what its driver makes at the first use is made. Does nothing on the CPU. */

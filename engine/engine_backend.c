@@ -110,7 +110,9 @@ static struct device_sizes sizes_of(const struct engine *e, size_t n_pages)
                                  .max_logits = decoding > chunk ? decoding : chunk,
                                  .n_slots = (size_t)o->max_requests + 1, /* engine_logits' */
                                  .max_context = o->max_context,
-                                 .n_pages = n_pages};
+                                 .n_pages = n_pages,
+                                 .n_sampled_vocab = e->n_sampled_vocab,
+                                 .sampled_ids = e->sampled_ids};
 }
 
 void engine_choose_device_sizes(struct engine *e, size_t n_pages)

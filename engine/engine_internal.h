@@ -42,14 +42,16 @@ struct engine {
     uint64_t *slot_owners; /* (max_requests): numbers of requests, by slot of the device; 0: free */
     struct pool *pool;
     struct model model;
+    struct sampler *sampler; /* the CPU's, as pool and model are */
     struct kv kv;
-    struct sampler *sampler;
     struct sched sched;
+    size_t depth; /* steps that are on their way together: 1 on the CPU */
 
-    /* One step's batch: room for token_budget rows, max_requests rows of logits. */
+    /* One step's batch on the CPU: room for token_budget rows. */
     uint32_t *batch_tokens, *batch_logit_rows;
     struct kv_row *batch_rows;
-    float *logits;
+    float *logits;          /* (depth, max_requests, vocab_size); NULL: they stay on the GPU */
+    uint32_t *allowed;      /* a mask, ((vocab_size + 31) / 32) words: of one row at a time */
     bool activations_dirty; /* hold what came from prompts */
     struct engine_stats progress;
 
@@ -88,8 +90,20 @@ struct err engine_reload_device(struct engine *e) MUST_USE;
 /* What is known of the backend, for engine_info. */
 void engine_describe_backend(const struct engine *e, struct engine_info *info);
 
-/* step_device.c: the scheduler's plan on the GPU; logits as of the CPU path. */
-struct err engine_device_step(struct engine *e) MUST_USE;
+/* step_sample.c: the n-th row of logits of a step, by its number in progress.n_steps; NULL where
+ * they stay on the GPU. */
+float *engine_logit_row(const struct engine *e, uint64_t step, size_t n);
+/* The token that the n-th row of logits of the step that is read gives. */
+struct err engine_choose(struct engine *e, const struct request *r, size_t n,
+                         struct sample_result *out) MUST_USE;
+/* The ids that may come next, of a request that has a mask; valid until the next one's. */
+const uint32_t *engine_allowed(struct engine *e, const struct request *r);
+
+/* step_device.c: after each plan: the slots of those that run no more, by whatever end, are free.
+ */
+void engine_free_slots(struct engine *e);
+/* Sends the plan on its way; its rows of logits go there, unless NULL. */
+struct err engine_device_launch(struct engine *e, float *logits) MUST_USE;
 /* Steps that decode one row each of `n` slots, for 1, 2, 4, ... and all of them. */
 struct err engine_device_warm_up(struct engine *e, const struct page_list *pages) MUST_USE;
 struct err engine_device_logits(struct engine *e, const uint32_t *tokens, size_t first, size_t n,

@@ -139,7 +139,9 @@ static struct err choose_options(struct engine *e, size_t *n_pages)
 
 uint64_t engine_logits_size(const struct engine *e)
 {
-    return (uint64_t)e->options.max_requests * e->config.vocab_size * sizeof(float);
+    bool here = e->device == NULL || e->options.gpu_logits;
+    uint64_t row = e->config.vocab_size * sizeof(float);
+    return here ? e->depth * e->options.max_requests * row : 0;
 }
 
 static struct err allocate_batch(struct engine *e)
@@ -148,10 +150,19 @@ static struct err allocate_batch(struct engine *e)
     e->batch_tokens = calloc(o->token_budget, sizeof *e->batch_tokens);
     e->batch_rows = calloc(o->token_budget, sizeof *e->batch_rows);
     e->batch_logit_rows = calloc(o->token_budget, sizeof *e->batch_logit_rows);
-    e->logits = calloc(1, engine_logits_size(e));
-    if (e->batch_tokens == NULL || e->batch_rows == NULL || e->batch_logit_rows == NULL ||
-        e->logits == NULL)
+    if (e->batch_tokens == NULL || e->batch_rows == NULL || e->batch_logit_rows == NULL)
         return err_set(ERR_MEMORY, "no memory for batches of %u tokens", o->token_budget);
+    return err_ok();
+}
+
+static struct err allocate_rows(struct engine *e)
+{
+    uint64_t len = engine_logits_size(e);
+    e->allowed = calloc((e->config.vocab_size + 31) / 32, sizeof *e->allowed);
+    if (len > 0)
+        e->logits = calloc(1, len);
+    if (e->allowed == NULL || (len > 0 && e->logits == NULL))
+        return err_set(ERR_MEMORY, "no memory for %u rows of logits", e->options.max_requests);
     return err_ok();
 }
 
@@ -162,6 +173,8 @@ static struct err prepare_cpu(struct engine *e, size_t n_pages)
     TRY(pool_new(&e->pool, e->options.n_threads));
     TRY(model_init(&e->model, backend, e->pool, &e->config, &e->weights, e->options.token_budget,
                    e->options.max_context));
+    TRY(sampler_new(&e->sampler, e->n_sampled_vocab));
+    TRY(allocate_batch(e));
     return kv_init(&e->kv, &e->config, n_pages, e->pool);
 }
 
@@ -177,9 +190,9 @@ static struct err prepare_device(struct engine *e, size_t n_pages)
 static struct err prepare(struct engine *e, size_t n_pages)
 {
     TRY(e->device != NULL ? prepare_device(e, n_pages) : prepare_cpu(e, n_pages));
-    TRY(sampler_new(&e->sampler, e->n_sampled_vocab));
+    _Static_assert((int)DEVICE_FLIGHTS <= SCHED_FLIGHTS_MAX, "a plan is kept of each");
     TRY(sched_init(&e->sched, &e->kv, e->options.max_requests));
-    return allocate_batch(e);
+    return allocate_rows(e);
 }
 
 static uint64_t matrix_size(const struct weight *w)
@@ -231,6 +244,7 @@ static struct err load(struct engine *e, const char *model_dir)
     TRY(load_settings(e));
     TRY(shards_find(&e->shards, &e->files));
     TRY(engine_choose_backend(e));
+    e->depth = e->device != NULL ? DEVICE_FLIGHTS : 1;
     TRY(choose_options(e, &n_pages));
     engine_choose_device_sizes(e, n_pages);
     TRY(engine_check_memory(e, n_pages));

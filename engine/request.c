@@ -238,6 +238,13 @@ struct err request_append(struct request *r, uint32_t id)
     return err_ok();
 }
 
+bool request_goes_on(const struct request *r)
+{
+    if (r->n_ahead == 0)
+        return true;
+    return r->n_tokens + r->n_ahead < r->n_max && r->params.mask == NULL;
+}
+
 bool request_ends_with(const struct request *r, uint32_t id)
 {
     for (size_t i = 0; i < r->n_end_ids; i++)

@@ -27,8 +27,13 @@ struct request {
 
     uint32_t *tokens; /* prompt, then answer; room for n_max */
     size_t n_prompt, n_tokens;
-    size_t n_max;      /* prompt and answer together */
-    size_t n_computed; /* how many tokens' keys and values are in the cache */
+    size_t n_max; /* prompt and answer together */
+    /* Tokens behind these that steps on their way choose; what they are is not known yet. */
+    size_t n_ahead;
+    /* How many tokens' keys and values are in the cache, or will be once those steps have passed.
+     */
+    size_t n_computed;
+    size_t n_published; /* full pages that others may find */
     struct page_list pages;
     uint8_t (*keys)[SHA256_LEN]; /* of its full pages, as far as they were needed */
     size_t n_keys;
@@ -61,6 +66,9 @@ struct request_source {
 
 /* Appends a token to the answer, which has room. ERR_MEMORY: not appended. */
 struct err request_append(struct request *r, uint32_t id) MUST_USE;
+/* Whether it can be told already how its next row is computed: not behind tokens ahead of which one
+ * ends the answer or must be known for the mask. */
+bool request_goes_on(const struct request *r);
 /* Whether the token ends the answer. */
 bool request_ends_with(const struct request *r, uint32_t id);
 /* Whether the answer is still so short that nothing but its length may end it. */

@@ -8,7 +8,12 @@ struct err sched_init(struct sched *s, struct kv *kv, size_t max_running)
     *s = (struct sched){.kv = kv, .max_running = max_running};
     s->running = calloc(max_running, sizeof(struct request *));
     s->items = calloc(max_running, sizeof *s->items);
-    if (s->running == NULL || s->items == NULL) {
+    bool ok = s->running != NULL && s->items != NULL;
+    for (size_t i = 0; i < SCHED_FLIGHTS_MAX; i++) {
+        s->flights[i].items = calloc(max_running, sizeof *s->items);
+        ok = ok && s->flights[i].items != NULL;
+    }
+    if (!ok) {
         sched_cleanup(s);
         return err_set(ERR_MEMORY, "no memory for %zu running requests", max_running);
     }
@@ -46,7 +51,7 @@ struct plan {
 
 static size_t rows_left(const struct request *r)
 {
-    return r->n_tokens - r->n_computed;
+    return r->n_tokens + r->n_ahead - r->n_computed;
 }
 
 static void drop_item(struct sched *s, const struct request *r, struct plan *plan)
@@ -73,7 +78,7 @@ static void preempt_last(struct sched *s, struct plan *plan)
     struct request *r = s->running[--s->n_running];
     drop_item(s, r, plan);
     kv_release(s->kv, &r->pages);
-    r->n_computed = 0;
+    r->n_computed = r->n_published = 0;
     queue_insert(queue_of(s, r), r);
     close_class(plan, r->params.priority);
     s->n_preempted++;
@@ -82,7 +87,7 @@ static void preempt_last(struct sched *s, struct plan *plan)
 static void add_item(struct sched *s, struct request *r, struct plan *plan)
 {
     size_t left = rows_left(r), n = left < plan->budget ? left : plan->budget;
-    s->items[s->n_items++] = (struct sched_item){r, n};
+    s->items[s->n_items++] = (struct sched_item){r, n, n == left};
     plan->budget -= n;
 }
 
@@ -103,7 +108,7 @@ static void plan_running(struct sched *s, unsigned priority, bool decoding, stru
 {
     for (size_t i = 0; i < s->n_running && plan->budget > 0; i++) {
         const struct request *r = s->running[i];
-        if (r->params.priority == priority && (rows_left(r) == 1) == decoding)
+        if (r->params.priority == priority && (rows_left(r) == 1) == decoding && request_goes_on(r))
             plan_rows(s, i, plan);
     }
 }
@@ -231,7 +236,7 @@ static void plan_waiting(struct sched *s, unsigned priority, struct plan *plan)
         struct request *r = next_waiting(s, priority);
         if (r == NULL)
             return;
-        if (!admit(s, r, plan))
+        if (r->n_ahead > 0 || !admit(s, r, plan))
             close_class(plan, priority);
     }
 }
@@ -245,15 +250,6 @@ void sched_plan(struct sched *s, size_t budget)
         plan_running(s, priority, false, &plan);
         plan_waiting(s, priority, &plan);
     }
-}
-
-void sched_computed(struct sched *s, struct request *r, size_t n_rows)
-{
-    size_t i = r->n_computed / KV_PAGE_TOKENS;
-    r->n_computed += n_rows;
-    request_make_keys(r, r->n_computed / KV_PAGE_TOKENS);
-    for (; i < r->n_computed / KV_PAGE_TOKENS; i++)
-        kv_publish(s->kv, r->pages.pages[i], r->keys[i]);
 }
 
 struct request *sched_find(const struct sched *s, uint64_t id)
@@ -286,6 +282,14 @@ static void forget_pages(struct sched *s, struct request *r)
         kv_forget(s->kv, r->keys[i], r->n_keys - i);
 }
 
+static void leave_flights(struct sched *s, const struct request *r)
+{
+    for (size_t i = 0; i < s->n_flights; i++)
+        for (size_t j = 0; j < s->flights[i].n_items; j++)
+            if (s->flights[i].items[j].request == r)
+                s->flights[i].items[j].request = NULL;
+}
+
 void sched_remove(struct sched *s, struct request *r)
 {
     size_t i = 0;
@@ -297,6 +301,7 @@ void sched_remove(struct sched *s, struct request *r)
     } else {
         queue_remove(queue_of(s, r), r);
     }
+    leave_flights(s, r);
     kv_release(s->kv, &r->pages);
     if (!r->group->keeps_pages)
         forget_pages(s, r);
@@ -317,5 +322,7 @@ void sched_cleanup(struct sched *s)
         }
     free(s->running);
     free(s->items);
+    for (size_t i = 0; i < SCHED_FLIGHTS_MAX; i++)
+        free(s->flights[i].items);
     *s = (struct sched){0};
 }

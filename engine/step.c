@@ -94,12 +94,12 @@ static bool take_incoming(struct engine *e)
     return cancelled.len > 0;
 }
 
-static struct batch build_batch(struct engine *e)
+static struct batch build_batch(struct engine *e, float *logits)
 {
     struct batch b = {.tokens = e->batch_tokens,
                       .rows = e->batch_rows,
                       .logit_rows = e->batch_logit_rows,
-                      .logits = e->logits};
+                      .logits = logits};
     for (size_t i = 0; i < e->sched.n_items; i++) {
         const struct request *r = e->sched.items[i].request;
         size_t n = e->sched.items[i].n_rows;
@@ -108,7 +108,7 @@ static struct batch build_batch(struct engine *e)
             e->batch_rows[b.n_rows] =
                 (struct kv_row){(uint32_t)(r->n_computed + j), r->pages.pages};
         }
-        if (r->n_computed + n == r->n_tokens)
+        if (e->sched.items[i].chooses)
             e->batch_logit_rows[b.n_logits++] = (uint32_t)(b.n_rows - 1);
     }
     return b;
@@ -138,19 +138,12 @@ static struct err advance_text(const struct engine *e, struct request *r, struct
 }
 
 /* `result` must live as long as the event. */
-static struct err sample_next(struct engine *e, struct request *r, const float *logits,
+static struct err sample_next(struct engine *e, struct request *r, size_t n,
                               struct engine_event *event, struct sample_result *result)
 {
-    struct sample_request s = {.logits = logits,
-                               .params = &r->params,
-                               .seed = r->seed,
-                               .position = r->n_tokens,
-                               .counts = &r->counts,
-                               .banned = r->end_ids,
-                               .n_banned = request_must_go_on(r) ? r->n_end_ids : 0,
-                               .allowed = e->sampled_ids};
-    TRY(sample_token(e->sampler, &s, result));
+    TRY(engine_choose(e, r, n, result));
     TRY(request_append(r, result->token.id));
+    event->logits = engine_logit_row(e, e->progress.n_steps, n);
     event->has_token = true;
     event->token = result->token;
     event->top = result->top;
@@ -158,13 +151,14 @@ static struct err sample_next(struct engine *e, struct request *r, const float *
     return err_ok();
 }
 
-/* One token of one request: sampled, turned to text, given to the sink. */
-static void deliver(struct engine *e, struct request *r, const float *logits)
+/* One token of one request, from the step's n-th row of logits: turned to text, given to the sink.
+ */
+static void deliver(struct engine *e, struct request *r, size_t n)
 {
     struct sample_result result;
     struct engine_event event = {.finish = ENGINE_UNFINISHED};
     struct buf text __attribute__((cleanup(buf_cleanup_secret))) = BUF_INIT;
-    struct err err = sample_next(e, r, logits, &event, &result);
+    struct err err = sample_next(e, r, n, &event, &result);
     if (!is_err(err))
         err = advance_text(e, r, &text, &event.finish);
     if (is_err(err)) {
@@ -204,6 +198,7 @@ static void lose_device(struct engine *e)
     char why[512];
     snprintf(why, sizeof why, "the GPU failed: %s", err_message());
     e->progress.n_gpu_failures++;
+    sched_lose_flights(&e->sched);
     while (e->sched.n_running > 0)
         end_request(e, e->sched.running[0], ENGINE_FAILED, why);
     kv_expire_all(&e->kv);
@@ -215,36 +210,66 @@ static void lose_device(struct engine *e)
     refuse_waiting(e);
 }
 
-/* The plan's rows through the model; logits of those that end what is known of their sequence. */
+/* The plan's rows through the model; logits of those that end what is there of their sequence. */
 static struct err compute(struct engine *e)
 {
+    float *logits = engine_logit_row(e, e->progress.n_steps + e->sched.n_flights, 0);
     e->activations_dirty = true;
     if (e->device != NULL)
-        return engine_device_step(e);
-    struct batch b = build_batch(e);
+        return engine_device_launch(e, logits);
+    struct batch b = build_batch(e, logits);
     model_forward(&e->model, &e->kv.cache, &b);
     return err_ok();
 }
 
-static void run_plan(struct engine *e)
+static void count_prompt_tokens(struct engine *e)
+{
+    for (size_t i = 0; i < e->sched.n_items; i++) {
+        const struct request *r = e->sched.items[i].request;
+        size_t n = e->sched.items[i].n_rows;
+        if (r->n_computed < r->n_prompt)
+            e->progress.n_prompt_tokens +=
+                n < r->n_prompt - r->n_computed ? n : r->n_prompt - r->n_computed;
+    }
+}
+
+static void launch_plan(struct engine *e)
 {
     struct err err = compute(e);
     if (is_err(err)) {
         lose_device(e);
         return;
     }
-    size_t next = 0;
-    for (size_t i = 0; i < e->sched.n_items; i++) {
-        struct request *r = e->sched.items[i].request;
-        size_t n = e->sched.items[i].n_rows;
-        if (r->n_computed < r->n_prompt)
-            e->progress.n_prompt_tokens +=
-                n < r->n_prompt - r->n_computed ? n : r->n_prompt - r->n_computed;
-        sched_computed(&e->sched, r, n);
-        if (r->n_computed == r->n_tokens)
-            deliver(e, r, e->logits + next++ * e->config.vocab_size);
+    count_prompt_tokens(e);
+    sched_launch(&e->sched);
+}
+
+/* The oldest step on its way: its tokens to those who are still there. */
+static void read_step(struct engine *e)
+{
+    const struct sched_flight *f = &e->sched.flights[0];
+    if (e->device != NULL && is_err(device_read(e->device))) {
+        lose_device(e);
+        return;
     }
+    size_t n = 0;
+    for (size_t i = 0; i < f->n_items; i++) {
+        struct request *r = f->items[i].request;
+        if (f->items[i].chooses && r != NULL) {
+            sched_read(&e->sched, r);
+            deliver(e, r, n);
+        }
+        n += f->items[i].chooses ? 1 : 0;
+    }
+    sched_land(&e->sched);
     e->progress.n_steps++;
+}
+
+static void wipe_cpu(struct engine *e)
+{
+    model_wipe(&e->model);
+    sampler_wipe(e->sampler);
+    explicit_bzero(e->batch_tokens, e->options.token_budget * sizeof *e->batch_tokens);
 }
 
 /* Also the device: what it cannot wipe any more is lost with it. */
@@ -253,12 +278,11 @@ static void wipe_when_idle(struct engine *e)
     if (!e->activations_dirty)
         return;
     if (e->device == NULL)
-        model_wipe(&e->model);
+        wipe_cpu(e);
     else if (!e->progress.stopped && is_err(device_wipe(e->device)))
         lose_device(e);
-    sampler_wipe(e->sampler);
-    explicit_bzero(e->logits, engine_logits_size(e));
-    explicit_bzero(e->batch_tokens, e->options.token_budget * sizeof *e->batch_tokens);
+    if (e->logits != NULL)
+        explicit_bzero(e->logits, engine_logits_size(e));
     e->activations_dirty = false;
 }
 
@@ -281,6 +305,23 @@ static void publish_stats(struct engine *e)
     pthread_mutex_unlock(&e->lock);
 }
 
+/* Launches what can be planned, and reads the oldest step where no further one may be launched
+ * before that, or none can be planned. False when there was nothing to do. */
+static bool advance(struct engine *e)
+{
+    sched_plan(&e->sched, e->options.token_budget);
+    engine_free_slots(e);
+    bool planned = e->sched.n_items > 0;
+    if (planned)
+        launch_plan(e);
+    size_t n_flights = e->sched.n_flights;
+    if (n_flights == e->depth || (!planned && n_flights > 0))
+        read_step(e);
+    else if (!planned)
+        wipe_when_idle(e);
+    return planned || n_flights > 0;
+}
+
 bool engine_step(struct engine *e)
 {
     fenv_t saved;
@@ -292,13 +333,7 @@ bool engine_step(struct engine *e)
     bool busy = take_incoming(e);
     if (e->progress.stopped)
         refuse_waiting(e);
-    sched_plan(&e->sched, e->options.token_budget);
-    if (e->sched.n_items > 0) {
-        run_plan(e);
-        busy = true;
-    } else {
-        wipe_when_idle(e);
-    }
+    busy |= advance(e);
     publish_stats(e);
     engine_leave_numerics(&saved);
     return busy;

@@ -269,11 +269,11 @@ struct cuda_sampled {
     uint32_t id;
     float logprob; /* 0 unless they were asked for */
     uint32_t n_top;
-    struct cuda_token_float top[CUDA_SAMPLE_TOP]; /* best first */
 };
 
 struct cuda_sample_args {
     struct cuda_sampled *out;     /* (n_rows) */
+    struct cuda_token_float *top; /* (n_rows, CUDA_SAMPLE_TOP): the first n_top, best first */
     uint32_t *newest, *newest_at; /* (n_slots): moved on, as the slot's counts are */
     const float *logits;          /* (n_rows, row_len) */
     float *z;                     /* scratch, likewise */

@@ -10,7 +10,7 @@ namespace
 
 /* Writes the alternatives, best first; returns how many. */
 DEVICE uint32_t put_top(sample_room &room, const sample_row &r, const sample_field &own,
-                        uint32_t n_vocab, double log_sum, cuda_sampled *out)
+                        uint32_t n_vocab, double log_sum, cuda_token_float *top)
 {
     uint64_t n_possible = 0;
     for (uint32_t i = threadIdx.x; i < CUDA_SAMPLE_BINS; i += CUDA_SAMPLE_BLOCK)
@@ -34,8 +34,7 @@ DEVICE uint32_t put_top(sample_room &room, const sample_row &r, const sample_fie
         for (uint32_t i = 0; i < n; i++)
             rank += room.candidates.key[i] < key ? 1 : 0;
         const uint32_t id = (uint32_t)key;
-        out->top[rank] =
-            cuda_token_float{id, (float)(((double)own.z[id] - (double)own.best) - log_sum)};
+        top[rank] = cuda_token_float{id, (float)(((double)own.z[id] - (double)own.best) - log_sum)};
     }
     __syncthreads();
     return n;
@@ -176,7 +175,8 @@ KERNEL(sample_choose, cuda_sample_args, CUDA_SAMPLE_BLOCK)
             sum += r.chunks[i].own_sum;
         log_sum = det_log64((double)sum_all(room, sum) * 0x1p-40);
         if (p.n_logprobs > 0)
-            n_top = put_top(room, r, own, args.n_vocab, log_sum, out);
+            n_top = put_top(room, r, own, args.n_vocab, log_sum,
+                            args.top + (size_t)blockIdx.x * CUDA_SAMPLE_TOP);
     }
     const uint32_t id = p.temperature == 0.0f ? (uint32_t)best : draw(room, r, best, args.n_vocab);
     if (threadIdx.x != 0)

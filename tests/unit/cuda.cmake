@@ -20,6 +20,8 @@ gpu_test(cuda_step cuda_kernels)
 gpu_test(cuda_sample cuda_kernels engine)
 gpu_test(engine_device engine_fixture cuda_kernels)
 gpu_test(engine_group engine_fixture cuda_kernels)
+gpu_test(engine_device_sample engine_fixture cuda_kernels)
+gpu_test(engine_device_steps engine_fixture cuda_kernels)
 set_tests_properties(unit.engine_device PROPERTIES TIMEOUT 900)
 
 # Some faults; all of them: emu_mutants_test.py --all.

@@ -49,13 +49,14 @@ static void assert_fault(const struct cuda_sampled *got, struct err e, const str
     assert_string_equal(err_message(), want);
 }
 
-static void assert_result(const struct cuda_sampled *got, const struct sample_result *want)
+static void assert_result(const struct cuda_sampled *got, const struct cuda_token_float *top,
+                          const struct sample_result *want)
 {
     assert_int_equal(got->fault, CUDA_SAMPLED);
     assert_int_equal(got->id, want->token.id);
     assert_memory_equal(&got->logprob, &want->token.logprob, 4);
     assert_int_equal(got->n_top, want->n_top);
-    assert_memory_equal(got->top, want->top, want->n_top * sizeof want->top[0]);
+    assert_memory_equal(top, want->top, want->n_top * sizeof want->top[0]);
 }
 
 /* Counts hold the tokens so far and what was chosen. */
@@ -74,14 +75,15 @@ static void assert_counts(struct stage *st, size_t row, uint32_t id, bool chosen
     free(got);
 }
 
-static void assert_row(struct stage *st, size_t row, const struct cuda_sampled *got)
+static void assert_row(struct stage *st, size_t row, const struct cuda_sampled *got,
+                       const struct cuda_token_float *top)
 {
     struct sample_result want;
     struct err e = choose_on_cpu(&want, row);
     if (is_err(e) || got->fault != CUDA_SAMPLED)
         assert_fault(got, e, &company.scenes[row]);
     else
-        assert_result(got, &want);
+        assert_result(got, top, &want);
     assert_counts(st, row, got->id, !is_err(e));
 }
 
@@ -89,8 +91,10 @@ static void assert_row(struct stage *st, size_t row, const struct cuda_sampled *
 static void assert_stage(struct stage *st)
 {
     struct cuda_sampled got[ROWS];
+    struct cuda_token_float top[ROWS][CUDA_SAMPLE_TOP];
     uint32_t newest[SLOTS], newest_at[SLOTS], want[SLOTS], want_at[SLOTS];
     gpu_room_get(&st->room, got, st->out, company.n_rows * sizeof got[0]);
+    gpu_room_get(&st->room, top, st->top, company.n_rows * sizeof top[0]);
     gpu_room_get(&st->room, newest, st->newest, sizeof newest);
     gpu_room_get(&st->room, newest_at, st->newest_at, sizeof newest_at);
     memset(want, 0xff, sizeof want);
@@ -100,7 +104,7 @@ static void assert_stage(struct stage *st)
             assert_int_equal(got[i].fault, UINT32_MAX);
             continue;
         }
-        assert_row(st, i, &got[i]);
+        assert_row(st, i, &got[i], top[i]);
         want[company.slots[i]] = got[i].fault == CUDA_SAMPLED ? got[i].id : 0;
         want_at[company.slots[i]] = (uint32_t)company.scenes[i].n_tokens;
     }

@@ -51,6 +51,7 @@ static struct engine_options gpu_options(unsigned max_requests, unsigned budget)
     o.backend = "cuda";
     o.gpu = &backend;
     o.max_context = 256;
+    o.gpu_logits = true;
     return o;
 }
 
@@ -283,11 +284,11 @@ static void what_came_from_prompts_is_zeroed(void **state)
 
 static unsigned n_until_failure;
 
-static struct err fail_in_time(struct gpu_stream *s)
+static struct err fail_in_time(struct gpu_event *e)
 {
     if (n_until_failure > 0 && --n_until_failure == 0)
         return err_set(ERR_IO, "an uncorrectable error of its memory");
-    return whole->stream_wait(s);
+    return whole->event_wait(e);
 }
 
 /* The first of two requests is computed when the GPU fails; the second one waits. */
@@ -298,11 +299,12 @@ static struct engine *fail_in_flight(const struct tiny_model *m, bool recovers, 
     struct engine_params p = plain_params(4);
     struct engine_options o = gpu_options(1, 64);
     o.gpu_recovers = recovers;
-    driver.stream_wait = fail_in_time;
+    driver.event_wait = fail_in_time;
     struct engine *e = open_with(m, o);
     submit(e, prompt, 3, &p, a);
     submit(e, prompt, 3, &p, b);
     step(e);
+    step(e); /* its first token is there, the second one is on its way */
     n_until_failure = 1;
     return e;
 }

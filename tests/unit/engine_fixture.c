@@ -13,9 +13,6 @@
 
 const char *engine_tested;
 
-static struct engine *stepped;
-static size_t n_rows_seen; /* of this step's logits: sinks are called in their order */
-
 static uint64_t hash_row(const float *row, size_t n)
 {
     uint64_t hash = 14695981039346656037u; /* FNV-1a over 32-bit words */
@@ -27,16 +24,10 @@ static uint64_t hash_row(const float *row, size_t n)
     return hash;
 }
 
-static uint64_t next_row(void)
-{
-    size_t vocab_size = stepped->config.vocab_size;
-    return hash_row(stepped->logits + n_rows_seen++ * vocab_size, vocab_size);
-}
-
 void collect(void *context, const struct engine_event *event)
 {
     struct answer *a = (struct answer *)context;
-    uint64_t row = event->has_token ? next_row() : 0;
+    size_t vocab_size = a->vocab_size;
     a += event->choice - a->first_choice;
     a->n_events++;
     if (a->n_events == 1)
@@ -45,7 +36,7 @@ void collect(void *context, const struct engine_event *event)
     buf_append_bytes(&a->text, event->text);
     if (event->has_token && a->n < ANSWER_MAX) {
         a->ids[a->n] = event->token.id;
-        a->rows[a->n] = row;
+        a->rows[a->n] = event->logits != NULL ? hash_row(event->logits, vocab_size) : 0;
         a->logprobs[a->n] = event->token.logprob;
         if (event->n_top > 0)
             a->top[a->n] = event->top[event->n_top - 1];
@@ -90,6 +81,7 @@ void submit(struct engine *e, const uint32_t *prompt, size_t n_prompt,
             const struct engine_params *p, struct answer *a)
 {
     a->first_choice = p->choice;
+    a->vocab_size = engine_info(e)->vocab_size;
     if (is_err(engine_submit(e, &a->id, prompt, n_prompt, p, collect, a)))
         fail_msg("%s", err_message());
 }
@@ -123,8 +115,6 @@ bool all_zero(const void *data, size_t len)
 
 bool step(struct engine *e)
 {
-    stepped = e;
-    n_rows_seen = 0;
     return engine_step(e);
 }
 

@@ -15,13 +15,14 @@ struct answer {
     uint32_t ids[ANSWER_MAX];
     float logprobs[ANSWER_MAX];
     struct engine_logprob top[ANSWER_MAX]; /* the last alternative of each token */
-    uint64_t rows[ANSWER_MAX];             /* a hash of the whole row of logits behind each token */
+    uint64_t rows[ANSWER_MAX]; /* a hash of the whole row of logits behind each token; 0: no row */
     size_t n;
     struct buf text;
     enum engine_finish finish;
     unsigned n_ends, n_events, n_generated, n_prompt, n_cached;
     uint64_t seed, id;
     unsigned first_choice; /* of the array that it is the first of */
+    size_t vocab_size;     /* likewise */
     bool text_was_valid;
     struct engine *cancel_in; /* cancels itself after cancel_after tokens */
     unsigned cancel_after;
@@ -43,7 +44,6 @@ struct engine_params plain_params(unsigned max_tokens); /* greedy, no end token 
 /* Into an answer; with several choices, one for each, in an array. */
 void submit(struct engine *e, const uint32_t *prompt, size_t n_prompt,
             const struct engine_params *p, struct answer *a);
-/* All that is submitted must be stepped by these, which know which row belongs to which token. */
 bool step(struct engine *e);
 void run_all(struct engine *e);
 void collect(void *answer, const struct engine_event *event);

@@ -121,6 +121,39 @@ static void an_end_token_ends_the_answer_unless_ignored(void **state)
     engine_free(e);
 }
 
+/* Even tokens behind odd ones, odd ones behind even ones. */
+static void alternate(void *context, unsigned choice, const uint32_t *answer, size_t n_answer,
+                      uint32_t *allowed)
+{
+    size_t n_words = *(const size_t *)context;
+    assert_int_equal(choice, 2);
+    for (size_t i = 0; i < n_words && n_answer > 0; i++)
+        allowed[i] &= answer[n_answer - 1] % 2 == 1 ? 0x55555555 : 0xaaaaaaaa;
+}
+
+static void a_mask_says_which_tokens_may_come_next(void **state)
+{
+    struct engine *e = open_with(*state, options(1, 2, 64));
+    size_t n_words = (e->config.vocab_size + 31) / 32;
+    const uint32_t prompt[] = {1, 2};
+    struct engine_params p = plain_params(12);
+    struct answer masked = {0}, free_run = {0};
+    p.choice = 2;
+    submit(e, prompt, 2, &p, &free_run);
+    p.mask = alternate;
+    p.mask_context = &n_words;
+    submit(e, prompt, 2, &p, &masked);
+    run_all(e);
+    assert_int_equal(masked.n, 12);
+    assert_int_equal(masked.ids[0], free_run.ids[0]);
+    for (size_t i = 1; i < masked.n; i++)
+        assert_int_not_equal(masked.ids[i] % 2, masked.ids[i - 1] % 2);
+    assert_memory_not_equal(masked.ids, free_run.ids, sizeof masked.ids[0] * 12);
+    buf_cleanup(&masked.text);
+    buf_cleanup(&free_run.text);
+    engine_free(e);
+}
+
 static void an_answer_ends_when_the_context_is_full(void **state)
 {
     struct engine_options o = options(1, 2, 64);
@@ -171,6 +204,7 @@ int main(void)
         ENGINE_CASE(texts_are_whole_characters),
         ENGINE_CASE(a_stop_string_over_several_tokens_ends_the_answer),
         ENGINE_CASE(an_end_token_ends_the_answer_unless_ignored),
+        ENGINE_CASE(a_mask_says_which_tokens_may_come_next),
         ENGINE_CASE(an_answer_ends_when_the_context_is_full),
         ENGINE_CASE(logprobs_come_when_asked_for),
     };

@@ -43,7 +43,7 @@ static void make_company(size_t n_rows, size_t n_vocab)
 struct stage {
     struct gpu_room room;
     struct cuda_sample_args args;
-    struct gpu_address out, newest, newest_at, plan, counts[ROWS];
+    struct gpu_address out, top, newest, newest_at, plan, counts[ROWS];
 };
 
 static void enqueue(struct gpu_room *r, const char *name, struct gpu_launch how, const void *args,
@@ -130,10 +130,12 @@ static void stage_open(struct stage *st, uint64_t seed)
         positions[company.rows[i]] = (uint32_t)company.scenes[i].n_tokens - 1;
     }
     st->out = gpu_room_put(&st->room, NULL, n * sizeof(struct cuda_sampled));
+    st->top = gpu_room_put(&st->room, NULL, n * CUDA_SAMPLE_TOP * sizeof(struct cuda_token_float));
     st->newest = gpu_room_put(&st->room, NULL, SLOTS * 4);
     st->newest_at = gpu_room_put(&st->room, NULL, SLOTS * 4);
     st->plan = gpu_room_put(&st->room, plan, sizeof plan);
     st->args.out = of(st->out);
+    st->args.top = of(st->top);
     st->args.newest = of(st->newest);
     st->args.newest_at = of(st->newest_at);
     st->args.logits = of(put_logits(st));

@@ -96,6 +96,18 @@ void finish(struct fixture *f, struct request *r)
     request_free(r);
 }
 
+static void read_flight(struct sched *s)
+{
+    for (size_t i = 0; i < s->flights[0].n_items; i++) {
+        struct request *r = s->flights[0].items[i].request;
+        if (r == NULL || !s->flights[0].items[i].chooses)
+            continue;
+        sched_read(s, r);
+        r->n_tokens++;
+    }
+    sched_land(s);
+}
+
 /* What a step does: all planned rows are computed, complete requests get a token. */
 void step(struct fixture *f, size_t budget)
 {
@@ -109,10 +121,12 @@ void step(struct fixture *f, size_t budget)
             assert_false(f->kv.pages[page].known);
             *kv_cache_keys(&f->kv.cache, page, 0) = (float)r->id;
         }
-        sched_computed(&f->sched, r, f->sched.items[i].n_rows);
-        if (r->n_computed == r->n_tokens)
-            r->n_tokens++;
     }
+    bool planned = f->sched.n_items > 0;
+    if (planned)
+        sched_launch(&f->sched);
+    if (f->sched.n_flights > f->depth_less_one || (!planned && f->sched.n_flights > 0))
+        read_flight(&f->sched);
 }
 
 size_t rows_of(const struct fixture *f, const struct request *r)

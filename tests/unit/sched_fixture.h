@@ -11,6 +11,7 @@ struct fixture {
     struct kv kv;
     struct sched sched;
     uint64_t last_id, last_number;
+    size_t depth_less_one; /* steps that are launched before the oldest one is read */
 };
 
 void setup(struct fixture *f, size_t n_pages, size_t max_running);

@@ -234,8 +234,8 @@ static void an_older_batch_request_goes_before_a_younger_interactive_one_does(vo
     teardown(&f);
 }
 
-/* Whoever waits for rows, pages, a place or a sibling, cancelled or not: something is planned in
- * every step, and all end. */
+/* Whoever waits for rows, pages, a place, a sibling or a token ahead, cancelled or not: something
+ * is planned in every step or on its way, and all end. */
 struct crowd {
     struct fixture f;
     struct request *all[64];
@@ -248,6 +248,16 @@ static void remove_from(struct crowd *c, size_t i)
     c->all[i] = c->all[--c->n];
 }
 
+static void allow_all(void *context, unsigned choice, const uint32_t *answer, size_t n_answer,
+                      uint32_t *allowed)
+{
+    (void)context;
+    (void)choice;
+    (void)answer;
+    (void)n_answer;
+    (void)allowed;
+}
+
 static void add_some(struct crowd *c, uint64_t *random)
 {
     struct engine_params params = plain;
@@ -255,17 +265,18 @@ static void add_some(struct crowd *c, uint64_t *random)
     params.max_tokens = 1 + (unsigned)(tiny_random(random) % 150);
     params.priority = tiny_random(random) % 2 == 0 ? ENGINE_BATCH : ENGINE_INTERACTIVE;
     params.has_cache_salt = tiny_random(random) % 3 == 0;
+    params.mask = tiny_random(random) % 4 == 0 ? allow_all : NULL;
     add_all(&c->f, &params, 1 + tiny_random(random) % 200, &c->all[c->n]);
     c->n += params.n_choices;
 }
 
 static void step_crowd(struct crowd *c, size_t budget)
 {
-    size_t n_rows = 0;
+    size_t n_rows = 0, n_flights = c->f.sched.n_flights;
     step(&c->f, budget);
     for (size_t i = 0; i < c->f.sched.n_items; i++)
         n_rows += c->f.sched.items[i].n_rows;
-    assert_in_range(n_rows, c->n > 0, budget);
+    assert_in_range(n_rows, c->n > 0 && n_flights == 0, budget);
     assert_int_equal(c->f.sched.n_running + sched_n_waiting(&c->f.sched), c->n);
     for (size_t i = c->n; i-- > 0;)
         if (c->all[i]->n_tokens == c->all[i]->n_max)
@@ -280,6 +291,7 @@ static void whatever_comes_something_is_planned_and_all_end(void **state)
         uint64_t random = seed;
         size_t n_steps = 0, budget = 1 + tiny_random(&random) % 130;
         setup(&c.f, 6 + tiny_random(&random) % 10, 1 + tiny_random(&random) % 8);
+        c.f.depth_less_one = seed % 2;
         for (; n_steps < 300; n_steps++) {
             if (tiny_random(&random) % 8 == 0 && c.n < 60)
                 add_some(&c, &random);

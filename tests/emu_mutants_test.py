@@ -27,8 +27,10 @@ LIMIT_S = 120  # of one test
 # (test, file, text, what stands there instead)
 MATMUL, ROWS, ATTENTION = "cuda_matmul_test", "cuda_rows_test", "cuda_attention_test"
 STEP, SAMPLE = "cuda_step_test", "cuda_sample_test"
-KERNEL, DEVICE = "kernels/cuda/matmul.cu", "kernels/cuda/device.cuh"
-PAGES, WEIGHTS, WORK = "kernels/cuda/attention.cu", "kernels/cuda/attention.cuh", "kernels/cuda/attention_work.cuh"
+KERNEL, DEVICE = "kernels/cuda/matmul_sm90.cu", "kernels/cuda/device.cuh"
+EPILOGUE = "kernels/cuda/matmul_epilogue.cuh"
+PAGES, WEIGHTS = "kernels/cuda/attention_sm90.cu", "kernels/cuda/attention.cuh"
+WORK, QUERIES = "kernels/cuda/attention_ring_sm90.cuh", "kernels/cuda/attention_queries.cuh"
 ROWS_CU, STEP_CU, SCAN = "kernels/cuda/rows.cu", "kernels/cuda/step.cu", "kernels/cuda/sample.cu"
 COMMON, SELECT = "kernels/cuda/sample.cuh", "kernels/cuda/sample_select.cuh"
 CHOOSE = "kernels/cuda/sample_choose.cu"
@@ -75,7 +77,7 @@ OTHERS = [
     (MATMUL, KERNEL, "w + 2 * step", "w + step"),
     (MATMUL, KERNEL, "k == 0 && step == 0", "step == 0"),
     (MATMUL, KERNEL, "(top + left % n_down) * n}", "(top + left % n_down) * n + 1}"),
-    (MATMUL, KERNEL, "    if (row >= args.n_rows)\n        return;\n", ""),
+    (MATMUL, EPILOGUE, "    if (row >= args.n_rows)\n        return;\n", ""),
     (MATMUL, KERNEL, "bias_of(args, out + 8);\n    UNROLL\n    for (int i", "bias_of(args, out);\n    UNROLL\n    for (int i"),
     (MATMUL, KERNEL, "bias_of(args, out + 8);\n    UNROLL\n    for (int chunk", "bias_of(args, out);\n    UNROLL\n    for (int chunk"),
     (MATMUL, KERNEL, "    join_cluster<n>();\n    if", "    if"),
@@ -93,16 +95,16 @@ OTHERS = [
     (ATTENTION, PAGES, "turn.give(p.group);", ""),
     (ATTENTION, PAGES, "wgmma_wait<1>();", ""),
     (ATTENTION, PAGES, "wgmma_wait<1>();", "wgmma_wait<2>();"),
-    (ATTENTION, PAGES, "        wgmma_wait<0>();\n        release(r);\n        narrow", "        release(r);\n        narrow"),
-    (ATTENTION, PAGES, "        wgmma_wait<0>();\n        release(r);\n        narrow_weights(weights, s);",
-     "        narrow_weights(weights, s);\n        wgmma_wait<0>();\n        release(r);"),
+    (ATTENTION, PAGES, "        wgmma_wait<0>();\n        release(r);\n        narrow_all", "        release(r);\n        narrow_all"),
+    (ATTENTION, PAGES, "        wgmma_wait<0>();\n        release(r);\n        narrow_all();",
+     "        narrow_all();\n        wgmma_wait<0>();\n        release(r);"),
     (ATTENTION, WORK, "(w.end - 1) * KEYS; /*", "(w.end - 1) * KEYS - 1; /*"),
-    (ATTENTION, PAGES, "page % PAGES_OF_SPLIT == 0 || page == w.first", "page == w.first"),
+    (ATTENTION, QUERIES, "page % PAGES_OF_SPLIT == 0 || page == w.first", "page == w.first"),
     (ATTENTION, PAGES, "else if (moved)", "else if (false)"),
-    (ATTENTION, PAGES, "position >= p.low && ", ""),
-    (ATTENTION, PAGES, "position + KEYS - 1 <= p.high", "position + KEYS - 2 <= p.high"),
+    (ATTENTION, QUERIES, "position >= p.low && ", ""),
+    (ATTENTION, QUERIES, "position + KEYS - 1 <= p.high", "position + KEYS - 2 <= p.high"),
     (ATTENTION, PAGES, "k * r::swizzle, r::chunk_len", "k * r::swizzle, r::chunk_len / 2"),
-    (ATTENTION, PAGES, "w.item.partial_stride +", "0 +"),
+    (ATTENTION, QUERIES, "w.item.partial_stride +", "0 +"),
     (ATTENTION, WEIGHTS, "scale.factor * (of[h].m - best[h])", "scale.factor * (best[h] - of[h].m)"),
     (SAMPLE, SCAN, "    __syncthreads();\n    for (uint32_t i = threadIdx.x; i < p.n_biases", "    for (uint32_t i = threadIdx.x; i < p.n_biases"),
     (SAMPLE, SCAN, "        r.bins->own_count[i] = 0;\n", ""),

@@ -5,6 +5,7 @@
 #include "engine/device.h"
 #include "kernels/cuda/args.h"
 #include "kernels/cuda/attention_plan.h"
+#include "kernels/cuda/kernel_set.h"
 
 /* A matmul works on tiles of so many rows: 8, 16, ... 256. */
 enum { DEVICE_TILES = 6, DEVICE_TILE_MIN = 8 };
@@ -64,6 +65,7 @@ struct device {
     struct gpu_info info;
     struct gpu_stream *stream;
     struct gpu_module *module;
+    const struct kernel_set *set; /* the chip's */
     struct device_kernels kernels;
     struct device_allocations memory;
     /* Of the first call that failed where nothing can fail; ERR_NONE while all is well. */
@@ -124,6 +126,9 @@ struct attention_shape device_attention_shape(const struct model_config *c,
 struct err device_alloc(struct device *d, struct gpu_address *out, uint64_t len) MUST_USE;
 void device_memory_free(struct device *d);
 struct err device_make_work(struct device *d) MUST_USE;
+/* Nothing on chips whose kernels take pointers. */
+struct err device_tensor_map(struct device *d, struct gpu_tensor_map *out,
+                             const struct gpu_tensor *t) MUST_USE;
 void device_fail(struct device *d, struct err e); /* keeps the first */
 struct err device_state(const struct device *d) MUST_USE;
 

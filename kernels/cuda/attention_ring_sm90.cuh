@@ -7,8 +7,10 @@
 #include "kernels/cuda/attention_work.cuh"
 #include "kernels/cuda/ptx_copies.cuh"
 
-namespace attention
+namespace attention_sm90
 {
+
+using namespace attention;
 
 enum { FIRST_BARRIER = 1 };
 
@@ -170,6 +172,6 @@ template <int head_dim> DEVICE void clear_unwritten(uint8_t *values, const work 
     join_group(p);
 }
 
-} // namespace attention
+} // namespace attention_sm90
 
 #endif

@@ -13,7 +13,7 @@
 #include "kernels/cuda/ptx_rows.cuh"
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
-namespace attention
+namespace attention_sm90
 {
 
 /* scores = queries times keys: one chain along head_dim, from +0. */
@@ -167,12 +167,12 @@ template <int head_dim, int tile> DEVICE void run(const cuda_attention_args &arg
     }
 }
 
-} // namespace attention
+} // namespace attention_sm90
 
 #define ATTENTION_KERNEL(head_dim, tile)                                                           \
     KERNEL(attention_##head_dim##_##tile, cuda_attention_args, ATTENTION_BLOCK(tile))              \
     {                                                                                              \
-        attention::run<head_dim, tile>(args);                                                      \
+        attention_sm90::run<head_dim, tile>(args);                                                 \
     }
 
 ATTENTION_KERNEL(64, 64)

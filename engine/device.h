@@ -38,7 +38,7 @@ struct err device_reopen(struct device *d) MUST_USE;
 struct err device_enter(struct device *d) MUST_USE;
 
 const struct gpu_info *device_info(const struct device *d);
-const char *device_numerics(const struct device *d); /* "sm90-1" */
+const char *device_numerics(const struct device *d); /* "sm90-1", "sm80-1" */
 
 /* Whether the kernels have this shape, these types: ERR_UNSUPPORTED with the number and what is
  * possible. */

@@ -58,16 +58,6 @@ static unsigned tile_for(size_t n_rows)
     return i;
 }
 
-/* Whole clusters: as many as have a piece to multiply, and as the chip holds at once. */
-static unsigned matmul_blocks(const struct device *d, size_t n_out, size_t n_rows, unsigned n)
-{
-    const unsigned cluster = MATMUL_CLUSTER(n), held = d->info.n_multiprocessors / cluster;
-    size_t across = (n_out + (size_t)MATMUL_OUT * cluster - 1) / ((size_t)MATMUL_OUT * cluster);
-    size_t n_pieces = across * ((n_rows + n - 1) / n);
-    size_t n_clusters = n_pieces < held ? n_pieces : held;
-    return cluster * (n_clusters > 0 ? (unsigned)n_clusters : 1);
-}
-
 static struct err multiply(const struct device *d, enum device_matmul what,
                            const struct device_matrix *w, const struct device_operand *x,
                            struct gpu_address out, size_t n_rows)
@@ -76,17 +66,16 @@ static struct err multiply(const struct device *d, enum device_matmul what,
     bool sums = what == MATMUL_ADD || what == MATMUL_LOGITS;
     const struct cuda_matmul_args args = {.w = w->map,
                                           .x = x->maps[tile],
+                                          .w_at = device_pointer(w->at),
+                                          .x_at = device_pointer(x->at),
                                           .y = sums ? NULL : device_pointer(out),
                                           .sum_into = sums ? device_pointer(out) : NULL,
                                           .bias = device_pointer(w->bias),
                                           .n_rows = (uint32_t)n_rows,
                                           .n_out = (uint32_t)w->n_out,
                                           .n_cols = (uint32_t)w->n_cols};
-    const struct gpu_launch how = {.grid = {matmul_blocks(d, w->n_out, n_rows, n), 1, 1},
-                                   .block = {MATMUL_BLOCK, 1, 1},
-                                   .cluster = MATMUL_CLUSTER(n),
-                                   .shared_len = (size_t)MATMUL_SHARED_LEN(n),
-                                   .overlaps_previous = true};
+    const struct gpu_launch how =
+        kernel_set_matmul(d->set, d->info.n_multiprocessors, n, w->n_out, n_rows);
     return d->gpu->launch(d->stream, d->kernels.matmul[what][tile], &how, &args, sizeof args);
 }
 
@@ -132,6 +121,7 @@ static struct err attend_list(const struct device *d, size_t layer, bool wide)
     const struct device_inputs *in = &d->inputs_on_device;
     const unsigned tile = wide ? ATTENTION_WIDE : ATTENTION_NARROW;
     const struct cuda_attention_args args = {.cache = d->cache_map,
+                                             .cache_at = device_pointer(d->cache),
                                              .out = device_pointer(d->attended.at),
                                              .qkv = device_pointer(d->qkv),
                                              .positions = device_pointer(d->positions),
@@ -147,9 +137,8 @@ static struct err attend_list(const struct device *d, size_t layer, bool wide)
                                              .n_layers = c->n_layers,
                                              .window = c->sliding_window,
                                              .scale = 1.0f / sqrtf((float)c->head_dim)};
-    const struct gpu_launch how = {.grid = {d->info.n_multiprocessors, 1, 1},
-                                   .block = {ATTENTION_BLOCK(tile), 1, 1},
-                                   .shared_len = (size_t)ATTENTION_SHARED_LEN(c->head_dim, tile)};
+    const struct gpu_launch how =
+        kernel_set_attention(d->set, d->info.n_multiprocessors, c->head_dim, tile);
     return d->gpu->launch(d->stream, wide ? d->kernels.wide : d->kernels.narrow, &how, &args,
                           sizeof args);
 }

@@ -5,6 +5,7 @@
 #include "engine/device.h"
 #include "kernels/cuda/args.h"
 #include "kernels/cuda/attention_plan.h"
+#include "kernels/cuda/kernel_set.h"
 
 /* A matmul works on tiles of so many rows: 8, 16, ... 256. */
 enum { DEVICE_TILES = 6, DEVICE_TILE_MIN = 8 };
@@ -80,6 +81,7 @@ struct device {
     struct gpu_info info;
     struct gpu_stream *stream;
     struct gpu_module *module;
+    const struct kernel_set *set; /* the chip's */
     struct device_kernels kernels;
     struct device_allocations memory;
     /* Of the first call that failed where nothing can fail; ERR_NONE while all is well. */
@@ -152,6 +154,9 @@ struct err device_make_work(struct device *d) MUST_USE;
 /* Rows that one step can choose tokens from. */
 size_t device_max_sampled(const struct device_sizes *s);
 size_t device_mask_words(const struct device_sizes *s);
+/* Nothing on chips whose kernels take pointers. */
+struct err device_tensor_map(struct device *d, struct gpu_tensor_map *out,
+                             const struct gpu_tensor *t) MUST_USE;
 void device_fail(struct device *d, struct err e); /* keeps the first */
 struct err device_state(const struct device *d) MUST_USE;
 

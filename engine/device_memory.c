@@ -233,6 +233,12 @@ static struct err make_host_side(struct device *d)
     return err_ok();
 }
 
+struct err device_tensor_map(struct device *d, struct gpu_tensor_map *out,
+                             const struct gpu_tensor *t)
+{
+    return d->set->has_copy_engine ? d->gpu->tensor_map(d->handle, out, t) : err_ok();
+}
+
 static struct err make_operand(struct device *d, struct device_operand *o, size_t n_cols)
 {
     for (unsigned i = 0; i < DEVICE_TILES; i++) {
@@ -243,7 +249,7 @@ static struct err make_operand(struct device *d, struct device_operand *o, size_
                                      .dims = {n_cols, d->sizes.max_rows},
                                      .strides = {n_cols * sizeof(uint16_t)},
                                      .box = {MATMUL_K, (unsigned)DEVICE_TILE_MIN << i}};
-        TRY(d->gpu->tensor_map(d->handle, &o->maps[i], &t));
+        TRY(device_tensor_map(d, &o->maps[i], &t));
     }
     return err_ok();
 }
@@ -254,7 +260,7 @@ static struct err make_maps(struct device *d)
     uint64_t n_blocks = (uint64_t)(d->sizes.n_pages + 1) * c->n_layers * 2 * c->n_kv_heads;
     const struct gpu_tensor cache =
         attention_cache_tensor(d->cache, n_blocks * KV_PAGE_TOKENS, c->head_dim);
-    TRY(d->gpu->tensor_map(d->handle, &d->cache_map, &cache));
+    TRY(device_tensor_map(d, &d->cache_map, &cache));
     TRY(make_operand(d, &d->h, c->hidden_size));
     TRY(make_operand(d, &d->attended, (size_t)c->n_heads * c->head_dim));
     return make_operand(d, &d->inner, c->intermediate_size);

@@ -14,12 +14,13 @@ static struct err find(struct device *d, struct gpu_kernel **out, const char *na
 static struct err find_matmuls(struct device *d)
 {
     static const char *const names[DEVICE_MATMULS] = {"store", "add", "silu", "logits"};
-    char name[32];
+    char name[KERNEL_NAME_MAX];
     for (size_t what = 0; what < DEVICE_MATMULS; what++)
         for (unsigned i = 0; i < DEVICE_TILES; i++) {
             unsigned n = (unsigned)DEVICE_TILE_MIN << i;
-            snprintf(name, sizeof name, "matmul_%s_%u", names[what], n);
-            TRY(find(d, &d->kernels.matmul[what][i], name, (size_t)MATMUL_SHARED_LEN(n)));
+            kernel_set_matmul_name(name, d->set, names[what], n);
+            TRY(find(d, &d->kernels.matmul[what][i], name,
+                     kernel_set_matmul(d->set, 1, n, 1, 1).shared_len));
         }
     return err_ok();
 }
@@ -40,32 +41,36 @@ static struct err find_kernels(struct device *d)
     return find_matmuls(d);
 }
 
-struct err device_find_attention(struct device *d)
+static struct err find_attention(struct device *d, struct gpu_kernel **out, unsigned tile)
 {
-    char name[32];
+    char name[KERNEL_NAME_MAX];
     const unsigned dim = d->config->head_dim;
-    attention_kernel_name(name, dim, ATTENTION_NARROW);
-    TRY(find(d, &d->kernels.narrow, name, (size_t)ATTENTION_SHARED_LEN(dim, ATTENTION_NARROW)));
-    attention_kernel_name(name, dim, ATTENTION_WIDE);
-    return find(d, &d->kernels.wide, name, (size_t)ATTENTION_SHARED_LEN(dim, ATTENTION_WIDE));
+    kernel_set_attention_name(name, d->set, dim, tile);
+    return find(d, out, name, kernel_set_attention(d->set, 1, dim, tile).shared_len);
 }
 
-/* The matrix products are made of Hopper's instructions, which no later chip has either. */
-static struct err check_chip(const struct device *d, unsigned index)
+struct err device_find_attention(struct device *d)
 {
-    if (d->info.major == 9)
+    TRY(find_attention(d, &d->kernels.narrow, ATTENTION_NARROW));
+    return find_attention(d, &d->kernels.wide, ATTENTION_WIDE);
+}
+
+static struct err find_set(struct device *d)
+{
+    d->set = kernel_set_find(&d->info);
+    if (d->set != NULL)
         return err_ok();
     return err_set(ERR_UNSUPPORTED,
                    "GPU %u (%s) is of compute capability %u.%u; the kernels are for 9.0 (H100, "
-                   "H200, GH200); use the CPU backend",
-                   index, d->info.name, d->info.major, d->info.minor);
+                   "H200, GH200) and 8.0 to 8.9 (Ampere, Ada); use the CPU backend",
+                   d->index, d->info.name, d->info.major, d->info.minor);
 }
 
 static struct err open_all(struct device *d)
 {
     TRY(d->gpu->open(&d->handle, d->index));
     TRY(d->gpu->info(d->handle, &d->info));
-    TRY(check_chip(d, d->index));
+    TRY(find_set(d));
     TRY(d->gpu->stream_new(d->handle, &d->stream));
     TRY(d->gpu->module_load(d->handle, &d->module, d->backend->image, d->backend->image_len));
     return find_kernels(d);
@@ -127,8 +132,7 @@ const struct gpu_info *device_info(const struct device *d)
 
 const char *device_numerics(const struct device *d)
 {
-    (void)d;
-    return "sm90-1";
+    return d->set->numerics;
 }
 
 struct attention_shape device_attention_shape(const struct model_config *c,

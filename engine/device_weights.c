@@ -59,7 +59,7 @@ static struct err make_matrix(struct device *d, struct device_matrix *m, size_t 
                                  .dims = {n_cols, n_out},
                                  .strides = {n_cols * sizeof(uint16_t)},
                                  .box = {MATMUL_K, MATMUL_OUT}};
-    return d->gpu->tensor_map(d->handle, &m->map, &t);
+    return device_tensor_map(d, &m->map, &t);
 }
 
 /* A matrix of those of the file, one below the other. */

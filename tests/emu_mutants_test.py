@@ -27,14 +27,18 @@ LIMIT_S = 120  # of one test
 # (test, file, text, what stands there instead)
 MATMUL, ROWS, ATTENTION = "cuda_matmul_test", "cuda_rows_test", "cuda_attention_test"
 STEP, SAMPLE = "cuda_step_test", "cuda_sample_test"
-KERNEL, DEVICE = "kernels/cuda/matmul.cu", "kernels/cuda/device.cuh"
-PAGES, WEIGHTS, WORK = "kernels/cuda/attention.cu", "kernels/cuda/attention.cuh", "kernels/cuda/attention_work.cuh"
+MATMUL_80, ATTENTION_80 = "cuda_matmul_sm80_test", "cuda_attention_sm80_test"
+KERNEL_80, PAGES_80 = "kernels/cuda/matmul_sm80.cu", "kernels/cuda/attention_sm80.cu"
+KERNEL, DEVICE = "kernels/cuda/matmul_sm90.cu", "kernels/cuda/device.cuh"
+EPILOGUE = "kernels/cuda/matmul_epilogue.cuh"
+PAGES, WEIGHTS = "kernels/cuda/attention_sm90.cu", "kernels/cuda/attention.cuh"
+WORK, QUERIES = "kernels/cuda/attention_ring_sm90.cuh", "kernels/cuda/attention_queries.cuh"
 ROWS_CU, STEP_CU, SCAN = "kernels/cuda/rows.cu", "kernels/cuda/step.cu", "kernels/cuda/sample.cu"
 COMMON, SELECT = "kernels/cuda/sample.cuh", "kernels/cuda/sample_select.cuh"
 CHOOSE = "kernels/cuda/sample_choose.cu"
 # What has the kernels of a test: less to compile than all.
 SOURCES = {MATMUL: [KERNEL], ROWS: [ROWS_CU], ATTENTION: [PAGES, "kernels/cuda/attention_fold.cu"],
-           STEP: [STEP_CU], SAMPLE: [SCAN, CHOOSE, STEP_CU]}
+           MATMUL_80: [KERNEL_80], ATTENTION_80: [PAGES_80, "kernels/cuda/attention_fold.cu"], STEP: [STEP_CU], SAMPLE: [SCAN, CHOOSE, STEP_CU]}
 # Every time: some of each kernel that are soon compiled and found.
 SOME = [
     (MATMUL, KERNEL, "mbarrier_wait_parity(&r.full[r.stage], r.parity);", ""),
@@ -47,6 +51,11 @@ SOME = [
     (ATTENTION, PAGES, "        clear_unwritten<head_dim>(r.values(), w, p);\n", ""),
     (ATTENTION, WORK, "    fence_proxy_async();\n    join_group(p);\n}\n\n/* Slots", "    join_group(p);\n}\n\n/* Slots"),
     (ATTENTION, WEIGHTS, "best[h] > of[h].m + scale.slack", "best[h] > of[h].m"),
+    (MATMUL_80, KERNEL_80, "            copy_async_wait<shape<n>::stages - 2>();\n", ""),
+    (MATMUL_80, KERNEL_80, "            __syncthreads();\n", ""),
+    (MATMUL_80, KERNEL_80, "copy_async(to + place_of(row, piece)", "copy_async(to + row * ROW_LEN + piece * 16"),
+    (ATTENTION_80, PAGES_80, "        copy_async_wait<stages - 2>();\n", ""),
+    (ATTENTION_80, PAGES_80, "        copy_async_wait<stages - 2>();\n        __syncthreads();\n", "        copy_async_wait<stages - 2>();\n"),
     (ROWS, DEVICE, "    __syncthreads();\n    float sum = 0.0f;", "    float sum = 0.0f;"),
     (ROWS, ROWS_CU, "turned ? i : half + i;", "i;"),
     (ROWS, ROWS_CU, "args.head_dim / 2 - half)", "half)"),
@@ -75,7 +84,7 @@ OTHERS = [
     (MATMUL, KERNEL, "w + 2 * step", "w + step"),
     (MATMUL, KERNEL, "k == 0 && step == 0", "step == 0"),
     (MATMUL, KERNEL, "(top + left % n_down) * n}", "(top + left % n_down) * n + 1}"),
-    (MATMUL, KERNEL, "    if (row >= args.n_rows)\n        return;\n", ""),
+    (MATMUL, EPILOGUE, "    if (row >= args.n_rows)\n        return;\n", ""),
     (MATMUL, KERNEL, "bias_of(args, out + 8);\n    UNROLL\n    for (int i", "bias_of(args, out);\n    UNROLL\n    for (int i"),
     (MATMUL, KERNEL, "bias_of(args, out + 8);\n    UNROLL\n    for (int chunk", "bias_of(args, out);\n    UNROLL\n    for (int chunk"),
     (MATMUL, KERNEL, "    join_cluster<n>();\n    if", "    if"),
@@ -93,17 +102,39 @@ OTHERS = [
     (ATTENTION, PAGES, "turn.give(p.group);", ""),
     (ATTENTION, PAGES, "wgmma_wait<1>();", ""),
     (ATTENTION, PAGES, "wgmma_wait<1>();", "wgmma_wait<2>();"),
-    (ATTENTION, PAGES, "        wgmma_wait<0>();\n        release(r);\n        narrow", "        release(r);\n        narrow"),
-    (ATTENTION, PAGES, "        wgmma_wait<0>();\n        release(r);\n        narrow_weights(weights, s);",
-     "        narrow_weights(weights, s);\n        wgmma_wait<0>();\n        release(r);"),
+    (ATTENTION, PAGES, "        wgmma_wait<0>();\n        release(r);\n        narrow_all", "        release(r);\n        narrow_all"),
+    (ATTENTION, PAGES, "        wgmma_wait<0>();\n        release(r);\n        narrow_all();",
+     "        narrow_all();\n        wgmma_wait<0>();\n        release(r);"),
     (ATTENTION, WORK, "(w.end - 1) * KEYS; /*", "(w.end - 1) * KEYS - 1; /*"),
-    (ATTENTION, PAGES, "page % PAGES_OF_SPLIT == 0 || page == w.first", "page == w.first"),
+    (ATTENTION, QUERIES, "page % PAGES_OF_SPLIT == 0 || page == w.first", "page == w.first"),
     (ATTENTION, PAGES, "else if (moved)", "else if (false)"),
-    (ATTENTION, PAGES, "position >= p.low && ", ""),
-    (ATTENTION, PAGES, "position + KEYS - 1 <= p.high", "position + KEYS - 2 <= p.high"),
+    (ATTENTION, QUERIES, "position >= p.low && ", ""),
+    (ATTENTION, QUERIES, "position + KEYS - 1 <= p.high", "position + KEYS - 2 <= p.high"),
     (ATTENTION, PAGES, "k * r::swizzle, r::chunk_len", "k * r::swizzle, r::chunk_len / 2"),
-    (ATTENTION, PAGES, "w.item.partial_stride +", "0 +"),
+    (ATTENTION, QUERIES, "w.item.partial_stride +", "0 +"),
     (ATTENTION, WEIGHTS, "scale.factor * (of[h].m - best[h])", "scale.factor * (best[h] - of[h].m)"),
+    (MATMUL_80, KERNEL_80, "stages - 2>()", "stages - 1>()"),
+    (MATMUL_80, KERNEL_80, "i + 1 < shape<n>::stages; i++)\n        l.load", "i < shape<n>::stages; i++)\n        l.load"),
+    (MATMUL_80, KERNEL_80, "first + row < n_rows && col < n_cols", "col < n_cols"),
+    (MATMUL_80, KERNEL_80, "first + row < n_rows && col < n_cols", "first + row < n_rows"),
+    (MATMUL_80, KERNEL_80, "(top + left % n_down) * n}", "(top + left % n_down) * n + 1}"),
+    (MATMUL_80, KERNEL_80, "            if (k == 0)\n                at = s.find(number);\n", "            at = s.find(blockIdx.x);\n"),
+    (MATMUL_80, KERNEL_80, "step * 2 + matrix / 2", "step * 2 + matrix % 2"),
+    (MATMUL_80, KERNEL_80, "warp % shape<n>::warps_down * shape<n>::rows}", "warp / shape<n>::warps_down * shape<n>::rows}"),
+    (MATMUL_80, KERNEL_80, "bias8 = bias_of(args, out + 8)", "bias8 = bias_of(args, out)"),
+    (MATMUL_80, KERNEL_80, "        sum.clear();\n", "        if (number == blockIdx.x)\n            sum.clear();\n"),
+    (ATTENTION_80, PAGES_80, "stages - 2>()", "stages - 1>()"),
+    (ATTENTION_80, PAGES_80, "            w = find_work(args, number);\n        __syncthreads();\n", "            w = find_work(args, number);\n"),
+    (ATTENTION_80, PAGES_80, "at + turn * SM80_ATTENTION_WORK_LEN, 1)", "at, 1)"),
+    (ATTENTION_80, PAGES_80, "at / 2 * KEYS + row + i <= last_position(w)", "true"),
+    (ATTENTION_80, PAGES_80, "at / 2 * KEYS + row + i <= last_position(w)", "at / 2 * KEYS + row + i < last_position(w)"),
+    (ATTENTION_80, PAGES_80, "row % SIDE : row / 2 % 4", "row % SIDE : row % SIDE"),
+    (ATTENTION_80, PAGES_80, "                next = find_page(at / 2 + 1);\n", ""),
+    (ATTENTION_80, PAGES_80, "stage == 0 ? stages - 1 : stage - 1", "stage"),
+    (ATTENTION_80, PAGES_80, "ldmatrix_x4_turned(b", "ldmatrix_x4(b"),
+    (ATTENTION_80, PAGES_80, "        if (q.weigh_page(page))\n            q.scale_own();", "        q.weigh_page(page);"),
+    (ATTENTION_80, PAGES_80, "            q.of_split[0] = q.of_split[1] = nothing();\n", ""),
+    (ATTENTION_80, PAGES_80, "(page + 1) % PAGES_OF_SPLIT == 0 || page + 1 == q.w.end", "page + 1 == q.w.end"),
     (SAMPLE, SCAN, "    __syncthreads();\n    for (uint32_t i = threadIdx.x; i < p.n_biases", "    for (uint32_t i = threadIdx.x; i < p.n_biases"),
     (SAMPLE, SCAN, "        r.bins->own_count[i] = 0;\n", ""),
     (SAMPLE, SCAN, "bins == nullptr || w == 0", "bins == nullptr"),
@@ -160,7 +191,7 @@ def build_parts(folder, pool):
     """What no mutant changes."""
     emulator, commands = [], []
     for source in [*sorted((ROOT / "kernels/emu").glob("*.cc")), ROOT / "common/err.c",
-                   ROOT / "kernels/cuda/attention_plan.c",
+                   ROOT / "kernels/cuda/attention_plan.c", ROOT / "kernels/cuda/kernel_set.c",
                    *sorted((ROOT / "engine").glob("sample*.c")), ROOT / "engine/token_counts.c"]:
         out = folder / f"{source.stem}.o"
         commands.append(["g++" if source.suffix == ".cc" else "gcc", *FLAGS, f"-I{ROOT}", "-c", source, "-o", out])

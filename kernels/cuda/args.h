@@ -51,27 +51,33 @@ struct cuda_rope_write_args {
     float eps;
 };
 
-/* matmul_*_<n>: products of rows x (n_rows, n_cols) and weights w (n_out, n_cols), bf16, tiles of
- * MATMUL_OUT outputs and n rows, n one of 8, 16, 32, 64, 128, 256; no bit depends on n. `sum` is
- * the product in float, plus bias[o] where there is a bias.
+/* matmul_*_<n>: products of rows x (n_rows, n_cols) and weights w (n_out, n_cols), bf16, tiles of n
+ * rows, n one of 8, 16, 32, 64, 128, 256; no bit depends on n. `sum` is the product in float, plus
+ * bias[o] where there is a bias.
  *   matmul_store:  y[r][o] = bf16(sum)
  *   matmul_add:    x[r][o] = x[r][o] + sum
  *   matmul_silu:   w holds gate and up, 8 rows of each in turn; y[r][o] = bf16(silu_mul(gate, up)),
  *                  o < n_out / 2; n_out a multiple of 16
  *   matmul_logits: logits[r][o] = sum
- * n_cols a multiple of 8; from MATMUL_STAGED_FROM rows a tile on, y at a multiple of 16 bytes and
- * n_out of matmul_store a multiple of 8. Grid: any number of blocks, each takes every gridDim.x-th
- * tile; MATMUL_BLOCK threads; MATMUL_SHARED_LEN(n) bytes of shared memory. A launch may have
- * clusters of MATMUL_CLUSTER(n) blocks, which then fetch rows for each other, and may overlap the
- * launch ahead of it, which must not write w or bias. */
+ * n_cols a multiple of 8. Grid: any number of blocks, each takes every gridDim.x-th tile.
+ *
+ * matmul_* (Hopper): tiles of MATMUL_OUT outputs; from MATMUL_STAGED_FROM rows a tile on, y at a
+ * multiple of 16 bytes and n_out of matmul_store a multiple of 8. MATMUL_BLOCK threads;
+ * MATMUL_SHARED_LEN(n) bytes of shared memory. A launch may have clusters of MATMUL_CLUSTER(n)
+ * blocks, which then fetch rows for each other, and may overlap the launch ahead of it, which must
+ * not write w or bias.
+ * sm80_matmul_*: tiles of SM80_MATMUL_OUT(n) outputs, SM80_MATMUL_BLOCK(n) threads,
+ * SM80_MATMUL_SHARED_LEN(n) bytes; w_at and x_at at multiples of 16 bytes. */
 enum { MATMUL_OUT = 128, MATMUL_K = 64, MATMUL_BLOCK = 384 };
 
 struct cuda_matmul_args {
-    struct gpu_tensor_map w; /* boxes of MATMUL_OUT rows, MATMUL_K columns, swizzled by 128 bytes */
+    struct gpu_tensor_map w; /* Hopper: boxes of MATMUL_OUT rows, MATMUL_K columns, swizzled by 128
+                                bytes */
     struct gpu_tensor_map x; /* boxes of n rows, MATMUL_K columns, likewise */
-    uint16_t *y;             /* bf16 (n_rows, n_out), or n_out / 2 */
-    float *sum_into;         /* matmul_add: x; matmul_logits: logits; (n_rows, n_out) */
-    const float *bias;       /* (n_out), in the order of w's rows; NULL: none */
+    const uint16_t *w_at, *x_at; /* sm80: the same matrices */
+    uint16_t *y;                 /* bf16 (n_rows, n_out), or n_out / 2 */
+    float *sum_into;             /* matmul_add: x; matmul_logits: logits; (n_rows, n_out) */
+    const float *bias;           /* (n_out), in the order of w's rows; NULL: none */
     uint32_t n_rows, n_out, n_cols;
 };
 
@@ -85,6 +91,16 @@ enum { MATMUL_STAGED_FROM = 64, MATMUL_STAGED_ROWS = 32, MATMUL_STAGED_PITCH = 1
 #define MATMUL_CLUSTER(n) ((n) >= 128 ? 2 : 1)
 #define MATMUL_SHARED_LEN(n) (MATMUL_STAGES(n) * (MATMUL_STAGE_LEN(n) + 16) + MATMUL_STAGED_LEN(n))
 
+/* sm80: few rows, few outputs a tile, so that a decode step's weights are spread over the chip; up
+ * to 64 rows two blocks go on one multiprocessor. All fit in SM80_SHARED_MAX: what a block can have
+ * on chips 8.6 and 8.9; 8.0 and 8.7 have more. */
+enum { SM80_SHARED_MAX = 99 << 10 };
+#define SM80_MATMUL_OUT(n) ((n) <= 16 ? 32 : (n) <= 64 ? 64 : 128)
+#define SM80_MATMUL_BLOCK(n) ((n) <= 16 ? 64 : (n) <= 64 ? 128 : 256)
+#define SM80_MATMUL_STAGES(n) ((n) <= 16 ? 8 : (n) == 32 ? 4 : (n) <= 128 ? 3 : 2)
+#define SM80_MATMUL_STAGE_LEN(n) ((SM80_MATMUL_OUT(n) + (n)) * MATMUL_K * 2)
+#define SM80_MATMUL_SHARED_LEN(n) (SM80_MATMUL_STAGES(n) * SM80_MATMUL_STAGE_LEN(n))
+
 /*
  * attention_<head_dim>_<tile>: causal attention over the paged cache, head_dim 64, 96 or 128 (no
  * other has a kernel), tiles of 64 or 128 queries: pairs of a row and one of the n_heads /
@@ -96,9 +112,11 @@ enum { MATMUL_STAGED_FROM = 64, MATMUL_STAGED_ROWS = 32, MATMUL_STAGED_PITCH = 1
  * and the splits of ATTENTION_SPLIT absolute positions that it covers. Prefill: many rows, all
  * splits. Decode: one row; all its splits, or some, so that several blocks share a long context.
  *
- * Grid: any number of blocks (one a multiprocessor is meant), each takes every gridDim.x-th piece
- * of work; ATTENTION_BLOCK(tile) threads; ATTENTION_SHARED_LEN(head_dim, tile) bytes of shared
- * memory.
+ * Grid: any number of blocks, each takes every gridDim.x-th piece of work. On Hopper one a
+ * multiprocessor is meant, of ATTENTION_BLOCK(tile) threads and ATTENTION_SHARED_LEN(head_dim,
+ * tile) bytes of shared memory; sm80_attention_<head_dim>_<tile> has SM80_ATTENTION_BLOCK(tile) and
+ * SM80_ATTENTION_SHARED_LEN(head_dim, tile), and of tiles of 64 two go on one multiprocessor
+ * of 8.0.
  */
 enum { ATTENTION_KEYS = 64, ATTENTION_SPLIT = 256 }; /* positions of a block (a page), of a split */
 
@@ -117,7 +135,8 @@ struct cuda_attention_args {
     /* The cache as a matrix of slots: (n_pages * n_layers * 2 * n_kv_heads * 64, head_dim), boxes
      * of 64 slots and ATTENTION_CHUNK(head_dim) columns, swizzled by the bytes of that many. */
     struct gpu_tensor_map cache;
-    uint16_t *out;       /* bf16 (n_rows, n_heads * head_dim) */
+    const uint16_t *cache_at; /* sm80: the cache itself */
+    uint16_t *out;            /* bf16 (n_rows, n_heads * head_dim) */
     const uint16_t *qkv; /* bf16 (n_rows, (n_heads + 2 n_kv_heads) * head_dim): only q is read */
     const uint32_t *positions;   /* (n_rows) */
     const uint32_t *page_tables; /* (n_rows, page_table_len): of an item its last row's is read */
@@ -159,6 +178,15 @@ struct cuda_attention_fold_args {
 #define ATTENTION_PAGE_LEN(head_dim) (2 * ATTENTION_KEYS * (head_dim)*2)
 #define ATTENTION_SHARED_LEN(head_dim, tile)                                                       \
     ((tile) * (head_dim)*2 + ATTENTION_STAGES(head_dim) * (ATTENTION_PAGE_LEN(head_dim) + 24) + 16)
+
+/* sm80: queries, a ring of halves of pages (keys or values of one head), the work. */
+#define SM80_ATTENTION_BLOCK(tile) ((tile)*2)
+#define SM80_ATTENTION_STAGES(head_dim) ((head_dim) == 128 ? 4 : (head_dim) == 96 ? 5 : 8)
+#define SM80_ATTENTION_HALF_LEN(head_dim) (ATTENTION_KEYS * (head_dim)*2)
+#define SM80_ATTENTION_WORK_LEN 64
+#define SM80_ATTENTION_SHARED_LEN(head_dim, tile)                                                  \
+    ((tile) * (head_dim)*2 + SM80_ATTENTION_STAGES(head_dim) * SM80_ATTENTION_HALF_LEN(head_dim) + \
+     2 * SM80_ATTENTION_WORK_LEN)
 
 /*
  * A running sequence has a slot. What it keeps there, on the device: the token that was sampled

@@ -8,7 +8,7 @@
 #define KERNELS_CUDA_ATTENTION_CUH
 
 #include "kernels/cuda/args.h"
-#include "kernels/cuda/ptx_rows.cuh"
+#include "kernels/cuda/ptx.cuh"
 #include "kernels/det.h"
 
 enum { KEYS = ATTENTION_KEYS, PAGES_OF_SPLIT = ATTENTION_SPLIT / ATTENTION_KEYS };

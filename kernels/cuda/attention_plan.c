@@ -1,6 +1,5 @@
 #include "kernels/cuda/attention_plan.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 /* Pieces of work that each multiprocessor should have, so that the last round costs little. */
@@ -135,9 +134,4 @@ struct gpu_tensor attention_cache_tensor(struct gpu_address cache, uint64_t n_sl
         .strides = {(uint64_t)head_dim * 2},
         .box = {ATTENTION_CHUNK(head_dim), ATTENTION_KEYS},
     };
-}
-
-void attention_kernel_name(char out[32], uint32_t head_dim, uint32_t tile)
-{
-    (void)snprintf(out, 32, "attention_%u_%u", head_dim, tile);
 }

@@ -48,7 +48,4 @@ void attention_plan_make(struct attention_plan *plan, const struct attention_sha
 struct gpu_tensor attention_cache_tensor(struct gpu_address cache, uint64_t n_slots,
                                          uint32_t head_dim);
 
-/* "attention_128_64": the kernel's name; `out` has room for 32 bytes. */
-void attention_kernel_name(char out[32], uint32_t head_dim, uint32_t tile);
-
 #endif

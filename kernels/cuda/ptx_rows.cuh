@@ -1,12 +1,11 @@
 /*
  * Products of a warpgroup whose first operand is in registers and whose second has its rows across
- * K: what attention multiplies its weights and values with. Beside ptx.cuh, and for Hopper alone,
- * as that is.
+ * K: what attention multiplies its weights and values with. For sm_90a alone.
  */
 #ifndef KERNELS_CUDA_PTX_ROWS_CUH
 #define KERNELS_CUDA_PTX_ROWS_CUH
 
-#include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/ptx_wgmma.cuh"
 
 /* An operand in tiles whose rows are `swizzle` bytes (128, 64 or 32) and swizzled so. Rows along K:
  * `at` is a multiple of 8 * swizzle plus 32 for each step, and `leading` is of no account. Rows
@@ -20,14 +19,6 @@ template <uint32_t swizzle> DEVICE uint64_t wgmma_operand(uint32_t at, uint32_t 
 }
 
 #if defined(__CUDACC__)
-
-/* narrow() of both in one instruction: `low` in the lower half. */
-DEVICE uint32_t narrow_pair(float low, float high)
-{
-    uint32_t bits;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
-    return bits;
-}
 
 /* wgmma whose a is in registers, 64 rows and 16 of K: a[i] holds row 16 * warp + lane / 4 + 8 * (i
  * % 2), columns 8 * (i / 2) + 2 * (lane % 4) and the next, the lower half first. They are left
@@ -94,11 +85,6 @@ DEVICE void wgmma_rows(accumulators<128> &d, const uint32_t (&a)[4], uint64_t b,
 }
 
 #else
-
-DEVICE uint32_t narrow_pair(float low, float high)
-{
-    return (uint32_t)narrow(high).bits << 16 | narrow(low).bits;
-}
 
 template <int n>
 __attribute__((noinline)) void wgmma_rows(accumulators<n> &d, const uint32_t (&a)[4], uint64_t b,

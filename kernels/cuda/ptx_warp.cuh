@@ -31,8 +31,8 @@ DEVICE void ldmatrix_x4_turned(uint32_t (&to)[4], const void *from)
 
 /* d (16, 8) += a (16, 16) b (8, 16)^T, bf16. a: the matrices of rows 0 to 7 and 8 to 15 of columns
  * 0 to 7, then of columns 8 to 15; b: columns 0 to 7, then 8 to 15; d: rows lane / 4 and 8 more,
- * columns 2 * (lane % 4) and the next. */
-DEVICE void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
+ * columns 2 * (lane % 4) and the next: four a lane. */
+DEVICE void mma(float *d, const uint32_t (&a)[4], const uint32_t (&b)[2])
 {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
                  "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
@@ -74,7 +74,7 @@ EMU_OPERATION void ldmatrix_x4_turned(uint32_t (&to)[4], const void *from)
     emu_ldmatrix(to, from, 4, true, EMU_CALL);
 }
 
-EMU_OPERATION void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
+EMU_OPERATION void mma(float *d, const uint32_t (&a)[4], const uint32_t (&b)[2])
 {
     emu_mma(d, a, b, EMU_CALL);
 }

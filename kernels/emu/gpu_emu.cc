@@ -17,7 +17,7 @@ extern "C" {
 #include "kernels/emu/tensor_map.h"
 
 enum : uint64_t { MEMORY_LEN = (uint64_t)4 << 30 };
-enum : size_t { SHARED_LEN_MAX = 227 << 10, ADDRESS_ALIGN = 256 };
+enum : size_t { ADDRESS_ALIGN = 256 };
 
 struct kernel_launch {
     const emu_registration *entry;
@@ -40,6 +40,13 @@ static emu_random dice;
 static unsigned n_devices = 1;
 /* What is drawn, and the machine that runs, are one for all devices. */
 static std::recursive_mutex turn;
+
+/* Of a block. An Ampere has what the chips 8.6 and 8.9 have, the least of those that run its code.
+ */
+static size_t shared_len_max()
+{
+    return (size_t)(emu_chip() >= 90 ? 227 : 99) << 10;
+}
 
 struct gpu {
     unsigned index = 0;
@@ -179,7 +186,7 @@ static struct err emu_info(gpu *g, struct gpu_info *out)
     info.major = emu_chip() / 10;
     info.n_multiprocessors = 4;
     info.driver_version = GPU_DRIVER_MIN;
-    info.shared_len_max = SHARED_LEN_MAX;
+    info.shared_len_max = shared_len_max();
     info.memory_len = MEMORY_LEN;
     info.memory_free = MEMORY_LEN - g->memory_used;
     info.l2_len = 1 << 20;
@@ -375,7 +382,7 @@ static struct err emu_kernel_get(gpu_module *m, gpu_kernel **out, const char *na
     const emu_registration *entry = emu_find(name);
     if (entry == nullptr)
         return err_set(ERR_NOT_FOUND, "the GPU cannot find the kernel %.80s", name);
-    if (shared_len > SHARED_LEN_MAX)
+    if (shared_len > shared_len_max())
         return err_set(ERR_LIMIT, "the GPU cannot give %zu bytes of shared memory to the kernel %s",
                        shared_len, name);
     m->kernels.emplace_back(new gpu_kernel{entry, shared_len});
@@ -406,6 +413,8 @@ static struct err emu_launch(gpu_stream *s, gpu_kernel *k, const struct gpu_laun
                              const void *args, size_t args_len)
 {
     TRY(check_launch(k, how, args_len));
+    if (emu_chip() < 90 && (how->cluster > 1 || how->overlaps_previous))
+        return err_set(ERR_UNSUPPORTED, "clusters and launches that overlap, on a chip 8.0");
     auto launch = std::make_shared<kernel_launch>();
     launch->entry = k->entry;
     launch->how = *how;
@@ -458,6 +467,8 @@ static struct err emu_make_map(gpu *g, struct gpu_tensor_map *out, const struct 
     static const uint32_t swizzles[] = {0, 32, 64, 128}, sizes[] = {2, 4};
     uint32_t swizzle = swizzles[tensor->swizzle], size = sizes[tensor->type];
     TRY(state(g));
+    if (emu_chip() < 90)
+        return err_set(ERR_UNSUPPORTED, "the emulated GPU has no copy engine: it is of 8.0");
     if (tensor->rank != 2)
         return err_set(ERR_UNSUPPORTED,
                        "the emulated GPU copies tiles of matrices only, not of %u "

@@ -14,6 +14,10 @@
 
 enum { BOOK_BLOCK = 64, BOOK_SPLIT = 256, BOOK_HEAD_MAX = 128 };
 
+/* A step of the chip's tensor cores. */
+static float (*book_step)(float c, const uint16_t a[TENSOR_K],
+                          const uint16_t b[TENSOR_K]) = tensor_core_step;
+
 struct book_query {
     const uint16_t *q;             /* (head_dim) */
     const uint16_t *keys, *values; /* (position + 1, head_dim), bf16 */
@@ -43,7 +47,7 @@ static float book_score(const struct book_query *b, uint32_t j)
 {
     float s = 0.0f;
     for (uint32_t d = 0; d < b->head_dim; d += 16)
-        s = tensor_core_step(s, b->q + d, b->keys + (size_t)j * b->head_dim + d);
+        s = book_step(s, b->q + d, b->keys + (size_t)j * b->head_dim + d);
     return s;
 }
 
@@ -60,7 +64,7 @@ static float book_values(const struct book_query *b, uint32_t block, const float
             weights[i] = book_narrow(p[step + i]);
             values[i] = b->values[(size_t)j * b->head_dim + d];
         }
-        o = tensor_core_step(o, weights, values);
+        o = book_step(o, weights, values);
     }
     return o;
 }

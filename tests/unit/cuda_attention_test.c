@@ -11,11 +11,19 @@
 
 #include <cmocka.h>
 
+#ifndef CUDA_CHIP /* cuda_attention_sm80_test.c makes the same claims of another chip */
+#define CUDA_CHIP 90
+#endif
+
 #include "kernels/cuda/attention_plan.h"
+#include "kernels/cuda/kernel_set.h"
 #include "tests/unit/attention_by_the_book.h"
 #include "tests/unit/gpu_room.h"
 
 enum { PAGE = 64, LAYERS = 2, LAYER = 1, SEQUENCES_MAX = 3, PARTIALS = 64, POISON = 0xff };
+
+/* Whose kernels are launched: set by main. */
+static const struct kernel_set *set;
 
 static uint64_t dice = 1;
 
@@ -147,7 +155,9 @@ static void put_cache(struct stage *s, const struct batch *b, uint32_t *tables, 
     struct gpu_address at = gpu_room_put(&s->room, cache, len);
     struct gpu_tensor t = attention_cache_tensor(
         at, (uint64_t)n_pages * LAYERS * 2 * shape->n_kv_heads * PAGE, shape->head_dim);
-    gpu_must(s->room.driver->tensor_map(s->room.gpu, &s->args.cache, &t));
+    s->args.cache_at = of(at);
+    if (set->has_copy_engine)
+        gpu_must(s->room.driver->tensor_map(s->room.gpu, &s->args.cache, &t));
     free(taken);
     free(cache);
 }
@@ -235,14 +245,13 @@ static void stage_init(struct stage *s, const struct batch *b)
 static struct err launch_items(struct stage *s, const struct batch *b, unsigned tile,
                                const struct cuda_attention_item *items, uint32_t n)
 {
-    char name[32];
+    char name[KERNEL_NAME_MAX];
     const uint32_t head_dim = b->w->shape.head_dim;
-    attention_kernel_name(name, head_dim, tile);
+    struct gpu_launch how = kernel_set_attention(set, 1, head_dim, tile);
+    kernel_set_attention_name(name, set, head_dim, tile);
+    how.grid[0] = b->n_blocks;
     s->args.items = of(gpu_room_put(&s->room, items, (n + 1) * sizeof *items));
     s->args.n_items = of(gpu_room_put(&s->room, &n, sizeof n));
-    struct gpu_launch how = {.grid = {b->n_blocks, 1, 1},
-                             .block = {(unsigned)ATTENTION_BLOCK(tile), 1, 1},
-                             .shared_len = (size_t)ATTENTION_SHARED_LEN(head_dim, tile)};
     return gpu_room_try(&s->room, name, &how, &s->args, sizeof s->args);
 }
 
@@ -539,5 +548,8 @@ int main(void)
         cmocka_unit_test(refuses_shapes_without_a_kernel),
         cmocka_unit_test(powers_of_two_are_as_near_as_stated),
     };
+    set = CUDA_CHIP == 80 ? &kernel_set_sm80 : &kernel_set_sm90;
+    book_step = CUDA_CHIP == 80 ? tensor_core_step_80 : tensor_core_step;
+    gpu_emu_chip(CUDA_CHIP);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,9 @@
 /* Kernels for the test of what a block does beside its threads: right ones, and each with one fault
  * that the emulator must find. */
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/ptx_copies.cuh"
 #include "kernels/cuda/ptx_warp.cuh"
+#include "kernels/cuda/ptx_wgmma.cuh"
 #include "tests/unit/emu_async_kernels.h"
 
 namespace

@@ -62,6 +62,7 @@ static int setup(void **state)
     whole = backend.driver;
     driver = *whole;
     backend.driver = &driver;
+    gpu_emu_chip(90);
     gpu_emu_seed(7);
     return 0;
 }
@@ -167,6 +168,23 @@ static void the_demo_model_answers_as_expected(void **state)
     }
     engine_free(e);
     json_decref(golden);
+}
+
+/* Under its own numerics name. */
+static void an_ampere_gives_the_tokens_and_logits_of_ref(void **state)
+{
+    struct tiny_model m;
+    uint32_t tokens[70];
+    gpu_emu_chip(80);
+    the_demo_model_answers_as_expected(state);
+    tiny_write(&m, &plain);
+    random_tokens(tokens, 70, 3);
+    struct difference d = from_ref(m.dir, gpu_options(2, 64), tokens, 70, plain.vocab_size);
+    assert_true(d.worst < 0.6 && d.worst_l2 < 0.04);
+    struct engine *e = open_with(&m, gpu_options(1, 64));
+    assert_string_equal(engine_info(e)->numerics, "sm80-1");
+    engine_free(e);
+    tiny_remove(&m);
 }
 
 enum { N_MIX = 4, MIX_TOKENS = 3 };
@@ -408,7 +426,8 @@ static void expect_refusal(const char *dir, struct engine_options o, enum err_co
 static struct err an_older_chip(struct gpu *g, struct gpu_info *out)
 {
     TRY(whole->info(g, out));
-    out->major = 8;
+    out->major = 7;
+    out->minor = 5;
     return err_ok();
 }
 
@@ -427,7 +446,7 @@ static void what_a_gpu_cannot_compute_is_refused_with_the_reason(void **state)
     struct engine_options o = gpu_options(1, 64);
     tiny_write(&m, &plain);
     driver.info = an_older_chip;
-    expect_refusal(m.dir, o, ERR_UNSUPPORTED, "compute capability 8.0");
+    expect_refusal(m.dir, o, ERR_UNSUPPORTED, "compute capability 7.5");
     driver.info = a_small_chip;
     o.max_context = 64;
     expect_refusal(m.dir, o, ERR_MEMORY, "1 MiB are available");
@@ -494,6 +513,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(logits_are_near_those_of_ref, setup),
         cmocka_unit_test_setup(the_demo_model_answers_as_expected, setup),
+        cmocka_unit_test_setup(an_ampere_gives_the_tokens_and_logits_of_ref, setup),
         cmocka_unit_test_setup(an_answer_does_not_depend_on_its_company, setup),
         cmocka_unit_test_setup(what_came_from_prompts_is_zeroed, setup),
         cmocka_unit_test_setup(a_failure_fails_what_was_computed_and_the_rest_goes_on, setup),

@@ -12,12 +12,11 @@
  * +0: its bits depend neither on the tile's shape nor on the rows beside it.
  */
 #include "kernels/cuda/args.h"
-#include "kernels/cuda/device.cuh"
-#include "kernels/cuda/ptx.cuh"
-#include "kernels/cuda/ptx_rows.cuh"
-#include "kernels/det.h"
+#include "kernels/cuda/matmul_epilogue.cuh"
+#include "kernels/cuda/ptx_copies.cuh"
+#include "kernels/cuda/ptx_wgmma.cuh"
 
-namespace
+namespace matmul_sm90
 {
 
 enum { GROUP = 128, CONSUMERS = 2, OUT_OF_GROUP = MATMUL_OUT / CONSUMERS, STEP = 16 };
@@ -185,49 +184,6 @@ DEVICE void multiply(const cuda_matmul_args &args, ring<n> &r, uint32_t blocks,
     release<n>(before, blocks);
 }
 
-enum epilogue { STORE, ADD, SILU, LOGITS };
-
-/* g / (1 + exp(-g)) * u, left to right. */
-DEVICE float silu_mul(float g, float u)
-{
-    return __fdiv_rn(g, 1.0f + det_exp(-g)) * u;
-}
-
-/* The sums of outputs `out` and out + 8 for one row. */
-template <epilogue what>
-DEVICE void put(const cuda_matmul_args &args, uint32_t row, uint32_t out, float first, float second)
-{
-    if (row >= args.n_rows)
-        return;
-    const size_t at = (size_t)row * args.n_out + out;
-    if (what == SILU) {
-        const size_t half = (size_t)row * (args.n_out / 2) + out / 16 * 8 + out % 8;
-        if (out < args.n_out)
-            ((bf16 *)args.y)[half] = narrow(silu_mul(first, second));
-    } else if (what == ADD) {
-        if (out < args.n_out)
-            args.sum_into[at] = args.sum_into[at] + first;
-        if (out + 8 < args.n_out)
-            args.sum_into[at + 8] = args.sum_into[at + 8] + second;
-    } else if (what == LOGITS) {
-        if (out < args.n_out)
-            args.sum_into[at] = first;
-        if (out + 8 < args.n_out)
-            args.sum_into[at + 8] = second;
-    } else {
-        if (out < args.n_out)
-            ((bf16 *)args.y)[at] = narrow(first);
-        if (out + 8 < args.n_out)
-            ((bf16 *)args.y)[at + 8] = narrow(second);
-    }
-}
-
-/* +0 where there is none: that changes no sum, since none is -0. */
-DEVICE float bias_of(const cuda_matmul_args &args, uint32_t out)
-{
-    return args.bias != nullptr && out < args.n_out ? args.bias[out] : 0.0f;
-}
-
 template <int n, epilogue what>
 DEVICE void write_tile(const cuda_matmul_args &args, const tile &t, const accumulators<n> &sum)
 {
@@ -372,24 +328,24 @@ template <int n, epilogue what> DEVICE void matmul(const cuda_matmul_args &args)
     join_cluster<n>();
 }
 
-} // namespace
+} // namespace matmul_sm90
 
 #define MATMUL_KERNELS(n)                                                                          \
     KERNEL(matmul_store_##n, cuda_matmul_args, MATMUL_BLOCK)                                       \
     {                                                                                              \
-        matmul<n, STORE>(args);                                                                    \
+        matmul_sm90::matmul<n, STORE>(args);                                                       \
     }                                                                                              \
     KERNEL(matmul_add_##n, cuda_matmul_args, MATMUL_BLOCK)                                         \
     {                                                                                              \
-        matmul<n, ADD>(args);                                                                      \
+        matmul_sm90::matmul<n, ADD>(args);                                                         \
     }                                                                                              \
     KERNEL(matmul_silu_##n, cuda_matmul_args, MATMUL_BLOCK)                                        \
     {                                                                                              \
-        matmul<n, SILU>(args);                                                                     \
+        matmul_sm90::matmul<n, SILU>(args);                                                        \
     }                                                                                              \
     KERNEL(matmul_logits_##n, cuda_matmul_args, MATMUL_BLOCK)                                      \
     {                                                                                              \
-        matmul<n, LOGITS>(args);                                                                   \
+        matmul_sm90::matmul<n, LOGITS>(args);                                                      \
     }
 
 /* Only chips with these instructions have these kernels. */

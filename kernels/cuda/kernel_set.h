@@ -1,0 +1,45 @@
+/*
+ * Which kernels a chip runs: those of Hopper (compute capability 9.0), or those for every chip of
+ * capability 8, whose machine code is that of 8.0: 8.0, 8.6, 8.7, 8.9. Both take the same arguments
+ * (args.h); their names, launches and numerics differ.
+ */
+#ifndef KERNELS_CUDA_KERNEL_SET_H
+#define KERNELS_CUDA_KERNEL_SET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "kernels/cuda/gpu.h"
+
+struct kernel_set {
+    const char *numerics; /* the name in docs/NUMERICS.md */
+    const char *prefix;   /* of the names of its matmul and attention */
+    /* Kernels read matrices by tensor maps, and launches may have clusters and overlap; else by the
+     * pointers beside them in args.h. */
+    bool has_copy_engine;
+};
+
+extern const struct kernel_set kernel_set_sm80, kernel_set_sm90;
+
+/* NULL: there are none for this chip. */
+const struct kernel_set *kernel_set_find(const struct gpu_info *chip);
+
+enum { KERNEL_NAME_MAX = 40 };
+
+/* `what`: store, add, silu or logits; tiles of n rows. */
+void kernel_set_matmul_name(char out[KERNEL_NAME_MAX], const struct kernel_set *s, const char *what,
+                            unsigned n);
+
+/* A launch with a block for each tile, or as many as the chip holds at once. */
+struct gpu_launch kernel_set_matmul(const struct kernel_set *s, unsigned n_multiprocessors,
+                                    unsigned n, size_t n_out, size_t n_rows);
+
+/* Heads of head_dim elements, tiles of so many queries (attention_plan.h). */
+void kernel_set_attention_name(char out[KERNEL_NAME_MAX], const struct kernel_set *s,
+                               unsigned head_dim, unsigned tile);
+
+/* As many blocks as the chip holds at once. */
+struct gpu_launch kernel_set_attention(const struct kernel_set *s, unsigned n_multiprocessors,
+                                       unsigned head_dim, unsigned tile);
+
+#endif

@@ -24,6 +24,8 @@ struct sched {
     struct request_queue waiting[ENGINE_PRIORITIES]; /* oldest first */
     struct sched_item *items;                        /* the plan; room for max_running */
     size_t n_items;
+    /* Could not be admitted for want of memory: to be removed. NULL: none since the last plan. */
+    struct request *refused;
     uint64_t n_preempted;
     uint64_t n_prefix_queries, n_prefix_hits; /* tokens */
 };
@@ -35,7 +37,8 @@ void sched_cleanup(struct sched *s); /* frees all requests */
 void sched_add(struct sched *s, struct request_queue *incoming);
 size_t sched_n_waiting(const struct sched *s);
 
-/* Fills items for a step of at most `budget` rows. Something is planned unless nothing is there. */
+/* Fills items for a step of at most `budget` rows. Something is planned or one request refused,
+ * unless nothing is there. */
 void sched_plan(struct sched *s, size_t budget);
 /* The next n_rows tokens of a running request have been computed. */
 void sched_computed(struct sched *s, struct request *r, size_t n_rows);

@@ -72,15 +72,19 @@ static void cancel(struct engine *e, uint64_t id)
 /* Under the lock. */
 static void count_waiting(struct engine *e)
 {
-    for (size_t i = 0; i < ENGINE_PRIORITIES; i++)
-        e->n_waiting[i] = e->sched.waiting[i].n;
+    e->stats.waiting_bytes = 0;
+    for (size_t i = 0; i < ENGINE_PRIORITIES; i++) {
+        const struct request_queue *q = &e->sched.waiting[i];
+        e->waiting[i] = (struct waiting){q->n, q->n_bytes};
+        e->stats.waiting_bytes += q->n_bytes;
+    }
 }
 
 static bool take_incoming(struct engine *e)
 {
     pthread_mutex_lock(&e->lock);
     sched_add(&e->sched, &e->incoming);
-    memset(e->n_incoming, 0, sizeof e->n_incoming);
+    memset(e->arrived, 0, sizeof e->arrived);
     count_waiting(e); /* they still bound what may come in */
     e->stats.n_waiting = (unsigned)sched_n_waiting(&e->sched);
     BUF_AUTO cancelled = e->cancelled;
@@ -293,6 +297,12 @@ bool engine_step(struct engine *e)
     if (e->progress.stopped)
         refuse_waiting(e);
     sched_plan(&e->sched, e->options.token_budget);
+    if (e->sched.refused != NULL) {
+        end_request(e, e->sched.refused, ENGINE_FAILED,
+                    "there is no memory for its answer; ask "
+                    "for fewer tokens or try again later");
+        busy = true;
+    }
     if (e->sched.n_items > 0) {
         run_plan(e);
         busy = true;

@@ -72,7 +72,7 @@ static struct err multiply(const struct device *d, enum device_matmul what,
                            const struct device_matrix *w, const struct device_operand *x,
                            struct gpu_address out, size_t n_rows)
 {
-    unsigned tile = tile_for(n_rows), n = DEVICE_TILE_MIN << tile;
+    unsigned tile = tile_for(n_rows), n = (unsigned)DEVICE_TILE_MIN << tile;
     bool sums = what == MATMUL_ADD || what == MATMUL_LOGITS;
     const struct cuda_matmul_args args = {.w = w->map,
                                           .x = x->maps[tile],

@@ -188,7 +188,7 @@ static struct err make_operand(struct device *d, struct device_operand *o, size_
                                      .rank = 2,
                                      .dims = {n_cols, d->sizes.max_rows},
                                      .strides = {n_cols * sizeof(uint16_t)},
-                                     .box = {MATMUL_K, DEVICE_TILE_MIN << i}};
+                                     .box = {MATMUL_K, (unsigned)DEVICE_TILE_MIN << i}};
         TRY(d->gpu->tensor_map(d->handle, &o->maps[i], &t));
     }
     return err_ok();

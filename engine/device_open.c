@@ -17,7 +17,7 @@ static struct err find_matmuls(struct device *d)
     char name[32];
     for (size_t what = 0; what < DEVICE_MATMULS; what++)
         for (unsigned i = 0; i < DEVICE_TILES; i++) {
-            unsigned n = DEVICE_TILE_MIN << i;
+            unsigned n = (unsigned)DEVICE_TILE_MIN << i;
             snprintf(name, sizeof name, "matmul_%s_%u", names[what], n);
             TRY(find(d, &d->kernels.matmul[what][i], name, (size_t)MATMUL_SHARED_LEN(n)));
         }

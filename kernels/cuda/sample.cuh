@@ -28,16 +28,20 @@ struct sample_bins {
     uint32_t own_count[CUDA_SAMPLE_BINS]; /* of the logits: ids with a probability at all */
 };
 
+struct sample_room_bins {
+    uint64_t weight[CUDA_SAMPLE_BINS];
+    uint32_t count[CUDA_SAMPLE_BINS];
+};
+
+struct sample_room_candidates {
+    uint64_t key[SAMPLE_CANDIDATES], weight[SAMPLE_CANDIDATES];
+};
+
 /* One block's shared memory. */
 struct sample_room {
     union {
-        struct {
-            uint64_t weight[CUDA_SAMPLE_BINS];
-            uint32_t count[CUDA_SAMPLE_BINS];
-        } bins;
-        struct {
-            uint64_t key[SAMPLE_CANDIDATES], weight[SAMPLE_CANDIDATES];
-        } candidates;
+        sample_room_bins bins;
+        sample_room_candidates candidates;
         float z[CUDA_SAMPLE_CHUNK];
     };
     uint64_t of_warp[SAMPLE_WARPS];
@@ -144,7 +148,7 @@ DEVICE bool is_possible(float z)
 /* Never falls when z falls, which is all that its meaning asks for; exp(-28) weighs nothing. */
 DEVICE uint32_t bin_of(const sample_field &f, float z)
 {
-    const float at = (f.best - z) * __fdiv_rn(CUDA_SAMPLE_BINS / 28.0f, f.temperature);
+    const float at = (f.best - z) * __fdiv_rn((float)CUDA_SAMPLE_BINS / 28.0f, f.temperature);
     return at < CUDA_SAMPLE_BINS - 1 ? (uint32_t)at : CUDA_SAMPLE_BINS - 1;
 }
 

@@ -2,7 +2,9 @@
  * Reads whole files into memory and hashes what was read: several files at once, and where CPUs are
  * left the next part of a file is read while one is hashed. Every byte is read once; the hash is of
  * the bytes in memory. Disks want pages to read to: what comes from there to other places is moved
- * when it has been hashed, while it is in the core's cache.
+ * when it has been hashed, while it is in the core's cache. It is not file_parts.h, as here every
+ * byte has a place of its own from the start: a reader waits for nobody and may pass by the page
+ * cache in large pieces, and nobody takes anything.
  */
 #ifndef ENGINE_READ_HASHED_H
 #define ENGINE_READ_HASHED_H

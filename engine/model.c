@@ -31,7 +31,8 @@ static struct sizes sizes_of(const struct model_config *c, unsigned n_threads, s
         .kv = lines(rows * c->n_kv_heads * c->head_dim),
         .inner = lines(rows * c->intermediate_size),
         .scores = lines((size_t)n_threads * group * context),
-        .rounded = lines((matmul_scratch_len(rows, widest) * sizeof(uint16_t) + 3) / sizeof(float)),
+        .rounded = lines((matmul_scratch_len(n_threads, rows, widest) * sizeof(uint16_t) + 3) /
+                         sizeof(float)),
     };
 }
 
@@ -107,46 +108,47 @@ void model_cleanup(struct model *m)
     *m = (struct model){0};
 }
 
-/* y[i] = x times the matrix of w[i], plus its bias, for `n` of them that have n_cols columns. */
-static void apply(struct model *m, float *const *y, const struct linear *const *w, size_t n,
-                  const float *x, size_t n_rows)
+/* A matrix and its bias, with the product in y. */
+static struct matmul_output output(float *y, const struct linear *w)
 {
-    struct matmul_args args = {.x = x,
-                               .n_rows = n_rows,
-                               .n_cols = w[0]->matrix.n_cols,
-                               .n_outputs = n,
-                               .scratch = m->rounded};
-    for (size_t i = 0; i < n; i++)
-        args.outputs[i] = (struct matmul_output){y[i], &w[i]->matrix};
+    return (struct matmul_output){.y = y, .w = &w->matrix, .bias = w->bias};
+}
+
+/* x is of `outputs`' n_cols columns. */
+static struct matmul_args product(const struct model *m, const float *x, size_t n_rows,
+                                  struct matmul_output first)
+{
+    return (struct matmul_args){.x = x,
+                                .n_rows = n_rows,
+                                .n_cols = first.w->n_cols,
+                                .outputs = {first},
+                                .n_outputs = 1,
+                                .scratch = m->rounded};
+}
+
+/* x += a times the matrix, through h. */
+static void add_product(struct model *m, const float *a, const struct linear *w, size_t n_rows)
+{
+    struct matmul_args args = product(m, a, n_rows, output(m->h, w));
+    args.outputs[0].add_to = m->x;
     m->backend->matmul(m->pool, &args);
-    for (size_t i = 0; i < n; i++)
-        if (w[i]->bias != NULL)
-            m->backend->add_bias(m->pool, y[i], w[i]->bias, n_rows, w[i]->matrix.n_rows);
 }
 
-static void apply_one(struct model *m, float *y, const struct linear *w, const float *x,
-                      size_t n_rows)
+/* q, k and v of h; queries and keys are normed head by head where the model has it. */
+static void project(struct model *m, size_t n_rows, const struct layer_weights *w)
 {
-    apply(m, &y, &w, 1, x, n_rows);
-}
-
-/* q, k and v of h; queries and keys are normed head by head where the model has it, then turned. */
-static void project(struct model *m, const struct batch *b, const struct layer_weights *w)
-{
-    const struct backend *op = m->backend;
     const struct model_config *c = m->config;
-    float *const outputs[] = {m->q, m->k, m->v};
-    const struct linear *const matrices[] = {&w->q, &w->k, &w->v};
-    apply(m, outputs, matrices, 3, m->h, b->n_rows);
-    if (w->q_norm != NULL) {
-        op->rmsnorm(m->pool, m->q, m->q, w->q_norm, b->n_rows * c->n_heads, c->head_dim,
-                    c->rms_norm_eps);
-        op->rmsnorm(m->pool, m->k, m->k, w->k_norm, b->n_rows * c->n_kv_heads, c->head_dim,
-                    c->rms_norm_eps);
-    }
-    op->rope(m->pool, m->q, m->cos_sin, b->rows, b->n_rows, c->n_heads, c->head_dim, c->rope.dim);
-    op->rope(m->pool, m->k, m->cos_sin, b->rows, b->n_rows, c->n_kv_heads, c->head_dim,
-             c->rope.dim);
+    struct matmul_args args = product(m, m->h, n_rows, output(m->q, &w->q));
+    args.outputs[1] = output(m->k, &w->k);
+    args.outputs[2] = output(m->v, &w->v);
+    args.n_outputs = 3;
+    m->backend->matmul(m->pool, &args);
+    if (w->q_norm == NULL)
+        return;
+    m->backend->rmsnorm(m->pool, m->q, m->q, w->q_norm, n_rows * c->n_heads, c->head_dim,
+                        c->rms_norm_eps);
+    m->backend->rmsnorm(m->pool, m->k, m->k, w->k_norm, n_rows * c->n_kv_heads, c->head_dim,
+                        c->rms_norm_eps);
 }
 
 static void attention_block(struct model *m, const struct kv_cache *cache, const struct batch *b,
@@ -156,9 +158,19 @@ static void attention_block(struct model *m, const struct kv_cache *cache, const
     const struct model_config *c = m->config;
     const struct layer_weights *w = &m->weights->layers[layer];
     op->rmsnorm(m->pool, m->h, m->x, w->attention_norm, b->n_rows, c->hidden_size, c->rms_norm_eps);
-    project(m, b, w);
+    project(m, b->n_rows, w);
+    struct rope_args rope = {.q = m->q,
+                             .k = m->k,
+                             .v = m->v,
+                             .cos_sin = m->cos_sin,
+                             .cache = cache,
+                             .layer = layer,
+                             .rows = b->rows,
+                             .n_rows = b->n_rows,
+                             .n_heads = c->n_heads,
+                             .n_turned = c->rope.dim};
     /* All of the batch's keys are in the cache before any row attends. */
-    op->kv_write(m->pool, cache, layer, m->k, m->v, b->rows, b->n_rows);
+    op->rope_write(m->pool, &rope);
     struct attention_args args = {.out = m->attended,
                                   .q = m->q,
                                   .cache = cache,
@@ -171,22 +183,20 @@ static void attention_block(struct model *m, const struct kv_cache *cache, const
                                   .scratch = m->scores,
                                   .scratch_len = m->scores_len};
     op->attention(m->pool, &args);
-    apply_one(m, m->h, &w->o, m->attended, b->n_rows);
-    op->add(m->pool, m->x, m->h, b->n_rows * c->hidden_size);
+    add_product(m, m->attended, &w->o, b->n_rows);
 }
 
 static void mlp_block(struct model *m, size_t n_rows, size_t layer)
 {
-    const struct backend *op = m->backend;
     const struct model_config *c = m->config;
     const struct layer_weights *w = &m->weights->layers[layer];
-    op->rmsnorm(m->pool, m->h, m->x, w->mlp_norm, n_rows, c->hidden_size, c->rms_norm_eps);
-    float *const outputs[] = {m->gate, m->up};
-    const struct linear *const matrices[] = {&w->gate, &w->up};
-    apply(m, outputs, matrices, 2, m->h, n_rows);
-    op->silu_mul(m->pool, m->gate, m->up, n_rows * c->intermediate_size);
-    apply_one(m, m->h, &w->down, m->gate, n_rows);
-    op->add(m->pool, m->x, m->h, n_rows * c->hidden_size);
+    m->backend->rmsnorm(m->pool, m->h, m->x, w->mlp_norm, n_rows, c->hidden_size, c->rms_norm_eps);
+    struct matmul_args args = product(m, m->h, n_rows, output(m->gate, &w->gate));
+    args.outputs[1] = output(m->up, &w->up);
+    args.n_outputs = 2;
+    args.is_gated = true;
+    m->backend->matmul(m->pool, &args);
+    add_product(m, m->gate, &w->down, n_rows);
 }
 
 /* The wanted rows of x are gathered at the front of h, so the output matrix sees only them. */
@@ -200,12 +210,8 @@ static void output_block(struct model *m, const struct batch *b)
                c->hidden_size * sizeof *m->h);
     m->backend->rmsnorm(m->pool, m->h, m->h, m->weights->norm, b->n_logits, c->hidden_size,
                         c->rms_norm_eps);
-    struct matmul_args args = {.x = m->h,
-                               .n_rows = b->n_logits,
-                               .n_cols = c->hidden_size,
-                               .outputs = {{b->logits, &m->weights->output}},
-                               .n_outputs = 1,
-                               .scratch = m->rounded};
+    struct matmul_output logits = {.y = b->logits, .w = &m->weights->output};
+    struct matmul_args args = product(m, m->h, b->n_logits, logits);
     m->backend->matmul(m->pool, &args);
 }
 

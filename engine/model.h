@@ -24,7 +24,7 @@ struct model {
     float *gate, *up;    /* (max_rows, intermediate_size) */
     float *scores;       /* (threads, scores_len) */
     size_t scores_len;
-    uint16_t *rounded; /* matmul_scratch_len(max_rows, the widest input) */
+    uint16_t *rounded; /* matmul_scratch_len of max_rows and the widest input */
 };
 
 struct batch {

@@ -36,11 +36,13 @@ float *kv_cache_values(const struct kv_cache *c, size_t page, size_t layer)
     return kv_cache_keys(c, page, layer) + block_len(c);
 }
 
-enum { MATMUL_BLOCK_K = 32 }; /* elements of a vector of bf16 */
+/* Elements of a vector of bf16; so few rows each thread rounds for itself (kernels/cpu/bf16.c). */
+enum { MATMUL_BLOCK_K = 32, MATMUL_OWN_ROWS = 8 };
 
-size_t matmul_scratch_len(size_t n_rows, size_t n_cols)
+size_t matmul_scratch_len(unsigned n_threads, size_t n_rows, size_t n_cols)
 {
-    return n_rows * ((n_cols + MATMUL_BLOCK_K - 1) / MATMUL_BLOCK_K * MATMUL_BLOCK_K);
+    size_t own = (size_t)n_threads * MATMUL_OWN_ROWS, n = n_rows > own ? n_rows : own;
+    return n * ((n_cols + MATMUL_BLOCK_K - 1) / MATMUL_BLOCK_K * MATMUL_BLOCK_K);
 }
 
 #if KERNELS_X86

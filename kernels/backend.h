@@ -12,6 +12,7 @@
 #ifndef KERNELS_BACKEND_H
 #define KERNELS_BACKEND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -69,6 +70,8 @@ struct attention_args {
 struct matmul_output {
     float *y;               /* (n_rows, w->n_rows); must not overlap x */
     const struct weight *w; /* (any, n_cols) */
+    const float *bias;      /* (w->n_rows), added to each row of y; NULL: none */
+    float *add_to;          /* like y, which is added to it at the end; NULL: to nothing */
 };
 
 /* Matrices that multiply the same rows, such as those of q, k and v, are one operation. */
@@ -79,10 +82,24 @@ struct matmul_args {
     size_t n_rows, n_cols;
     struct matmul_output outputs[MATMUL_OUTPUTS_MAX];
     size_t n_outputs;
-    uint16_t *scratch; /* matmul_scratch_len(n_rows, n_cols) elements, for the rows in bf16 */
+    bool is_gated; /* two outputs of one shape, g and u: g = g / (1 + exp(-g)) * u */
+    /* matmul_scratch_len of the pool's threads, n_rows and n_cols: for rows in bf16. */
+    uint16_t *scratch;
 };
 
-size_t matmul_scratch_len(size_t n_rows, size_t n_cols);
+size_t matmul_scratch_len(unsigned n_threads, size_t n_rows, size_t n_cols); /* elements */
+
+/* Queries, keys and values on their way from the projections to attention. */
+struct rope_args {
+    float *q;             /* (n_rows, n_heads, head_dim of the cache), turned in place */
+    const float *k, *v;   /* (n_rows, n_kv_heads of the cache, head_dim): to the cache, k turned */
+    const float *cos_sin; /* (positions, 2, n_turned / 2) */
+    const struct kv_cache *cache;
+    size_t layer;
+    const struct kv_row *rows; /* n_rows */
+    size_t n_rows, n_heads;
+    size_t n_turned; /* of each head's elements, the first ones; even */
+};
 
 struct backend {
     const char *name;     /* "ref", "avx2", "avx512", "avx512bf16" */
@@ -97,31 +114,17 @@ struct backend {
     void (*rmsnorm)(struct pool *pool, float *out, const float *x, const float *weight,
                     size_t n_rows, size_t n_cols, float eps);
 
-    /* For each output: y = x times w transposed. */
+    /* For each output: y = x times w transposed, and what the arguments say is done with it. */
     void (*matmul)(struct pool *pool, const struct matmul_args *args);
 
-    /* In place on x (n_rows, n_heads, head_dim): of each head's first n_turned elements, pairs
-     * (i, i + n_turned / 2) turned by the angle whose cosine and sine are at
-     * cos_sin[position][0 or 1][i]: (positions, 2, n_turned / 2). n_turned is even. */
-    void (*rope)(struct pool *pool, float *x, const float *cos_sin, const struct kv_row *rows,
-                 size_t n_rows, size_t n_heads, size_t head_dim, size_t n_turned);
-
-    /* Stores k and v, each (n_rows, n_kv_heads * head_dim), at each row's position. */
-    void (*kv_write)(struct pool *pool, const struct kv_cache *cache, size_t layer, const float *k,
-                     const float *v, const struct kv_row *rows, size_t n_rows);
+    /* Of each head of q and k, pairs (i, i + n_turned / 2) are turned by the angle whose cosine
+     * and sine are at cos_sin[position][0 or 1][i]; keys and values are stored at each row's
+     * position. */
+    void (*rope_write)(struct pool *pool, const struct rope_args *args);
 
     /* Causal attention of each row over positions 0 to its own, or the last `window` of these, all
      * of them already written. Query head h reads key head h / (n_heads / n_kv_heads). */
     void (*attention)(struct pool *pool, const struct attention_args *args);
-
-    /* gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i], n elements. */
-    void (*silu_mul)(struct pool *pool, float *gate, const float *up, size_t n);
-
-    /* x[i] += y[i], n elements. */
-    void (*add)(struct pool *pool, float *x, const float *y, size_t n);
-
-    /* x[r][i] += bias[i]; x (n_rows, n_cols), bias (n_cols). */
-    void (*add_bias)(struct pool *pool, float *x, const float *bias, size_t n_rows, size_t n_cols);
 };
 
 /* The backends that this machine can run, the fastest one first; returns how many. */

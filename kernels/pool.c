@@ -8,7 +8,6 @@
 #include <stdlib.h>
 
 enum {
-    MAX_THREADS = 1024,
     /* So that a thread that is held up leaves the rest of its share to the others; no more, since
      * every part begins anew to read from memory, which takes a moment to become fast. */
     PARTS_A_THREAD = 2,
@@ -154,8 +153,9 @@ void pool_run(struct pool *p, size_t n_items, size_t grain, pool_work *work, voi
 
 struct err pool_new(struct pool **out, unsigned n_threads)
 {
-    if (n_threads == 0 || n_threads > MAX_THREADS)
-        return err_set(ERR_USAGE, "a pool has 1 to %d threads, not %u", MAX_THREADS, n_threads);
+    if (n_threads == 0 || n_threads > POOL_THREADS_MAX)
+        return err_set(ERR_USAGE, "a pool has 1 to %d threads, not %u", POOL_THREADS_MAX,
+                       n_threads);
     struct pool *p = calloc(1, sizeof *p);
     struct worker *workers = calloc(n_threads, sizeof *workers);
     if (p == NULL || workers == NULL) {

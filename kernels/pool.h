@@ -16,10 +16,12 @@
 
 struct pool;
 
+enum { POOL_THREADS_MAX = 1024 };
+
 /* Items begin to end - 1; `thread` is 0 to pool_n_threads - 1, for scratch memory. */
 typedef void pool_work(void *context, size_t begin, size_t end, unsigned thread);
 
-/* n_threads counts the caller: 1 starts none. At most 1,024. */
+/* n_threads counts the caller: 1 starts none. At most POOL_THREADS_MAX. */
 struct err pool_new(struct pool **out, unsigned n_threads) MUST_USE;
 void pool_free(struct pool *p);
 unsigned pool_n_threads(const struct pool *p);

@@ -7,6 +7,7 @@
 #include "kernels/cpu/vec.h"
 
 enum { HEADS = 4 };                                /* heads whose outputs are summed side by side */
+enum { FETCHED_LINES = 64 };                       /* of keys and of values, before they are read */
 #define DIMS (LANES == 16 ? (size_t)4 : (size_t)2) /* vectors of an output side by side */
 
 /* One group: a row and a key head. */
@@ -137,9 +138,32 @@ INLINE void add_heads(const struct group *g, const float *sums, size_t h, size_t
         add_values(g, sums, h, d, tile_h, 1, g->head_dim - d);
 }
 
-static void attend_group(const struct group *g)
+/* Few keys are read before a processor sees that they lie one behind the other. */
+static void fetch(const float *data, const struct group *g)
 {
+    size_t n = run_len(g, 0) * g->head_dim, most = FETCHED_LINES * 16;
+    for (size_t i = 0; i < (n < most ? n : most); i += 16)
+        _mm_prefetch((const void *)(data + offset(g, 0) + i), _MM_HINT_T0);
+}
+
+static void fetch_keys(const struct group *g)
+{
+    size_t page = g->page_table[g->first / KV_PAGE_TOKENS];
+    fetch(kv_cache_keys(g->args->cache, page, g->args->layer), g);
+}
+
+static void fetch_values(const struct group *g)
+{
+    size_t page = g->page_table[g->first / KV_PAGE_TOKENS];
+    fetch(kv_cache_values(g->args->cache, page, g->args->layer), g);
+}
+
+/* `next`: whose keys are read then. */
+static void attend_group(const struct group *g, const struct group *next)
+{
+    fetch_values(g);
     score(g);
+    fetch_keys(next);
     for (size_t h = 0; h < g->n_heads; h += HEADS) {
         size_t n = g->n_heads - h < HEADS ? g->n_heads - h : HEADS;
         float sums[HEADS];
@@ -158,29 +182,37 @@ static void attend_group(const struct group *g)
 
 /* Items are key heads, and in each the rows from both ends towards the middle: threads get about
  * the same number of keys, and stay with one head's pages. */
+static struct group group_of(const struct attention_args *a, size_t item, unsigned thread)
+{
+    size_t head_dim = a->cache->head_dim, n_heads = a->n_heads / a->cache->n_kv_heads;
+    size_t kv_head = item / a->n_rows, turn = item % a->n_rows;
+    size_t row = turn % 2 == 0 ? turn / 2 : a->n_rows - 1 - turn / 2;
+    size_t q_at = (row * a->n_heads + kv_head * n_heads) * head_dim;
+    size_t end_key = (size_t)a->rows[row].position + 1;
+    size_t first = a->window != 0 && end_key > a->window ? end_key - a->window : 0;
+    return (struct group){
+        .args = a,
+        .page_table = a->rows[row].page_table,
+        .n_heads = n_heads,
+        .first = first,
+        .n_keys = end_key - first,
+        .head_dim = head_dim,
+        .head_offset = kv_head * KV_PAGE_TOKENS * head_dim,
+        .q = a->q + q_at,
+        .out = a->out + q_at,
+        .scores = a->scratch + thread * a->scratch_len,
+    };
+}
+
 static void attend(void *context, size_t begin, size_t end, unsigned thread)
 {
-    const struct attention_args *a = context;
-    size_t head_dim = a->cache->head_dim, n_heads = a->n_heads / a->cache->n_kv_heads;
+    struct group next = group_of(context, begin, thread);
+    fetch_keys(&next);
     for (size_t item = begin; item < end; item++) {
-        size_t kv_head = item / a->n_rows, turn = item % a->n_rows;
-        size_t row = turn % 2 == 0 ? turn / 2 : a->n_rows - 1 - turn / 2;
-        size_t q_at = (row * a->n_heads + kv_head * n_heads) * head_dim;
-        size_t end_key = (size_t)a->rows[row].position + 1;
-        size_t first = a->window != 0 && end_key > a->window ? end_key - a->window : 0;
-        struct group g = {
-            .args = a,
-            .page_table = a->rows[row].page_table,
-            .n_heads = n_heads,
-            .first = first,
-            .n_keys = end_key - first,
-            .head_dim = head_dim,
-            .head_offset = kv_head * KV_PAGE_TOKENS * head_dim,
-            .q = a->q + q_at,
-            .out = a->out + q_at,
-            .scores = a->scratch + thread * a->scratch_len,
-        };
-        attend_group(&g);
+        struct group g = next;
+        if (item + 1 < end)
+            next = group_of(context, item + 1, thread);
+        attend_group(&g, &next);
     }
 }
 

@@ -43,16 +43,38 @@ static void columns(const struct matmul_args *args, const struct matmul_output *
         cpu_columns(args, out, first, last);
 }
 
+struct job {
+    struct matmul_args args;
+    bool rounds, is_rounded[POOL_THREADS_MAX]; /* by each thread, for itself */
+};
+
+/* Few rows each thread rounds for itself, when it has its first part: it needs them all in its own
+ * cache anyway, and nobody waits. */
+static void matmul_part(void *context, size_t begin, size_t end, unsigned thread)
+{
+    struct job *j = context;
+    struct matmul_args own = j->args;
+    if (j->rounds && own.n_rows <= GROUP_ROWS) {
+        own.scratch += thread * group_len(&own);
+        if (!j->is_rounded[thread])
+            round_groups(&own, 0, 1, thread);
+        j->is_rounded[thread] = true;
+    }
+    cpu_matmul_by(&own, columns, begin, end);
+}
+
 static void matmul(struct pool *pool, const struct matmul_args *args)
 {
-    struct matmul_args copy = *args; /* a pool's context is not const */
-    bool any = false;
+    struct job j;
+    j.args = *args;
+    j.rounds = false;
+    memset(j.is_rounded, 0, pool_n_threads(pool));
     for (size_t i = 0; i < args->n_outputs; i++)
-        any |= args->outputs[i].w->type == WEIGHT_BF16;
-    if (any)
+        j.rounds |= args->outputs[i].w->type == WEIGHT_BF16;
+    if (j.rounds && args->n_rows > GROUP_ROWS)
         pool_run(pool, (args->n_rows + GROUP_ROWS - 1) / GROUP_ROWS,
-                 1 + GRAIN_ELEMENTS / group_len(args), round_groups, &copy);
-    cpu_matmul_by(pool, args, columns);
+                 1 + GRAIN_ELEMENTS / group_len(args), round_groups, &j.args);
+    pool_run(pool, cpu_matmul_blocks(args), GRAIN_BLOCKS, matmul_part, &j);
 }
 
 extern const struct backend cpu_avx512bf16_table;
@@ -62,10 +84,6 @@ const struct backend cpu_avx512bf16_table = {
     .embed = cpu_embed,
     .rmsnorm = cpu_rmsnorm,
     .matmul = matmul,
-    .rope = cpu_rope,
-    .kv_write = cpu_kv_write,
+    .rope_write = cpu_rope_write,
     .attention = cpu_attention,
-    .silu_mul = cpu_silu_mul,
-    .add = cpu_add,
-    .add_bias = cpu_add_bias,
 };

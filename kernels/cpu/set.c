@@ -27,46 +27,112 @@ void cpu_columns(const struct matmul_args *args, const struct matmul_output *out
     cpu_few_rows(&few);
 }
 
+/* g / (1 + exp(-g)) * u */
+INLINE vec silu(vec g, vec u)
+{
+    return g / (1.0f + vec_exp(-g)) * u;
+}
+
+/* gate[i] = silu(gate[i]) * up[i] */
+static void silu_mul(float *gate, const float *up, size_t n)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        vec_store(gate + i, silu(vec_load(gate + i), vec_load(up + i)));
+    if (i < n) {
+        vec g = vec_load_part(gate + i, n - i), u = vec_load_part(up + i, n - i);
+        vec_store_part(gate + i, silu(g, u), n - i);
+    }
+}
+
+/* x[i] = x[i] + y[i] */
+static void add(float *x, const float *y, size_t n)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        vec_store(x + i, vec_add(vec_load(x + i), vec_load(y + i)));
+    for (; i < n; i++)
+        x[i] = x[i] + y[i];
+}
+
 static size_t n_blocks(const struct matmul_output *out)
 {
     return (out->w->n_rows + BLOCK_N - 1) / BLOCK_N;
 }
 
-struct matmul_job {
-    const struct matmul_args *args;
-    matmul_columns *columns;
-};
-
-/* Items are blocks of columns, the first output's first. */
-static void matmul_blocks(void *context, size_t begin, size_t end, unsigned thread)
+/* Columns first to last - 1 of one output, and what is done with each row of them. */
+static void finished_columns(const struct matmul_args *a, matmul_columns *columns,
+                             const struct matmul_output *out, size_t first, size_t last)
 {
-    (void)thread;
-    const struct matmul_job *j = context;
-    for (size_t i = 0; i < j->args->n_outputs && end > 0; i++) {
-        const struct matmul_output *out = &j->args->outputs[i];
-        size_t n = n_blocks(out), to = end < n ? end : n;
-        if (begin < to) {
-            size_t last = to * BLOCK_N < out->w->n_rows ? to * BLOCK_N : out->w->n_rows;
-            j->columns(j->args, out, begin * BLOCK_N, last);
-        }
+    columns(a, out, first, last);
+    for (size_t r = 0; r < a->n_rows; r++) {
+        size_t at = r * out->w->n_rows + first;
+        if (out->bias != NULL)
+            add(out->y + at, out->bias + first, last - first);
+        if (out->add_to != NULL)
+            add(out->add_to + at, out->y + at, last - first);
+    }
+}
+
+/* The same columns of gate and up, one after the other. */
+static void gated_columns(const struct matmul_args *a, matmul_columns *columns, size_t first,
+                          size_t last)
+{
+    const struct matmul_output *gate = &a->outputs[0], *up = &a->outputs[1];
+    finished_columns(a, columns, gate, first, last);
+    finished_columns(a, columns, up, first, last);
+    for (size_t r = 0; r < a->n_rows; r++) {
+        size_t at = r * gate->w->n_rows + first;
+        silu_mul(gate->y + at, up->y + at, last - first);
+    }
+}
+
+/* Blocks begin to end - 1 of an output. With many rows they are gone through a few at a time, so
+ * that what was computed is still in a cache when it is finished. */
+static void output_blocks(const struct matmul_args *a, matmul_columns *columns,
+                          const struct matmul_output *out, size_t begin, size_t end)
+{
+    size_t n_out = out->w->n_rows, step = a->n_rows > FEW_ROWS ? GRAIN_BLOCKS : end - begin;
+    for (size_t i = begin; i < end; i += step) {
+        size_t last = (i + step < end ? i + step : end) * BLOCK_N;
+        last = last < n_out ? last : n_out;
+        if (a->is_gated)
+            gated_columns(a, columns, i * BLOCK_N, last);
+        else
+            finished_columns(a, columns, out, i * BLOCK_N, last);
+    }
+}
+
+size_t cpu_matmul_blocks(const struct matmul_args *args)
+{
+    size_t n = 0, n_outputs = args->is_gated ? 1 : args->n_outputs;
+    for (size_t i = 0; i < n_outputs; i++)
+        n += n_blocks(&args->outputs[i]);
+    return args->n_rows > 0 ? n : 0;
+}
+
+void cpu_matmul_by(const struct matmul_args *args, matmul_columns *columns, size_t begin,
+                   size_t end)
+{
+    for (size_t i = 0; i < args->n_outputs && begin < end; i++) {
+        size_t n = n_blocks(&args->outputs[i]), to = end < n ? end : n;
+        if (begin < to)
+            output_blocks(args, columns, &args->outputs[i], begin, to);
         begin = begin > n ? begin - n : 0;
         end -= to;
     }
 }
 
-void cpu_matmul_by(struct pool *pool, const struct matmul_args *args, matmul_columns *columns)
+static void matmul_part(void *context, size_t begin, size_t end, unsigned thread)
 {
-    struct matmul_job j = {args, columns};
-    size_t n = 0;
-    for (size_t i = 0; i < args->n_outputs; i++)
-        n += n_blocks(&args->outputs[i]);
-    if (args->n_rows > 0)
-        pool_run(pool, n, GRAIN_BLOCKS, matmul_blocks, &j);
+    (void)thread;
+    cpu_matmul_by(context, cpu_columns, begin, end);
 }
 
 static void matmul(struct pool *pool, const struct matmul_args *args)
 {
-    cpu_matmul_by(pool, args, cpu_columns);
+    struct matmul_args copy = *args; /* a pool's context is not const */
+    pool_run(pool, cpu_matmul_blocks(args), GRAIN_BLOCKS, matmul_part, &copy);
 }
 
 struct rmsnorm_job {
@@ -121,61 +187,6 @@ void cpu_rmsnorm(struct pool *pool, float *out, const float *x, const float *wei
     pool_run(pool, n_rows, 1 + GRAIN_ELEMENTS / n_cols, rmsnorm_rows, &j);
 }
 
-struct silu_job {
-    float *gate;
-    const float *up;
-};
-
-/* g / (1 + exp(-g)) * u */
-INLINE vec silu(vec g, vec u)
-{
-    return g / (1.0f + vec_exp(-g)) * u;
-}
-
-static void silu_mul_part(void *context, size_t begin, size_t end, unsigned thread)
-{
-    (void)thread;
-    const struct silu_job *j = context;
-    float *gate = j->gate;
-    size_t i = begin;
-    for (; i + LANES <= end; i += LANES)
-        vec_store(gate + i, silu(vec_load(gate + i), vec_load(j->up + i)));
-    if (i < end) {
-        vec g = vec_load_part(gate + i, end - i), u = vec_load_part(j->up + i, end - i);
-        vec_store_part(gate + i, silu(g, u), end - i);
-    }
-}
-
-void cpu_silu_mul(struct pool *pool, float *gate, const float *up, size_t n)
-{
-    struct silu_job j = {.gate = gate, .up = up};
-    pool_run(pool, n, GRAIN_ELEMENTS, silu_mul_part, &j);
-}
-
-struct add_job {
-    float *x;
-    const float *y;
-};
-
-static void add_part(void *context, size_t begin, size_t end, unsigned thread)
-{
-    (void)thread;
-    const struct add_job *j = context;
-    float *x = j->x;
-    const float *y = j->y;
-    size_t i = begin;
-    for (; i + LANES <= end; i += LANES)
-        vec_store(x + i, vec_add(vec_load(x + i), vec_load(y + i)));
-    for (; i < end; i++)
-        x[i] = x[i] + y[i];
-}
-
-void cpu_add(struct pool *pool, float *x, const float *y, size_t n)
-{
-    struct add_job j = {.x = x, .y = y};
-    pool_run(pool, n, GRAIN_ELEMENTS, add_part, &j);
-}
-
 /* ref-1's own: they round nothing twice, so vectors would be all that is to win, and they are a
  * hundredth of a step. */
 void cpu_embed(struct pool *pool, float *out, const struct weight *w, const uint32_t *tokens,
@@ -184,21 +195,9 @@ void cpu_embed(struct pool *pool, float *out, const struct weight *w, const uint
     backend_ref.embed(pool, out, w, tokens, n_rows);
 }
 
-void cpu_rope(struct pool *pool, float *x, const float *cos_sin, const struct kv_row *rows,
-              size_t n_rows, size_t n_heads, size_t head_dim, size_t n_turned)
+void cpu_rope_write(struct pool *pool, const struct rope_args *args)
 {
-    backend_ref.rope(pool, x, cos_sin, rows, n_rows, n_heads, head_dim, n_turned);
-}
-
-void cpu_kv_write(struct pool *pool, const struct kv_cache *cache, size_t layer, const float *k,
-                  const float *v, const struct kv_row *rows, size_t n_rows)
-{
-    backend_ref.kv_write(pool, cache, layer, k, v, rows, n_rows);
-}
-
-void cpu_add_bias(struct pool *pool, float *x, const float *bias, size_t n_rows, size_t n_cols)
-{
-    backend_ref.add_bias(pool, x, bias, n_rows, n_cols);
+    backend_ref.rope_write(pool, args);
 }
 
 #define TEXT_(name) #name
@@ -210,10 +209,6 @@ const struct backend cpu_table = {
     .embed = cpu_embed,
     .rmsnorm = cpu_rmsnorm,
     .matmul = matmul,
-    .rope = cpu_rope,
-    .kv_write = cpu_kv_write,
+    .rope_write = cpu_rope_write,
     .attention = cpu_attention,
-    .silu_mul = cpu_silu_mul,
-    .add = cpu_add,
-    .add_bias = cpu_add_bias,
 };

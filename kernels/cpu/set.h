@@ -31,22 +31,19 @@ struct few_rows {
     enum weight_type type;
 };
 
-/* Columns first to last - 1 of one output. */
+/* The products of columns first to last - 1 of one output. */
 typedef void matmul_columns(const struct matmul_args *args, const struct matmul_output *out,
                             size_t first, size_t last);
 
 #define cpu_few_rows SET_NAME(CPU_SET, few_rows)
 #define cpu_many_rows SET_NAME(CPU_SET, many_rows)
 #define cpu_columns SET_NAME(CPU_SET, columns)
+#define cpu_matmul_blocks SET_NAME(CPU_SET, matmul_blocks)
 #define cpu_matmul_by SET_NAME(CPU_SET, matmul_by)
 #define cpu_attention SET_NAME(CPU_SET, attention)
 #define cpu_embed SET_NAME(CPU_SET, embed)
 #define cpu_rmsnorm SET_NAME(CPU_SET, rmsnorm)
-#define cpu_rope SET_NAME(CPU_SET, rope)
-#define cpu_kv_write SET_NAME(CPU_SET, kv_write)
-#define cpu_silu_mul SET_NAME(CPU_SET, silu_mul)
-#define cpu_add SET_NAME(CPU_SET, add)
-#define cpu_add_bias SET_NAME(CPU_SET, add_bias)
+#define cpu_rope_write SET_NAME(CPU_SET, rope_write)
 #define cpu_table SET_NAME(CPU_SET, table)
 
 extern const struct backend cpu_table;
@@ -54,21 +51,19 @@ extern const struct backend cpu_table;
 void cpu_few_rows(const struct few_rows *job);
 matmul_columns cpu_many_rows; /* any number of rows */
 matmul_columns cpu_columns;   /* whichever suits */
-/* The whole operation, columns by `columns`. */
-void cpu_matmul_by(struct pool *pool, const struct matmul_args *args, matmul_columns *columns);
+
+/* A matmul's items are blocks of columns, the first output's first; of gate and up together. */
+size_t cpu_matmul_blocks(const struct matmul_args *args);
+/* Items begin to end - 1, their products by `columns`. */
+void cpu_matmul_by(const struct matmul_args *args, matmul_columns *columns, size_t begin,
+                   size_t end);
 
 /* The table's other operations (kernels/backend.h). */
 void cpu_embed(struct pool *pool, float *out, const struct weight *w, const uint32_t *tokens,
                size_t n_rows);
 void cpu_rmsnorm(struct pool *pool, float *out, const float *x, const float *weight, size_t n_rows,
                  size_t n_cols, float eps);
-void cpu_rope(struct pool *pool, float *x, const float *cos_sin, const struct kv_row *rows,
-              size_t n_rows, size_t n_heads, size_t head_dim, size_t n_turned);
-void cpu_kv_write(struct pool *pool, const struct kv_cache *cache, size_t layer, const float *k,
-                  const float *v, const struct kv_row *rows, size_t n_rows);
+void cpu_rope_write(struct pool *pool, const struct rope_args *args);
 void cpu_attention(struct pool *pool, const struct attention_args *args);
-void cpu_silu_mul(struct pool *pool, float *gate, const float *up, size_t n);
-void cpu_add(struct pool *pool, float *x, const float *y, size_t n);
-void cpu_add_bias(struct pool *pool, float *x, const float *bias, size_t n_rows, size_t n_cols);
 
 #endif

@@ -38,9 +38,7 @@ struct job {
     const float *x, *y;
     const struct weight *w;
     const uint32_t *tokens;
-    const struct kv_row *rows;
-    const struct kv_cache *cache;
-    size_t layer, n_rows, n_heads, n_cols, n_turned;
+    size_t n_rows, n_cols;
     float eps;
 };
 
@@ -90,74 +88,6 @@ static void matmul_columns(void *context, size_t begin, size_t end, unsigned thr
     j->lanes->matmul(j->out, j->x, j->w, j->n_rows, begin, end);
 }
 
-static void matmul(struct pool *pool, const struct matmul_args *args)
-{
-    for (size_t i = 0; i < args->n_outputs; i++) {
-        struct job j = {.lanes = lanes_best(),
-                        .out = args->outputs[i].y,
-                        .x = args->x,
-                        .w = args->outputs[i].w,
-                        .n_rows = args->n_rows};
-        pool_run(pool, j.w->n_rows, GRAIN_COLUMNS, matmul_columns, &j);
-    }
-}
-
-static void rope_rows(void *context, size_t begin, size_t end, unsigned thread)
-{
-    (void)thread;
-    const struct job *j = context;
-    size_t half = j->n_turned / 2;
-    for (size_t i = begin; i < end; i++) {
-        float *a = j->out + i * j->n_cols, *b = a + half;
-        const float *c = j->x + (size_t)j->rows[i / j->n_heads].position * 2 * half, *s = c + half;
-        for (size_t d = 0; d < half; d++) {
-            float turned_a = a[d] * c[d] - b[d] * s[d];
-            float turned_b = b[d] * c[d] + a[d] * s[d];
-            a[d] = turned_a;
-            b[d] = turned_b;
-        }
-    }
-}
-
-static void rope(struct pool *pool, float *x, const float *cos_sin, const struct kv_row *rows,
-                 size_t n_rows, size_t n_heads, size_t head_dim, size_t n_turned)
-{
-    struct job j = {.out = x,
-                    .x = cos_sin,
-                    .rows = rows,
-                    .n_heads = n_heads,
-                    .n_cols = head_dim,
-                    .n_turned = n_turned};
-    pool_run(pool, n_rows * n_heads, 1 + GRAIN_ELEMENTS / head_dim, rope_rows, &j);
-}
-
-static void kv_write_rows(void *context, size_t begin, size_t end, unsigned thread)
-{
-    (void)thread;
-    const struct job *j = context;
-    size_t head_dim = j->cache->head_dim, n_heads = j->cache->n_kv_heads;
-    for (size_t r = begin; r < end; r++) {
-        size_t position = j->rows[r].position,
-               page = j->rows[r].page_table[position / KV_PAGE_TOKENS];
-        float *keys = kv_cache_keys(j->cache, page, j->layer);
-        float *values = kv_cache_values(j->cache, page, j->layer);
-        for (size_t h = 0; h < n_heads; h++) {
-            size_t to = (h * KV_PAGE_TOKENS + position % KV_PAGE_TOKENS) * head_dim;
-            size_t from = (r * n_heads + h) * head_dim;
-            memcpy(keys + to, j->x + from, head_dim * sizeof *keys);
-            memcpy(values + to, j->y + from, head_dim * sizeof *values);
-        }
-    }
-}
-
-static void kv_write(struct pool *pool, const struct kv_cache *cache, size_t layer, const float *k,
-                     const float *v, const struct kv_row *rows, size_t n_rows)
-{
-    struct job j = {.cache = cache, .layer = layer, .x = k, .y = v, .rows = rows};
-    pool_run(pool, n_rows, 1 + GRAIN_ELEMENTS / (cache->n_kv_heads * cache->head_dim),
-             kv_write_rows, &j);
-}
-
 static void silu_mul_part(void *context, size_t begin, size_t end, unsigned thread)
 {
     (void)thread;
@@ -200,16 +130,84 @@ static void add_bias(struct pool *pool, float *x, const float *bias, size_t n_ro
     pool_run(pool, n_rows, 1 + GRAIN_ELEMENTS / n_cols, add_bias_rows, &j);
 }
 
+static void multiply(struct pool *pool, const struct matmul_args *args,
+                     const struct matmul_output *out)
+{
+    struct job j = {
+        .lanes = lanes_best(), .out = out->y, .x = args->x, .w = out->w, .n_rows = args->n_rows};
+    size_t n = out->w->n_rows;
+    pool_run(pool, n, GRAIN_COLUMNS, matmul_columns, &j);
+    if (out->bias != NULL)
+        add_bias(pool, out->y, out->bias, args->n_rows, n);
+    if (out->add_to != NULL)
+        add(pool, out->add_to, out->y, args->n_rows * n);
+}
+
+static void matmul(struct pool *pool, const struct matmul_args *args)
+{
+    for (size_t i = 0; i < args->n_outputs; i++)
+        multiply(pool, args, &args->outputs[i]);
+    if (args->is_gated)
+        silu_mul(pool, args->outputs[0].y, args->outputs[1].y,
+                 args->n_rows * args->outputs[0].w->n_rows);
+}
+
+/* The first n_turned elements of a head by the angles of a position, the others as they are; to may
+ * be from. */
+static void turn(const struct rope_args *a, float *to, const float *from, size_t position)
+{
+    size_t half = a->n_turned / 2;
+    const float *c = a->cos_sin + position * 2 * half, *s = c + half;
+    for (size_t d = 0; d < half; d++) {
+        float first = from[d], second = from[half + d];
+        to[d] = first * c[d] - second * s[d];
+        to[half + d] = second * c[d] + first * s[d];
+    }
+    if (to != from)
+        memcpy(to + 2 * half, from + 2 * half, (a->cache->head_dim - 2 * half) * sizeof *to);
+}
+
+/* A key head and its values, to their places in the cache. */
+static void store_head(const struct rope_args *a, size_t row, size_t head)
+{
+    const struct kv_cache *c = a->cache;
+    size_t position = a->rows[row].position;
+    size_t page = a->rows[row].page_table[position / KV_PAGE_TOKENS];
+    size_t to = (head * KV_PAGE_TOKENS + position % KV_PAGE_TOKENS) * c->head_dim;
+    size_t from = (row * c->n_kv_heads + head) * c->head_dim;
+    turn(a, kv_cache_keys(c, page, a->layer) + to, a->k + from, position);
+    memcpy(kv_cache_values(c, page, a->layer) + to, a->v + from, c->head_dim * sizeof *a->v);
+}
+
+/* Items are heads: a row's queries, then its keys. */
+static void rope_heads(void *context, size_t begin, size_t end, unsigned thread)
+{
+    (void)thread;
+    const struct rope_args *a = context;
+    size_t n = a->n_heads + a->cache->n_kv_heads;
+    for (size_t i = begin; i < end; i++) {
+        size_t row = i / n, head = i % n;
+        float *q = a->q + (row * a->n_heads + head) * a->cache->head_dim;
+        if (head < a->n_heads)
+            turn(a, q, q, a->rows[row].position);
+        else
+            store_head(a, row, head - a->n_heads);
+    }
+}
+
+static void rope_write(struct pool *pool, const struct rope_args *args)
+{
+    struct rope_args copy = *args; /* a pool's context is not const */
+    pool_run(pool, args->n_rows * (args->n_heads + args->cache->n_kv_heads),
+             1 + GRAIN_ELEMENTS / args->cache->head_dim, rope_heads, &copy);
+}
+
 const struct backend backend_ref = {
     .name = "ref",
     .numerics = "ref-1",
     .embed = embed,
     .rmsnorm = rmsnorm,
     .matmul = matmul,
-    .rope = rope,
-    .kv_write = kv_write,
+    .rope_write = rope_write,
     .attention = ref_attention,
-    .silu_mul = silu_mul,
-    .add = add,
-    .add_bias = add_bias,
 };

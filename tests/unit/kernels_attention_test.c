@@ -21,7 +21,9 @@ static void attend(float *out, struct pool *pool, const uint32_t *page_table, co
     struct kv_row rows[KEYS];
     for (uint32_t i = 0; i < KEYS; i++)
         rows[i] = (struct kv_row){i, page_table};
-    tested->kv_write(pool, &cache, 1, k, v, rows, KEYS);
+    struct rope_args store = {
+        .k = k, .v = v, .cache = &cache, .layer = 1, .rows = rows, .n_rows = KEYS};
+    tested->rope_write(pool, &store);
     for (size_t i = 0; i < n_rows; i++)
         rows[i].position = positions[i];
     struct attention_args args = {.out = out,

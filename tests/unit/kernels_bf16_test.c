@@ -19,10 +19,13 @@ static void multiply(float *y, const float *x, const uint16_t *w, size_t n_rows,
                      size_t n_in)
 {
     struct weight matrix = {w, WEIGHT_BF16, n_out, n_in};
-    struct matmul_args args = {
-        .x = x, .n_rows = n_rows, .n_cols = n_in, .outputs = {{y, &matrix}}, .n_outputs = 1};
+    struct matmul_args args = {.x = x,
+                               .n_rows = n_rows,
+                               .n_cols = n_in,
+                               .outputs = {{.y = y, .w = &matrix}},
+                               .n_outputs = 1};
     struct pool *pool = pool_of(1);
-    args.scratch = calloc(matmul_scratch_len(n_rows, n_in), sizeof *args.scratch);
+    args.scratch = calloc(matmul_scratch_len(1, n_rows, n_in), sizeof *args.scratch);
     assert_non_null(args.scratch);
     tested->matmul(pool, &args);
     free(args.scratch);

@@ -38,16 +38,26 @@ static void matmul_case_free(struct matmul_case *c)
     free(c->data);
 }
 
-/* One matrix, its first n_rows rows of x, with scratch of the exact size. */
+/* With scratch of the exact size. */
+static void run(struct pool *pool, struct matmul_args *args)
+{
+    size_t len = matmul_scratch_len(pool_n_threads(pool), args->n_rows, args->n_cols);
+    args->scratch = malloc(len * sizeof *args->scratch);
+    assert_non_null(args->scratch);
+    tested->matmul(pool, args);
+    free(args->scratch);
+}
+
+/* One matrix, its first n_rows rows of x. */
 static void multiply(struct pool *pool, const struct matmul_case *c, float *y, const float *x,
                      size_t n_rows)
 {
-    struct matmul_args args = {
-        .x = x, .n_rows = n_rows, .n_cols = c->n_in, .outputs = {{y, &c->w}}, .n_outputs = 1};
-    args.scratch = malloc(matmul_scratch_len(n_rows, c->n_in) * sizeof *args.scratch);
-    assert_non_null(args.scratch);
-    tested->matmul(pool, &args);
-    free(args.scratch);
+    struct matmul_args args = {.x = x,
+                               .n_rows = n_rows,
+                               .n_cols = c->n_in,
+                               .outputs = {{.y = y, .w = &c->w}},
+                               .n_outputs = 1};
+    run(pool, &args);
 }
 
 static bool rounds_rows(enum weight_type type)
@@ -200,16 +210,14 @@ static void matrices_of_one_operation_do_not_mix(void **state)
     static const size_t n_out[MATMUL_OUTPUTS_MAX] = {131, 5, 48};
     struct matmul_case c[MATMUL_OUTPUTS_MAX];
     struct matmul_args args = {.n_rows = ROWS, .n_cols = COLS, .n_outputs = MATMUL_OUTPUTS_MAX};
-    args.scratch = malloc(matmul_scratch_len(ROWS, COLS) * sizeof *args.scratch);
-    assert_non_null(args.scratch);
     for (int i = 0; i < MATMUL_OUTPUTS_MAX; i++) {
         c[i] = matmul_case(ROWS, n_out[i], COLS, (enum weight_type)i);
-        args.outputs[i] = (struct matmul_output){c[i].y, &c[i].w};
+        args.outputs[i] = (struct matmul_output){.y = c[i].y, .w = &c[i].w};
     }
     args.x = c[0].x;
     for (unsigned n_threads = 1; n_threads <= 4; n_threads++) {
         struct pool *pool = pool_of(n_threads);
-        tested->matmul(pool, &args);
+        run(pool, &args);
         for (int i = 0; i < MATMUL_OUTPUTS_MAX; i++) {
             float *alone = calloc(ROWS * n_out[i], sizeof *alone);
             assert_non_null(alone);
@@ -222,7 +230,120 @@ static void matrices_of_one_operation_do_not_mix(void **state)
     }
     for (int i = 0; i < MATMUL_OUTPUTS_MAX; i++)
         matmul_case_free(&c[i]);
-    free(args.scratch);
+}
+
+/* Few rows, which each thread rounds for itself, and many, which go in runs of columns. */
+static void a_bias_and_a_sum_come_after_the_product(void **state)
+{
+    (void)state;
+    static const size_t counts[] = {1, 8, 9, 70};
+    enum { COLS = 70, OUT = 331 };
+    float *bias = random_floats(OUT, 22), *x = random_floats(70 * OUT, 23);
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
+        for (unsigned n_threads = 1; n_threads <= 3; n_threads++) {
+            size_t n = counts[i] * OUT;
+            struct pool *pool = pool_of(n_threads);
+            struct matmul_case c = matmul_case(counts[i], OUT, COLS, WEIGHT_BF16);
+            float *product = calloc(n, sizeof *product), *sum = calloc(n, sizeof *sum);
+            assert_true(product != NULL && sum != NULL);
+            memcpy(sum, x, n * sizeof *sum);
+            multiply(pool, &c, product, c.x, c.n_rows);
+            struct matmul_args args = {
+                .x = c.x, .n_rows = c.n_rows, .n_cols = COLS, .n_outputs = 1};
+            args.outputs[0] = (struct matmul_output){c.y, &c.w, bias, sum};
+            run(pool, &args);
+            for (size_t o = 0; o < n; o++) {
+                volatile float want = product[o] + bias[o % OUT];
+                assert_int_equal(det_bits(c.y[o]), det_bits(want));
+                assert_int_equal(det_bits(sum[o]), det_bits(x[o] + want));
+            }
+            pool_free(pool);
+            matmul_case_free(&c);
+            free(product);
+            free(sum);
+        }
+    free(bias);
+    free(x);
+}
+
+/* Columns of a matrix of one row of K are its weights: what the gate does with them, alone. */
+static void gate(struct pool *pool, float *g, float *u, float *g_weights, float *u_weights,
+                 size_t n)
+{
+    const float one = 1.0f;
+    const struct weight w[] = {{g_weights, WEIGHT_F32, n, 1}, {u_weights, WEIGHT_F32, n, 1}};
+    struct matmul_args args = {.x = &one, .n_rows = 1, .n_cols = 1, .is_gated = true};
+    args.n_outputs = 2;
+    args.outputs[0] = (struct matmul_output){.y = g, .w = &w[0]};
+    args.outputs[1] = (struct matmul_output){.y = u, .w = &w[1]};
+    run(pool, &args);
+}
+
+static void the_gate_has_the_written_order(void **state)
+{
+    (void)state;
+    enum { N = 1003 };
+    float *g = random_floats(N, 5), *u = random_floats(N, 6), out[N], up[N];
+    for (size_t i = 0; i < N; i++)
+        g[i] *= 60.0f; /* beyond both ends of exp */
+    for (unsigned n_threads = 1; n_threads <= 3; n_threads++) {
+        struct pool *pool = pool_of(n_threads);
+        g[0] = INFINITY;
+        g[1] = -INFINITY;
+        gate(pool, out, up, g, u, N);
+        for (size_t i = 0; i < N; i++) {
+            volatile float quotient = g[i] / (1.0f + det_exp(-g[i]));
+            assert_int_equal(det_bits(out[i]), det_bits(quotient * u[i]));
+            double d = (double)g[i], want = d / (1 + exp(-d)) * (double)u[i];
+            assert_true(i < 2 || fabs((double)out[i] - want) <= 1e-6 * fabs(want) + 1e-30);
+        }
+        g[0] = NAN;
+        gate(pool, out, up, g, u, N);
+        assert_true(isnan(out[0]) && !isnan(out[2]));
+        pool_free(pool);
+    }
+    free(g);
+    free(u);
+}
+
+/* Gate and up with biases, as each of them alone and then gated; columns of all kinds of blocks. */
+static void gate_and_up_are_multiplied_as_alone(void **state)
+{
+    (void)state;
+    static const size_t counts[] = {1, 3, 8, 9, 70};
+    enum { COLS = 40, OUT = 421 };
+    float *bias[2] = {random_floats(OUT, 24), random_floats(OUT, 25)};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
+        for (unsigned n_threads = 1; n_threads <= 3; n_threads++) {
+            size_t n = counts[i] * OUT;
+            struct pool *pool = pool_of(n_threads);
+            struct matmul_case c[2];
+            float *alone[2];
+            struct matmul_args args = {.n_rows = counts[i], .n_cols = COLS, .n_outputs = 2};
+            for (int k = 0; k < 2; k++) {
+                c[k] = matmul_case(counts[i], OUT, COLS, k == 0 ? WEIGHT_BF16 : WEIGHT_F16);
+                alone[k] = calloc(n, sizeof *alone[k]);
+                assert_non_null(alone[k]);
+                args.outputs[k] = (struct matmul_output){alone[k], &c[k].w, bias[k], NULL};
+            }
+            args.x = c[0].x;
+            run(pool, &args);
+            args.outputs[0].y = c[0].y;
+            args.outputs[1].y = c[1].y;
+            args.is_gated = true;
+            run(pool, &args);
+            for (size_t o = 0; o < n; o++) {
+                volatile float quotient = alone[0][o] / (1.0f + det_exp(-alone[0][o]));
+                assert_int_equal(det_bits(c[0].y[o]), det_bits(quotient * alone[1][o]));
+            }
+            pool_free(pool);
+            for (int k = 0; k < 2; k++) {
+                matmul_case_free(&c[k]);
+                free(alone[k]);
+            }
+        }
+    free(bias[0]);
+    free(bias[1]);
 }
 
 /* A NaN, an infinity or a huge number in one row or one column stays there. */
@@ -259,6 +380,9 @@ int main(void)
         cmocka_unit_test(every_half_float_is_a_weight),
         cmocka_unit_test(a_matmul_row_does_not_depend_on_rows_or_threads),
         cmocka_unit_test(matrices_of_one_operation_do_not_mix),
+        cmocka_unit_test(a_bias_and_a_sum_come_after_the_product),
+        cmocka_unit_test(the_gate_has_the_written_order),
+        cmocka_unit_test(gate_and_up_are_multiplied_as_alone),
         cmocka_unit_test(what_is_not_finite_stays_in_its_row_and_column),
     };
     return cmocka_run_group_tests(shared, NULL, NULL) + RUN_ON_EVERY_BACKEND(each);

@@ -54,76 +54,63 @@ static void rmsnorm_is_near_double(void **state)
     free(w);
 }
 
-static void rope_turns_pairs(void **state)
+/* Two rows of positions 0 and 1, one head of queries and one of keys; out: q, then the keys and the
+ * values that the cache holds. */
+static void rope_write(float out[6 * 6], const float *table, size_t dim, size_t n_turned,
+                       const float *x, unsigned n_threads)
+{
+    struct pool *pool = pool_of(n_threads);
+    float data[2 * 2 * 2 * KV_PAGE_TOKENS * 6], v[2 * 6];
+    struct kv_cache cache = {data, 2, 2, 1, dim};
+    poison(data, sizeof data / sizeof data[0]);
+    const uint32_t pages[] = {1};
+    const struct kv_row rows[] = {{0, pages}, {1, pages}};
+    memcpy(out, x, 2 * dim * sizeof *x);
+    for (size_t i = 0; i < 2 * dim; i++)
+        v[i] = -x[i];
+    struct rope_args args = {.q = out,
+                             .k = x,
+                             .v = v,
+                             .cos_sin = table,
+                             .cache = &cache,
+                             .layer = 1,
+                             .rows = rows,
+                             .n_rows = 2,
+                             .n_heads = 1,
+                             .n_turned = n_turned};
+    tested->rope_write(pool, &args);
+    memcpy(out + 2 * dim, kv_cache_keys(&cache, 1, 1), 2 * dim * sizeof *x);
+    memcpy(out + 4 * dim, kv_cache_values(&cache, 1, 1), 2 * dim * sizeof *x);
+    assert_true(isnan(kv_cache_keys(&cache, 1, 1)[2 * dim])); /* the next position */
+    pool_free(pool);
+}
+
+static void rope_turns_pairs_on_their_way_to_the_cache(void **state)
 {
     (void)state;
-    struct pool *pool = pool_of(1);
     const float table[] = {1, 1, 0, 0, 0.6f, 0.0f, 0.8f, 1.0f}; /* positions 0 and 1, half = 2 */
-    float x[] = {1, 2, 3, 4, 1, 2, 3, 4};
-    const uint32_t pages[] = {0};
-    const struct kv_row rows[] = {{0, pages}, {1, pages}};
-    tested->rope(pool, x, table, rows, 2, 1, 4, 4);
+    const float x[] = {1, 2, 3, 4, 1, 2, 3, 4};
     const float want[] = {1, 2, 3, 4, 0.6f - 2.4f, -4, 1.8f + 0.8f, 2};
-    for (size_t i = 0; i < 8; i++)
-        assert_true(fabsf(x[i] - want[i]) < 1e-6f);
-    pool_free(pool);
+    for (unsigned n_threads = 1; n_threads <= 3; n_threads++) {
+        float out[6 * 6];
+        rope_write(out, table, 4, 4, x, n_threads);
+        for (size_t i = 0; i < 8; i++) {
+            assert_true(fabsf(out[i] - want[i]) < 1e-6f);
+            assert_true(out[8 + i] == out[i] && out[16 + i] == -x[i]);
+        }
+    }
 }
 
 static void rope_leaves_the_rest_of_a_head_alone(void **state)
 {
     (void)state;
-    struct pool *pool = pool_of(2);
-    const float table[] = {0, 1}; /* a quarter turn at position 0 */
-    float x[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
-    const uint32_t pages[] = {0};
-    const struct kv_row rows[] = {{0, pages}, {0, pages}};
-    tested->rope(pool, x, table, rows, 2, 1, 6, 2);
+    const float table[] = {0, 1, 0, 1}; /* a quarter turn at both positions */
+    const float x[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
     const float want[] = {-2, 1, 3, 4, 5, 6, -8, 7, 9, 10, 11, 12};
+    float out[6 * 6];
+    rope_write(out, table, 6, 2, x, 2);
     for (size_t i = 0; i < 12; i++)
-        assert_true(x[i] == want[i]);
-    pool_free(pool);
-}
-
-static void silu_mul_and_add_are_near_double(void **state)
-{
-    (void)state;
-    enum { N = 1000 };
-    struct pool *pool = pool_of(2);
-    float *gate = random_floats(N, 5), *up = random_floats(N, 6), out[N];
-    for (size_t i = 0; i < N; i++)
-        out[i] = gate[i] *= 20.0f;
-    tested->silu_mul(pool, out, up, N);
-    for (size_t i = 0; i < N; i++) {
-        double g = (double)gate[i], want = g / (1 + exp(-g)) * (double)up[i];
-        assert_true(fabs((double)out[i] - want) <= 1e-6 * fabs(want) + 1e-30);
-    }
-    memcpy(out, gate, sizeof out);
-    tested->add(pool, out, up, N);
-    for (size_t i = 0; i < N; i++)
-        assert_true(out[i] == gate[i] + up[i]);
-    pool_free(pool);
-    free(gate);
-    free(up);
-}
-
-static void add_bias_adds_to_every_row(void **state)
-{
-    (void)state;
-    enum { ROWS = 300, COLS = 77 };
-    float *x = random_floats(ROWS * COLS, 22), *bias = random_floats(COLS, 23);
-    float *out = calloc(ROWS * COLS, sizeof *out);
-    assert_non_null(out);
-    for (unsigned n_threads = 1; n_threads <= 3; n_threads++) {
-        struct pool *pool = pool_of(n_threads);
-        memcpy(out, x, ROWS * COLS * sizeof *out);
-        tested->add_bias(pool, out, bias, ROWS, COLS);
-        for (size_t i = 0; i < ROWS * COLS; i++)
-            assert_true(out[i] == x[i] + bias[i % COLS]);
-        pool_free(pool);
-    }
-    free(x);
-    free(bias);
-    free(out);
+        assert_true(out[i] == want[i] && out[12 + i] == want[i] && out[24 + i] == -x[i]);
 }
 
 /* Heads are rows of head_dim: each is normed alone, in place, whatever its row's other heads. */
@@ -149,30 +136,6 @@ static void rmsnorm_of_heads_is_that_of_each_head(void **state)
     free(out);
 }
 
-static void silu_mul_has_the_written_order(void **state)
-{
-    (void)state;
-    enum { N = 1003 };
-    struct pool *pool = pool_of(1);
-    float *gate = random_floats(N, 5), *up = random_floats(N, 6), out[N];
-    for (size_t i = 0; i < N; i++)
-        gate[i] *= 60.0f; /* beyond both ends of exp */
-    gate[0] = INFINITY;
-    gate[1] = -INFINITY;
-    memcpy(out, gate, sizeof out);
-    tested->silu_mul(pool, out, up, N);
-    for (size_t i = 0; i < N; i++) {
-        volatile float quotient = gate[i] / (1.0f + det_exp(-gate[i]));
-        assert_int_equal(det_bits(out[i]), det_bits(quotient * up[i]));
-    }
-    gate[0] = NAN;
-    tested->silu_mul(pool, gate, up, 1);
-    assert_true(isnan(gate[0]));
-    pool_free(pool);
-    free(gate);
-    free(up);
-}
-
 int main(void)
 {
     const struct CMUnitTest shared[] = {
@@ -180,12 +143,9 @@ int main(void)
     };
     const struct CMUnitTest each[] = {
         cmocka_unit_test(rmsnorm_is_near_double),
-        cmocka_unit_test(rope_turns_pairs),
+        cmocka_unit_test(rope_turns_pairs_on_their_way_to_the_cache),
         cmocka_unit_test(rope_leaves_the_rest_of_a_head_alone),
-        cmocka_unit_test(silu_mul_and_add_are_near_double),
-        cmocka_unit_test(add_bias_adds_to_every_row),
         cmocka_unit_test(rmsnorm_of_heads_is_that_of_each_head),
-        cmocka_unit_test(silu_mul_has_the_written_order),
     };
     return cmocka_run_group_tests(shared, NULL, NULL) + RUN_ON_EVERY_BACKEND(each);
 }

@@ -254,7 +254,7 @@ static struct err write_weights(const char *dir, const char *name, struct weight
     BUF_AUTO head = BUF_INIT, path = BUF_INIT, body = BUF_INIT;
     buf_append_str(&body, text);
     free(text);
-    while (body.len % 64 != 56) /* values begin at a cache line */
+    while (body.len % 64 != 0) /* values begin at a multiple of 8 only, as in real files */
         buf_append_u8(&body, ' ');
     for (int i = 0; i < 8; i++)
         buf_append_u8(&head, (uint8_t)((uint64_t)body.len >> (8 * i)));

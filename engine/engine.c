@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -78,27 +79,43 @@ void engine_params_default(const struct engine *e, struct engine_params *out)
                                   .repetition_penalty = e->generation.repetition_penalty};
 }
 
-/* All or none. Waiting batch work keeps no interactive request out. */
-static bool queue_incoming(struct engine *e, uint64_t *id, enum engine_priority priority,
-                           struct request_queue *requests)
+/* Whether requests that come to those of their class may wait, too. */
+static struct err check_waiting(const struct engine *e, const struct waiting *before,
+                                const struct request_queue *requests)
 {
-    pthread_mutex_lock(&e->lock);
-    size_t n_before = e->n_incoming[priority] + e->n_waiting[priority];
-    bool room = n_before + requests->n <= ENGINE_WAITING_MAX;
-    if (room) {
-        *id = ++e->last_id; /* before the stepping thread can finish it */
-        e->n_incoming[priority] += requests->n;
-    }
-    while (room && requests->first != NULL) {
+    if (before->n + requests->n > ENGINE_WAITING_MAX)
+        return err_set(ERR_BUSY,
+                       "%zu choices wait already and these are %zu; at most %d may wait; try again "
+                       "later",
+                       before->n, requests->n, ENGINE_WAITING_MAX);
+    if (before->n_bytes + requests->n_bytes > e->waiting_max)
+        return err_set(ERR_BUSY,
+                       "the requests that wait hold %" PRIu64 " KiB and this one needs %" PRIu64
+                       "; at most %" PRIu64 " KiB may wait; try again later",
+                       before->n_bytes >> 10, (requests->n_bytes + 1023) >> 10,
+                       e->waiting_max >> 10);
+    return err_ok();
+}
+
+/* Under the lock. All or none. Waiting batch work keeps no interactive request out. */
+static struct err queue_incoming(struct engine *e, uint64_t *id, enum engine_priority priority,
+                                 struct request_queue *requests)
+{
+    struct waiting *arrived = &e->arrived[priority];
+    struct waiting before = {arrived->n + e->waiting[priority].n,
+                             arrived->n_bytes + e->waiting[priority].n_bytes};
+    TRY(check_waiting(e, &before, requests));
+    *id = ++e->last_id; /* before the stepping thread can finish it */
+    arrived->n += requests->n;
+    arrived->n_bytes += requests->n_bytes;
+    while (requests->first != NULL) {
         struct request *r = queue_pop(requests);
         r->id = *id;
         r->number = ++e->last_number;
         queue_push(&e->incoming, r);
     }
-    if (room)
-        pthread_cond_signal(&e->wake);
-    pthread_mutex_unlock(&e->lock);
-    return room;
+    pthread_cond_signal(&e->wake);
+    return err_ok();
 }
 
 static struct err check_running(struct engine *e)
@@ -126,11 +143,12 @@ struct err engine_submit(struct engine *e, uint64_t *id, const uint32_t *prompt,
     struct err err = request_new(&requests, &source, e->config.vocab_size, e->options.max_context);
     explicit_bzero(allowed.cache_salt, sizeof allowed.cache_salt);
     TRY(err);
-    if (queue_incoming(e, id, params->priority, &requests))
-        return err_ok();
-    while (requests.first != NULL)
+    pthread_mutex_lock(&e->lock);
+    err = queue_incoming(e, id, params->priority, &requests);
+    pthread_mutex_unlock(&e->lock);
+    while (requests.first != NULL) /* refused */
         request_free(queue_pop(&requests));
-    return err_set(ERR_BUSY, "%d requests wait already; try again later", ENGINE_WAITING_MAX);
+    return err;
 }
 
 void engine_cancel(struct engine *e, uint64_t id)
@@ -148,6 +166,7 @@ void engine_stats(struct engine *e, struct engine_stats *out)
     pthread_mutex_lock(&e->lock);
     *out = e->stats;
     out->n_waiting += (unsigned)e->incoming.n;
+    out->waiting_bytes += e->incoming.n_bytes;
     pthread_mutex_unlock(&e->lock);
 }
 

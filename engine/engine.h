@@ -191,8 +191,9 @@ typedef void engine_sink(void *context, const struct engine_event *event);
 /* Queues a request: at least one prompt token, all of its choices or none. ERR_LIMIT when prompt
  * and max_tokens exceed the context (with the numbers), which is never more than the KV cache
  * holds, so whatever is queued will run; ERR_BUSY when more than 1,024 choices of its class would
- * wait. The sink is called until an event with `finish` set has come for each choice, and not
- * after. */
+ * wait, or they would hold more memory than 64 MiB, or than the largest request where that is more
+ * (with the numbers). The sink is called until an event with `finish` set has come for each choice,
+ * and not after. */
 struct err engine_submit(struct engine *e, uint64_t *id, const uint32_t *prompt, size_t n_prompt,
                          const struct engine_params *params, engine_sink *sink,
                          void *context) MUST_USE;
@@ -216,6 +217,7 @@ struct err engine_token_bytes(const struct engine *e, uint32_t id, struct buf *o
 struct engine_stats {
     uint64_t n_steps, n_prompt_tokens, n_generated_tokens, n_finished;
     unsigned n_running, n_waiting; /* choices */
+    uint64_t waiting_bytes;        /* memory that those hold which wait */
     unsigned n_pages, n_pages_used;
     unsigned n_pages_cached; /* held by no request, kept for requests with the same salt */
     uint64_t n_preempted;    /* times that a request gave up its pages and was recomputed */

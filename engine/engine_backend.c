@@ -66,34 +66,69 @@ struct err engine_reload_device(struct engine *e)
     return engine_load_weights(e);
 }
 
-static struct err no_room(const struct engine *e, uint64_t weights, uint64_t kv, uint64_t work,
-                          uint64_t have)
+/* Bytes. */
+struct need {
+    uint64_t weights, kv, work, requests;
+};
+
+static bool fits(const struct need *n, uint64_t have)
 {
-    bool gpu = e->device != NULL;
+    uint64_t sum = 0;
+    return !__builtin_add_overflow(n->weights, n->kv, &sum) &&
+           !__builtin_add_overflow(sum, n->work, &sum) &&
+           !__builtin_add_overflow(sum, n->requests, &sum) && sum <= have;
+}
+
+static struct err check_cpu(const struct engine *e, size_t n_pages)
+{
+    const struct engine_options *o = &e->options;
+    const struct need n = {
+        .weights = e->shards.total_size,
+        .kv = engine_page_size(e) * n_pages,
+        .work = model_memory_size(&e->config, o->n_threads, o->token_budget, o->max_context) +
+                engine_logits_size(e),
+        .requests = engine_requests_size(e)};
+    uint64_t have = memory_available();
+    if (fits(&n, have))
+        return err_ok();
     return err_set(ERR_MEMORY,
-                   "the model does not fit%s%s: %" PRIu64 " MiB of weights, %" PRIu64
-                   " MiB of KV cache and %" PRIu64 " MiB of activations are needed, %" PRIu64
-                   " MiB are available; ask for a smaller KV cache or context, or use %s",
-                   gpu ? " on " : "", gpu ? device_info(e->device)->name : "", weights >> 20,
-                   kv >> 20, work >> 20, have >> 20,
-                   gpu ? "a larger GPU or the CPU backend" : "a larger machine");
+                   "the model does not fit: %" PRIu64 " MiB of weights, %" PRIu64
+                   " MiB of KV cache, %" PRIu64 " MiB of activations and %" PRIu64
+                   " MiB of requests are needed, %" PRIu64
+                   " MiB are available; ask for a smaller KV cache or context, or use a larger "
+                   "machine",
+                   n.weights >> 20, n.kv >> 20, n.work >> 20, n.requests >> 20, have >> 20);
+}
+
+/* What is on the GPU, and what stays here. */
+static struct err check_gpu(const struct engine *e, size_t n_pages)
+{
+    const struct need on = {.weights = device_weights_size(&e->config, &e->weights),
+                            .kv = engine_page_size(e) * n_pages,
+                            .work = device_work_size(&e->config, &e->device_sizes)};
+    const struct need here = {.work = engine_logits_size(e), .requests = engine_requests_size(e)};
+    uint64_t have = device_memory(e->device), have_here = memory_available();
+    if (!fits(&on, have))
+        return err_set(ERR_MEMORY,
+                       "the model does not fit on %s: %" PRIu64 " MiB of weights, %" PRIu64
+                       " MiB of KV cache and %" PRIu64 " MiB of activations are needed, %" PRIu64
+                       " MiB are available; ask for a smaller KV cache or context, or use a larger "
+                       "GPU or the CPU backend",
+                       device_info(e->device)->name, on.weights >> 20, on.kv >> 20, on.work >> 20,
+                       have >> 20);
+    if (!fits(&here, have_here))
+        return err_set(ERR_MEMORY,
+                       "%" PRIu64 " MiB of logits and %" PRIu64
+                       " MiB of requests do not fit in the %" PRIu64
+                       " MiB of memory that are available; ask for fewer requests or a smaller "
+                       "context",
+                       here.work >> 20, here.requests >> 20, have_here >> 20);
+    return err_ok();
 }
 
 struct err engine_check_memory(const struct engine *e, size_t n_pages)
 {
-    const struct engine_options *o = &e->options;
-    uint64_t kv = engine_page_size(e) * n_pages, weights = e->shards.total_size, need = 0, work = 0;
-    uint64_t have = e->device != NULL ? device_memory(e->device) : memory_available();
-    if (e->device != NULL) {
-        weights = device_weights_size(&e->config, &e->weights);
-        work = device_work_size(&e->config, &e->device_sizes);
-    } else {
-        work = model_memory_size(&e->config, o->n_threads, o->token_budget, o->max_context) +
-               engine_logits_size(e);
-    }
-    bool overflow =
-        __builtin_add_overflow(weights, kv, &need) || __builtin_add_overflow(need, work, &need);
-    return overflow || need > have ? no_room(e, weights, kv, work, have) : err_ok();
+    return e->device != NULL ? check_gpu(e, n_pages) : check_cpu(e, n_pages);
 }
 
 uint64_t engine_page_size(const struct engine *e)

@@ -58,8 +58,12 @@ struct engine {
     pthread_mutex_t lock;
     pthread_cond_t wake; /* something came in, or stopping */
     struct request_queue incoming;
-    /* Choices of each class that wait in `incoming`, and in the scheduler. */
-    size_t n_incoming[ENGINE_PRIORITIES], n_waiting[ENGINE_PRIORITIES];
+    /* Of each class what waits in `incoming`, and in the scheduler. */
+    struct waiting {
+        size_t n; /* choices */
+        uint64_t n_bytes;
+    } arrived[ENGINE_PRIORITIES], waiting[ENGINE_PRIORITIES];
+    uint64_t waiting_max; /* bytes of one class */
     struct buf cancelled; /* uint64_t ids */
     uint64_t last_id, last_number;
     struct engine_stats stats; /* a copy of `progress`, renewed at the end of each step */
@@ -70,6 +74,9 @@ struct engine {
 
 /* Bytes of `logits`. */
 uint64_t engine_logits_size(const struct engine *e);
+/* Bytes of all requests at most: those that wait and, of each class, max_requests that run or made
+ * way for others. */
+uint64_t engine_requests_size(const struct engine *e);
 /* Bytes of a page, where it is. */
 uint64_t engine_page_size(const struct engine *e);
 /* Rows of logits that are computed at a time for engine_logits. */

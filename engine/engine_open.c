@@ -134,7 +134,9 @@ static struct err choose_options(struct engine *e, size_t *n_pages)
                        o->kv_bytes, KV_PAGE_TOKENS, page);
     if (*n_pages > engine_max_pages(e))
         *n_pages = engine_max_pages(e);
-    return fit_context(o, asked, *n_pages);
+    TRY(fit_context(o, asked, *n_pages));
+    e->waiting_max = request_waiting_max(o->max_context);
+    return err_ok();
 }
 
 uint64_t engine_logits_size(const struct engine *e)
@@ -142,6 +144,13 @@ uint64_t engine_logits_size(const struct engine *e)
     bool here = e->device == NULL || e->options.gpu_logits;
     uint64_t row = e->config.vocab_size * sizeof(float);
     return here ? e->depth * e->options.max_requests * row : 0;
+}
+
+uint64_t engine_requests_size(const struct engine *e)
+{
+    const struct engine_options *o = &e->options;
+    uint64_t running = request_running_size(o->max_context, e->config.vocab_size);
+    return ENGINE_PRIORITIES * (e->waiting_max + o->max_requests * running);
 }
 
 static struct err allocate_batch(struct engine *e)

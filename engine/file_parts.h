@@ -1,6 +1,8 @@
 /*
  * Reads whole files in parts, for bytes that go elsewhere than to this process's memory. Each byte
  * is read once, hashed where it was read, and taken from there: what was hashed is what is used.
+ * It is not read_hashed.h, as here few slots of memory go round between readers and a device that
+ * gives them back late, so that no reader may run ahead of its hash, as it does there.
  */
 #ifndef ENGINE_FILE_PARTS_H
 #define ENGINE_FILE_PARTS_H

@@ -14,6 +14,7 @@ enum {
     BLOCK = 4096,                 /* reads past the page cache begin and end at multiples of it */
     HINT = 32 << 20,
     SAMPLES = 16,
+    LINE = 64,
 };
 
 static size_t min(size_t a, size_t b)
@@ -105,6 +106,13 @@ static bool next_direct(struct file_reader *r, uint8_t *data, size_t len)
     return false;
 }
 
+/* Copies are fastest to whole cache lines, also where that splits those of the file. */
+static size_t copy_len(const struct file_reader *r, const uint8_t *data, size_t left)
+{
+    size_t len = COPIED - (uintptr_t)(data + r->at) % LINE;
+    return min(len, min(left, PART - r->at % PART));
+}
+
 struct err file_reader_next(struct file_reader *r, uint8_t *data)
 {
     size_t left = r->size - r->at;
@@ -112,7 +120,7 @@ struct err file_reader_next(struct file_reader *r, uint8_t *data)
         choose(r, min(left, PART));
     if (r->direct && next_direct(r, data, min(left, PART)))
         return err_ok();
-    size_t len = min(left, COPIED);
+    size_t len = copy_len(r, data, left);
     struct err e = fd_read_exact(r->fd, data + r->at, len);
     if (is_err(e))
         return err_set(ERR_IO, "it shrank or failed while it was read (%s); copy it again",

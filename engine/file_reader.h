@@ -1,9 +1,9 @@
 /*
- * One file, read from its beginning to its end in pieces. A reader that is ahead of whoever uses
- * the bytes passes by the page cache where the file is not in it: copies from there cost a core
- * that could hash, and would keep the file in memory twice. What the cache holds is copied. Where
- * the filesystem cannot do that, or nobody says what is cached (Linux tells only a file's owner and
- * those who may write to it), all is read through the cache.
+ * One file, read from its beginning to its end in pieces, for read_hashed.h. A reader that is ahead
+ * of whoever uses the bytes passes by the page cache where the file is not in it: copies from there
+ * cost a core that could hash, and would keep the file in memory twice. What the cache holds is
+ * copied. Where the filesystem cannot do that, or nobody says what is cached (Linux tells only a
+ * file's owner and those who may write to it), all is read through the cache.
  */
 #ifndef ENGINE_FILE_READER_H
 #define ENGINE_FILE_READER_H

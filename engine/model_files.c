@@ -13,6 +13,10 @@
 #include "common/file.h"
 #include "common/text.h"
 #include "engine/read_hashed.h"
+#include "engine/safetensors.h"
+
+#define WEIGHTS_SUFFIX ".safetensors"
+enum { CACHE_LINE = 64 };
 
 struct err model_files_init(struct model_files *f, const char *dir)
 {
@@ -33,12 +37,36 @@ struct err model_files_init(struct model_files *f, const char *dir)
     return err_ok();
 }
 
+/* The mapping in which a file lies: from the page where it begins; where it does not begin a page,
+ * with one more than it needs (read_hashed.h). */
+struct mapping {
+    void *at;
+    size_t len;
+};
+
+static size_t mapping_len(size_t size, size_t skew)
+{
+    return size + (skew > 0 ? READ_HASHED_PAGE : 0);
+}
+
+static struct mapping mapping_of(const uint8_t *data, size_t size)
+{
+    size_t skew = (uintptr_t)data % READ_HASHED_PAGE;
+    return (struct mapping){(void *)((uintptr_t)data - skew), mapping_len(size, skew)};
+}
+
+static void unmap(const uint8_t *data, size_t size)
+{
+    const struct mapping m = mapping_of(data, size);
+    if (data != NULL)
+        munmap(m.at, m.len);
+}
+
 /* Forgets the files from place `first` on. */
 static void drop_from(struct model_files *f, size_t first)
 {
     for (size_t i = first; i < f->n; i++)
-        if (f->items[i].data.data != NULL)
-            munmap((void *)(uintptr_t)f->items[i].data.data, f->items[i].data.len);
+        unmap(f->items[i].data.data, f->items[i].data.len);
     f->n = first < f->n ? first : f->n;
 }
 
@@ -84,6 +112,20 @@ struct err model_files_size(const struct model_files *f, const char *name, uint6
     return open_file(f, name, &fd, size);
 }
 
+/* How far behind a cache line a safetensors file must begin for its data to begin one: its header
+ * ends at any multiple of 8, and vectors of weights that lie across two lines cost two reads. A
+ * guess that is checked by nobody: what the file holds is read after it. */
+static size_t skew_of(int fd, const char *name)
+{
+    uint8_t prefix[SAFETENSORS_PREFIX_LEN];
+    size_t header_len = 0, len = strlen(name), suffix = strlen(WEIGHTS_SUFFIX);
+    if (len < suffix || strcmp(name + len - suffix, WEIGHTS_SUFFIX) != 0 ||
+        pread(fd, prefix, sizeof prefix, 0) != sizeof prefix ||
+        is_err(safetensors_header_len(&header_len, bytes_of(prefix, sizeof prefix))))
+        return 0;
+    return (CACHE_LINE - (sizeof prefix + header_len) % CACHE_LINE) % CACHE_LINE;
+}
+
 /* Memory for one file, and the file opened. */
 static struct err prepare(const struct model_files *f, const char *name, uint64_t max,
                           struct hashed_file *file)
@@ -95,11 +137,12 @@ static struct err prepare(const struct model_files *f, const char *name, uint64_
         return err_set(ERR_LIMIT, "it holds %" PRIu64 " bytes; at most %" PRIu64 " are allowed",
                        size, max);
     if (size > 0) {
-        void *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        size_t skew = skew_of(fd, name), len = mapping_len(size, skew);
+        uint8_t *map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (map == MAP_FAILED)
             return err_errno("cannot have %" PRIu64 " bytes of memory", size);
-        madvise(map, size, MADV_HUGEPAGE); /* advice: without it everything still works */
-        file->data = map;
+        madvise(map, len, MADV_HUGEPAGE); /* advice: without it everything still works */
+        file->data = map + skew;
     }
     file->size = size;
     file->fd = fd;
@@ -118,8 +161,7 @@ static void jobs_cleanup(struct jobs *j)
     for (size_t i = 0; i < j->n; i++) {
         if (j->at[i].fd >= 0)
             close(j->at[i].fd);
-        if (j->at[i].data != NULL)
-            munmap(j->at[i].data, j->at[i].size);
+        unmap(j->at[i].data, j->at[i].size);
     }
     free(j->at);
 }
@@ -127,7 +169,8 @@ static void jobs_cleanup(struct jobs *j)
 /* The file's memory becomes read-only and the list's. */
 static struct err hand_over(struct model_file *to, const char *name, struct hashed_file *from)
 {
-    if (from->size > 0 && mprotect(from->data, from->size, PROT_READ) != 0)
+    const struct mapping m = mapping_of(from->data, from->size);
+    if (from->size > 0 && mprotect(m.at, m.len, PROT_READ) != 0)
         return err_errno("cannot make the memory read-only");
     memcpy(to->info.name, name, strlen(name) + 1);
     memcpy(to->info.sha256, from->sha256, SHA256_LEN);

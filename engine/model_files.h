@@ -1,7 +1,9 @@
 /*
  * The files of a model folder, each read once: the bytes that are hashed are the bytes that are
  * used. A file is read with read(2) into anonymous memory, hashed there, and the memory is made
- * read-only; nothing looks at the file again.
+ * read-only; nothing looks at the file again. It begins a page, or, if its name ends in
+ * ".safetensors", it lies so that its data begin a cache line: real headers end at any multiple of
+ * 8, and decoding reads weights that lie across lines up to 8 % slower.
  */
 #ifndef ENGINE_MODEL_FILES_H
 #define ENGINE_MODEL_FILES_H

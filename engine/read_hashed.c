@@ -4,14 +4,20 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/file_reader.h"
 
-enum { THREADS_MAX = 64, ALONE_MAX = 256 << 10 /* no second thread for fewer bytes */ };
+enum {
+    THREADS_MAX = 64,
+    ALONE_MAX = 256 << 10, /* no second thread for fewer bytes */
+    HASHED = 128 << 10,    /* and then moved */
+};
 
 /* One file, while a thread reads it and another hashes what is there. */
 struct reading {
     struct hashed_file *file;
+    uint8_t *landing; /* where it is read to, from file->data to a page behind it */
     pthread_mutex_t lock;
     pthread_cond_t more;
     size_t n_ready; /* bytes; under the lock */
@@ -50,7 +56,7 @@ static struct err read_ahead(struct reading *r)
 {
     struct file_reader from = file_reader_of(r->file->fd, r->file->size, true);
     while (from.at < from.size) {
-        TRY(file_reader_next(&from, r->file->data));
+        TRY(file_reader_next(&from, r->landing));
         publish(r, from.at, false);
     }
     return file_reader_end(&from);
@@ -64,6 +70,18 @@ static void *run_reader(void *context)
     return NULL;
 }
 
+/* Bytes `from` to `to`; they go to their place. The reader is behind them. */
+static void hash_and_move(const struct reading *r, struct sha256_stream *hash, size_t from,
+                          size_t to)
+{
+    for (size_t at = from, n; at < to; at += n) {
+        n = to - at < HASHED ? to - at : HASHED;
+        sha256_update(hash, bytes_of(r->landing + at, n));
+        if (r->landing != r->file->data)
+            memmove(r->file->data + at, r->landing + at, n);
+    }
+}
+
 /* Hashes what is ready until there is no more. */
 static void hash_ready(struct reading *r, struct sha256_stream *hash)
 {
@@ -75,9 +93,14 @@ static void hash_ready(struct reading *r, struct sha256_stream *hash)
         pthread_mutex_unlock(&r->lock);
         if (ready == done)
             return;
-        sha256_update(hash, bytes_of(r->file->data + done, ready - done));
+        hash_and_move(r, hash, done, ready);
         done = ready;
     }
+}
+
+static uint8_t *next_page(uint8_t *at)
+{
+    return at + (READ_HASHED_PAGE - (uintptr_t)at % READ_HASHED_PAGE) % READ_HASHED_PAGE;
 }
 
 /* Leaves how it went in the file. One that comes from the disk is worth a second thread even where
@@ -85,10 +108,13 @@ static void hash_ready(struct reading *r, struct sha256_stream *hash)
 static void read_one(struct hashed_file *f, bool with_reader)
 {
     struct sha256_stream *hash = sha256_new();
-    struct reading r = {
-        .file = f, .lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER};
+    bool cold = file_reader_is_cold(f->fd, f->size);
+    struct reading r = {.file = f,
+                        .landing = cold ? next_page(f->data) : f->data,
+                        .lock = PTHREAD_MUTEX_INITIALIZER,
+                        .more = PTHREAD_COND_INITIALIZER};
     pthread_t reader;
-    bool ahead = f->size > ALONE_MAX && (with_reader || file_reader_is_cold(f->fd, f->size));
+    bool ahead = f->size > ALONE_MAX && (with_reader || cold);
     if (ahead && pthread_create(&reader, NULL, run_reader, &r) == 0) {
         hash_ready(&r, hash);
         pthread_join(reader, NULL);

@@ -133,24 +133,16 @@ static struct err take_ends(struct request *r, const struct request_source *s)
     return err_ok();
 }
 
-static bool has_penalties(const struct engine_params *p)
-{
-    return p->repetition_penalty != 1.0f || p->presence_penalty != 0.0f ||
-           p->frequency_penalty != 0.0f;
-}
-
-/* The prompt, and room for the answer and for the keys of both. */
+/* The prompt, and room for its keys. */
 static struct err take_prompt(struct request *r, const struct request_source *s, size_t max_context)
 {
     r->n_max = s->params->max_tokens > 0 ? s->n_prompt + s->params->max_tokens : max_context;
-    r->tokens = calloc(r->n_max, sizeof *r->tokens);
-    r->keys = calloc(r->n_max / KV_PAGE_TOKENS + 1, sizeof *r->keys);
+    r->tokens = calloc(s->n_prompt, sizeof *r->tokens);
+    r->keys = calloc(s->n_prompt / KV_PAGE_TOKENS + 1, sizeof *r->keys);
     if (r->tokens == NULL || r->keys == NULL)
         return err_set(ERR_MEMORY, "no memory for a request of %zu tokens", s->n_prompt);
     memcpy(r->tokens, s->prompt, s->n_prompt * sizeof *r->tokens);
-    r->n_prompt = r->n_tokens = s->n_prompt;
-    for (size_t i = 0; has_penalties(s->params) && i < s->n_prompt; i++)
-        TRY(token_counts_add(&r->counts, s->prompt[i], false));
+    r->n_prompt = r->n_tokens = r->room = s->n_prompt;
     return err_ok();
 }
 
@@ -232,7 +224,7 @@ struct err request_new(struct request_queue *out, const struct request_source *s
 
 struct err request_append(struct request *r, uint32_t id)
 {
-    if (has_penalties(&r->params))
+    if (request_has_penalties(r))
         TRY(token_counts_add(&r->counts, id, true));
     r->tokens[r->n_tokens++] = id;
     return err_ok();
@@ -253,6 +245,13 @@ bool request_ends_with(const struct request *r, uint32_t id)
     return false;
 }
 
+bool request_has_penalties(const struct request *r)
+{
+    const struct engine_params *p = &r->params;
+    return p->repetition_penalty != 1.0f || p->presence_penalty != 0.0f ||
+           p->frequency_penalty != 0.0f;
+}
+
 bool request_must_go_on(const struct request *r)
 {
     return r->n_tokens - r->n_prompt < r->params.min_tokens;
@@ -268,18 +267,17 @@ void request_free(struct request *r)
 {
     if (r == NULL)
         return;
-    if (r->tokens != NULL)
-        explicit_bzero(r->tokens, r->n_max * sizeof *r->tokens);
-    if (r->keys != NULL)
-        explicit_bzero(r->keys, r->n_keys * sizeof *r->keys);
-    free(r->tokens);
-    free(r->keys);
+    request_free_room(r);
+    if (r->logit_bias != NULL)
+        explicit_bzero(r->logit_bias, r->params.n_logit_bias * sizeof *r->logit_bias);
+    if (r->end_ids != NULL)
+        explicit_bzero(r->end_ids, r->n_end_ids * sizeof *r->end_ids);
     free(r->logit_bias);
     free(r->end_ids);
     token_counts_cleanup(&r->counts);
     output_cleanup(&r->output);
-    explicit_bzero(&r->detokenizer, sizeof r->detokenizer);
     leave_group(r->group);
+    explicit_bzero(r, sizeof *r);
     free(r);
 }
 
@@ -290,6 +288,13 @@ void request_make_keys(struct request *r, size_t n)
                    r->tokens + r->n_keys * KV_PAGE_TOKENS);
 }
 
+static void count_in(struct request_queue *q, struct request *r)
+{
+    r->size = request_size(r);
+    q->n_bytes += r->size;
+    q->n++;
+}
+
 void queue_push(struct request_queue *q, struct request *r)
 {
     r->next = NULL;
@@ -298,7 +303,7 @@ void queue_push(struct request_queue *q, struct request *r)
     else
         q->first = r;
     q->last = r;
-    q->n++;
+    count_in(q, r);
 }
 
 void queue_insert(struct request_queue *q, struct request *r)
@@ -312,7 +317,7 @@ void queue_insert(struct request_queue *q, struct request *r)
         at = &(*at)->next;
     r->next = *at;
     *at = r;
-    q->n++;
+    count_in(q, r);
 }
 
 struct request *queue_pop(struct request_queue *q)
@@ -332,5 +337,6 @@ void queue_remove(struct request_queue *q, struct request *r)
     if (q->last == r)
         q->last = before;
     q->n--;
+    q->n_bytes -= r->size;
     r->next = NULL;
 }

@@ -1,6 +1,8 @@
 /*
  * One choice of a request from submit to its last event; the engine works on choices, and those of
- * one request share their prompt's pages. Its tokens and text are zeroed when it is freed.
+ * one request share their prompt's pages. While it waits it has memory for its prompt, and gets
+ * room for the answer when it is admitted; what waits is limited by what it holds. Tokens and text
+ * are zeroed when it is freed.
  */
 #ifndef ENGINE_REQUEST_H
 #define ENGINE_REQUEST_H
@@ -25,9 +27,10 @@ struct request {
     struct request *next; /* in a queue */
     struct request_group *group;
 
-    uint32_t *tokens; /* prompt, then answer; room for n_max */
+    uint32_t *tokens; /* prompt, then answer */
     size_t n_prompt, n_tokens;
     size_t n_max; /* prompt and answer together */
+    size_t room;  /* for so many tokens, and their keys */
     /* Tokens behind these that steps on their way choose; what they are is not known yet. */
     size_t n_ahead;
     /* How many tokens' keys and values are in the cache, or will be once those steps have passed.
@@ -51,6 +54,7 @@ struct request {
 
     engine_sink *sink;
     void *context;
+    uint64_t size; /* bytes, when it was put into the queue where it is */
 };
 
 /* What engine_submit was given. */
@@ -64,7 +68,7 @@ struct request_source {
     void *context;
 };
 
-/* Appends a token to the answer, which has room. ERR_MEMORY: not appended. */
+/* Appends a token to the answer, after request_make_room. ERR_MEMORY: not appended. */
 struct err request_append(struct request *r, uint32_t id) MUST_USE;
 /* Whether it can be told already how its next row is computed: not behind tokens ahead of which one
  * ends the answer or must be known for the mask. */
@@ -73,10 +77,30 @@ bool request_goes_on(const struct request *r);
 bool request_ends_with(const struct request *r, uint32_t id);
 /* Whether the answer is still so short that nothing but its length may end it. */
 bool request_must_go_on(const struct request *r);
+/* Whether it needs its tokens counted. */
+bool request_has_penalties(const struct request *r);
+
+/* What the waiting requests of one class may hold: this much, or as much as the largest request
+ * (ENGINE_CHOICES_MAX full contexts) where that is more. */
+#define REQUEST_WAITING_LEN ((uint64_t)64 << 20)
+enum { REQUEST_END_IDS_MAX = CONFIG_EOS_MAX + ENGINE_STOP_IDS_MAX };
+
+/* Bytes of all that the request owns, and what the allocator adds. */
+uint64_t request_size(const struct request *r);
+/* The largest that a request can become while it runs. */
+uint64_t request_running_size(uint64_t max_context, uint64_t vocab_size);
+/* The limit above, or what ENGINE_WAITING_MAX full contexts hold where that is less. */
+uint64_t request_waiting_max(uint64_t max_context);
+/* Room for all its tokens and keys, and the prompt counted for penalties. ERR_MEMORY: it can only
+ * be freed. */
+struct err request_make_room(struct request *r) MUST_USE;
+/* Zeroes and frees its tokens and keys. */
+void request_free_room(struct request *r);
 
 struct request_queue {
     struct request *first, *last;
     size_t n;
+    uint64_t n_bytes; /* of all its requests, which keep their size while they are in it */
 };
 
 /* Pushes one request for each choice, none on failure. ERR_USAGE for parameters or tokens that make

@@ -216,6 +216,20 @@ static void insert_running(struct sched *s, struct request *r)
     s->running[i] = r;
 }
 
+/* Out of its queue before it grows: there its size is counted. */
+static bool leave_queue(struct sched *s, struct request *r)
+{
+    queue_remove(queue_of(s, r), r);
+    if (!is_err(request_make_room(r)))
+        return true;
+    kv_release(s->kv, &r->pages);
+    r->n_computed = 0;
+    queue_insert(queue_of(s, r), r);
+    if (s->refused == NULL)
+        s->refused = r;
+    return false;
+}
+
 static bool admit(struct sched *s, struct request *r, struct plan *plan)
 {
     while (s->n_running == s->max_running)
@@ -224,7 +238,8 @@ static bool admit(struct sched *s, struct request *r, struct plan *plan)
     while (!take_pages(s, r))
         if (!make_room(s, r->params.priority, plan))
             return false;
-    queue_remove(queue_of(s, r), r);
+    if (!leave_queue(s, r))
+        return false;
     insert_running(s, r);
     add_item(s, r, plan);
     return true;
@@ -245,6 +260,7 @@ void sched_plan(struct sched *s, size_t budget)
 {
     struct plan plan = {.budget = budget, .closed = ENGINE_PRIORITIES};
     s->n_items = 0;
+    s->refused = NULL;
     for (unsigned priority = 0; priority < ENGINE_PRIORITIES; priority++) {
         plan_running(s, priority, true, &plan);
         plan_running(s, priority, false, &plan);

@@ -40,6 +40,8 @@ struct sched {
     size_t n_items;
     struct sched_flight flights[SCHED_FLIGHTS_MAX]; /* the oldest first */
     size_t n_flights;
+    /* Could not be admitted for want of memory: to be removed. NULL: none since the last plan. */
+    struct request *refused;
     uint64_t n_preempted;
     uint64_t n_prefix_queries, n_prefix_hits; /* tokens */
 };
@@ -51,8 +53,8 @@ void sched_cleanup(struct sched *s); /* frees all requests */
 void sched_add(struct sched *s, struct request_queue *incoming);
 size_t sched_n_waiting(const struct sched *s);
 
-/* Fills items for a step of at most `budget` rows. Something is planned unless nothing is there, or
- * all that is there waits for flights. */
+/* Fills items for a step of at most `budget` rows. Something is planned or one request refused,
+ * unless nothing is there, or all that is there waits for flights. */
 void sched_plan(struct sched *s, size_t budget);
 /* The plan is the newest flight: its rows count as computed, and each item that chooses has a token
  * ahead. Fewer than SCHED_FLIGHTS_MAX are there. */

@@ -72,15 +72,19 @@ static void cancel(struct engine *e, uint64_t id)
 /* Under the lock. */
 static void count_waiting(struct engine *e)
 {
-    for (size_t i = 0; i < ENGINE_PRIORITIES; i++)
-        e->n_waiting[i] = e->sched.waiting[i].n;
+    e->stats.waiting_bytes = 0;
+    for (size_t i = 0; i < ENGINE_PRIORITIES; i++) {
+        const struct request_queue *q = &e->sched.waiting[i];
+        e->waiting[i] = (struct waiting){q->n, q->n_bytes};
+        e->stats.waiting_bytes += q->n_bytes;
+    }
 }
 
 static bool take_incoming(struct engine *e)
 {
     pthread_mutex_lock(&e->lock);
     sched_add(&e->sched, &e->incoming);
-    memset(e->n_incoming, 0, sizeof e->n_incoming);
+    memset(e->arrived, 0, sizeof e->arrived);
     count_waiting(e); /* they still bound what may come in */
     e->stats.n_waiting = (unsigned)sched_n_waiting(&e->sched);
     BUF_AUTO cancelled = e->cancelled;
@@ -305,11 +309,22 @@ static void publish_stats(struct engine *e)
     pthread_mutex_unlock(&e->lock);
 }
 
+/* A waiting request that there was no memory for when its turn came. */
+static bool end_refused(struct engine *e)
+{
+    if (e->sched.refused == NULL)
+        return false;
+    end_request(e, e->sched.refused, ENGINE_FAILED,
+                "there is no memory for its answer; ask for fewer tokens or try again later");
+    return true;
+}
+
 /* Launches what can be planned, and reads the oldest step where no further one may be launched
  * before that, or none can be planned. False when there was nothing to do. */
 static bool advance(struct engine *e)
 {
     sched_plan(&e->sched, e->options.token_budget);
+    bool refused = end_refused(e);
     engine_free_slots(e);
     bool planned = e->sched.n_items > 0;
     if (planned)
@@ -317,9 +332,9 @@ static bool advance(struct engine *e)
     size_t n_flights = e->sched.n_flights;
     if (n_flights == e->depth || (!planned && n_flights > 0))
         read_step(e);
-    else if (!planned)
+    else if (!planned && !refused)
         wipe_when_idle(e);
-    return planned || n_flights > 0;
+    return planned || refused || n_flights > 0;
 }
 
 bool engine_step(struct engine *e)

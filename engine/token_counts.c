@@ -52,7 +52,7 @@ struct err token_counts_add(struct token_counts *c, uint32_t id, bool in_answer)
 void token_counts_cleanup(struct token_counts *c)
 {
     if (c->capacity > 0) {
-        explicit_bzero(c->items, c->capacity * sizeof *c->items);
+        explicit_bzero(c->items, c->n * sizeof *c->items);
         explicit_bzero(c->slots, 2 * c->capacity * sizeof *c->slots);
     }
     free(c->items);

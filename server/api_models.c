@@ -161,6 +161,7 @@ static void engine_metrics(struct buf *out, const struct engine_stats *s)
     counter(out, "requests_finished_total", "Requests that the engine finished.", s->n_finished);
     gauge(out, "num_requests_running", "Requests in the batch.", s->n_running);
     gauge(out, "num_requests_waiting", "Requests that wait.", s->n_waiting);
+    gauge(out, "requests_waiting_bytes", "Memory of the requests that wait.", s->waiting_bytes);
     gauge(out, "kv_pages", "Pages of the KV cache.", s->n_pages);
     gauge(out, "kv_pages_used", "Pages of the KV cache in use.", s->n_pages_used);
     gauge(out, "kv_pages_cached", "Pages of the KV cache kept for clients with a cache salt.",

@@ -182,6 +182,7 @@ static void check_end(struct engine *e)
     engine_stats(e, &stats);
     assert_int_equal(stats.n_pages_used, 0);
     assert_int_equal(stats.n_running + stats.n_waiting, 0);
+    assert_int_equal(stats.waiting_bytes, 0);
     assert_int_equal(stats.n_pages_cached + e->kv.n_free, stats.n_pages);
     if (e->options.no_prefix_cache) /* then all salts are nobody's, and nothing may stay */
         assert_int_equal(stats.n_pages_cached, 0);

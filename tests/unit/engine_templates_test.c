@@ -12,37 +12,18 @@
 #include <cmocka.h>
 
 #include "common/file.h"
-#include "engine/engine_internal.h"
-#include "tests/unit/tiny_model.h"
-
-static const struct engine_options small = {.n_threads = 1, .max_requests = 1, .token_budget = 16};
-
-static int setup(void **state)
-{
-    static struct tiny_model m;
-    tiny_write(&m, &tiny_default);
-    *state = &m;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    tiny_remove(*state);
-    return 0;
-}
+#include "tests/unit/engine_fixture.h"
 
 static struct engine *open_model(const struct tiny_model *m)
 {
-    struct engine *e = NULL;
-    if (is_err(engine_open(&e, m->dir, &small)))
-        fail_msg("%s", err_message());
-    return e;
+    return open_with(m, options(1, 1, 16));
 }
 
 static void assert_refused(const struct tiny_model *m, enum err_code code, const char *a,
                            const char *b)
 {
     struct engine *e = NULL;
+    const struct engine_options small = options(1, 1, 16);
     struct err err = engine_open(&e, m->dir, &small);
     if (err.code != code || strstr(err_message(), a) == NULL || strstr(err_message(), b) == NULL)
         fail_msg("want %s with \"%s\" and \"%s\"; got %s, \"%s\"", err_code_name(code), a, b,
@@ -239,21 +220,19 @@ static void refuses_special_tokens_that_are_not_texts(void **state)
     assert_refused(*state, ERR_MALFORMED, "tokenizer_config.json", "duplicate");
 }
 
-#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(one_template_is_for_every_chat),
-        CASE(takes_a_list_of_named_templates),
-        CASE(a_template_for_tools_alone_refuses_other_chats),
-        CASE(refuses_lists_that_name_no_template_it_can_use),
-        CASE(files_take_the_place_of_all_in_the_settings),
-        CASE(a_template_in_a_folder_is_measured),
-        CASE(says_where_a_template_has_a_syntax_error),
-        CASE(templates_may_name_the_models_special_tokens),
-        CASE(takes_published_tokenizer_settings),
-        CASE(refuses_special_tokens_that_are_not_texts),
+        ENGINE_CASE(one_template_is_for_every_chat),
+        ENGINE_CASE(takes_a_list_of_named_templates),
+        ENGINE_CASE(a_template_for_tools_alone_refuses_other_chats),
+        ENGINE_CASE(refuses_lists_that_name_no_template_it_can_use),
+        ENGINE_CASE(files_take_the_place_of_all_in_the_settings),
+        ENGINE_CASE(a_template_in_a_folder_is_measured),
+        ENGINE_CASE(says_where_a_template_has_a_syntax_error),
+        ENGINE_CASE(templates_may_name_the_models_special_tokens),
+        ENGINE_CASE(takes_published_tokenizer_settings),
+        ENGINE_CASE(refuses_special_tokens_that_are_not_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

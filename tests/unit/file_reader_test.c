@@ -90,11 +90,11 @@ static void reads_every_length_cached_or_not(void **state)
     static const size_t lens[] = {0,    1,        BLOCK - 1, BLOCK,        BLOCK + 1, PART - 1,
                                   PART, PART + 1, LEN,       PART + BLOCK, 2 * PART};
     for (size_t i = 0; i < sizeof lens / sizeof *lens; i++)
-        for (unsigned how = 0; how < 4; how++) {
+        for (unsigned how = 0; how < 8; how++) {
             int fd = make(lens[i]);
             if ((how & 1) != 0)
                 forget(fd, 0, 0);
-            read_whole(fd, lens[i], (how & 2) != 0, 0);
+            read_whole(fd, lens[i], (how & 2) != 0, (how & 4) != 0 ? 56 : 0);
             close(fd);
         }
 }

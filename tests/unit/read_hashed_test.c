@@ -33,7 +33,7 @@ static void make(struct scene *s)
         }
         s->files[i] = (struct hashed_file){.fd = memfd_create("file", MFD_CLOEXEC),
                                            .size = s->contents[i].len,
-                                           .data = malloc(s->contents[i].len + 1)};
+                                           .data = malloc(s->contents[i].len + READ_HASHED_PAGE)};
         assert_true(s->files[i].fd >= 0);
         assert_false(is_err(fd_write_all(s->files[i].fd, buf_bytes(&s->contents[i]))));
         assert_int_equal(lseek(s->files[i].fd, 0, SEEK_SET), 0);

@@ -127,6 +127,7 @@ static void a_prompt_that_fills_the_cache_gives_up_its_own_last_page(void **stat
     params.has_cache_salt = true;
     for (unsigned i = 0; i < 2; i++) {
         add_all(&f, &params, 127, &r);
+        assert_false(is_err(request_make_room(r)));
         r->tokens[127] = 0; /* as if it had been generated */
         r->n_tokens = 128;
         step(&f, 512);

@@ -48,6 +48,9 @@ enum store_sql {
     N_STORE_SQL,
 };
 enum { STORE_ROWS_WIDE = 64, STORE_TILE_LEN = TILE_HASHES * SHA256_LEN };
+/* Places for complete tiles of 16 KiB: of tile level 0, and of all above, which are in every proof.
+ * Memory is taken as they are met. */
+enum { STORE_MET_LOW = 256, STORE_MET_HIGH = 64, STORE_MET = STORE_MET_LOW + STORE_MET_HIGH };
 
 struct store_check;
 
@@ -65,8 +68,8 @@ struct store {
     struct store_check *check;  /* writer only */
     struct checkpoint newest;   /* a reader's: the newest that it has seen, verified */
     struct buf newest_note;
-    struct tile_tree tree;               /* under `newest`, or behind it: store_tree_grow */
-    struct tile_hashes met[TILE_LEVELS]; /* of each level the complete tile that was read last */
+    struct tile_tree tree;             /* under `newest`, or behind it: store_tree_grow */
+    struct tile_hashes met[STORE_MET]; /* complete tiles that were read; each has one place */
 };
 
 /* How a connection is opened. */

@@ -1,7 +1,7 @@
 /*
  * The log's tree as its readers use it: the newest, incomplete tiles in memory, computed from the
  * entries and proven against the signed root before anything is told from them; complete tiles as
- * the file has them, of each level the last that was met.
+ * the file has them, those that were met of late.
  */
 #include "transparency/store_db.h"
 
@@ -29,6 +29,14 @@ struct err store_column_tile(struct merkle_hash out[TILE_HASHES], sqlite3_stmt *
     return err_ok();
 }
 
+static size_t met_place(unsigned level, uint64_t index)
+{
+    if (level == 0)
+        return index % STORE_MET_LOW;
+    /* A place is of one level: the index alone tells what is in it. */
+    return STORE_MET_LOW + (index * TILE_LEVELS + level) % STORE_MET_HIGH;
+}
+
 static struct err read_tile(struct store *s, struct tile_hashes *out, unsigned level,
                             uint64_t index)
 {
@@ -51,7 +59,7 @@ struct err store_tile_hashes(struct store *s, const struct tile_hashes **out, un
                              uint64_t index)
 {
     const struct tile_hashes *newest = &s->tree.edge[level];
-    struct tile_hashes *met = &s->met[level];
+    struct tile_hashes *met = &s->met[met_place(level, index)];
     if (index > newest->index)
         return lacks_tile(s, level, index);
     if (index < newest->index && (met->width == 0 || met->index != index))

@@ -71,6 +71,7 @@ pack() {
     done | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u |
         grep -vE '/(ld-linux[^/]*|libc|libm|libdl|librt|libpthread|libresolv)\.so[^/]*$' |
         xargs -r cp -Lt build/gpu/lib
+    git describe --always --dirty >build/gpu/lib/commit
     du -sh build/gpu/bin build/gpu/lib
 }
 
@@ -85,7 +86,7 @@ find_programs() {
         fi
         [[ -e $folder/bench ]] && say "$folder/bench does not run here: $("$folder/bench" --help 2>&1 | head -n 1)"
     done
-    command -v cmake nvcc >/dev/null || {
+    { command -v cmake && command -v nvcc; } >/dev/null || {
         say "No programs that run here, and no cmake or nvcc to build them with. On a machine with Debian 12: bench/gpu.sh pack"
         return 1
     }
@@ -218,7 +219,7 @@ field() { nvidia-smi --query-gpu="$1" --format=csv,noheader -i 0 2>/dev/null | h
 run() {
     mkdir -p "$out"
     rm -f "$out"/*.json "$out"/*.txt
-    commit=$(git describe --always --dirty 2>/dev/null || echo "${BL_COMMIT:-unknown}")
+    commit=$(git describe --always --dirty 2>/dev/null || cat build/gpu/lib/commit 2>/dev/null || echo unknown)
     device=$(field name) driver=$(field driver_version)
     cuda=$(nvcc --version 2>/dev/null | grep -oE 'V[0-9.]+')
     folder=/tmp

@@ -118,14 +118,20 @@ void rig_close(struct rig *r)
     r->driver->close(r->gpu);
 }
 
+/* A driver keeps a place for each kernel that is asked for: once for each. */
 struct gpu_kernel *rig_kernel(struct rig *r, enum rig_code code, const char *name,
                               size_t shared_len)
 {
-    struct gpu_kernel *k = NULL;
-    if (r->modules[code] == NULL)
-        must(err_set(ERR_NOT_FOUND, "this build has no code for %s", name));
-    must(r->driver->kernel_get(r->modules[code], &k, name, shared_len));
-    return k;
+    for (size_t i = 0; i < r->n_found; i++)
+        if (r->found[i].code == code && strcmp(r->found[i].name, name) == 0)
+            return r->found[i].kernel;
+    if (r->modules[code] == NULL || r->n_found == RIG_KERNELS)
+        must(err_set(ERR_LIMIT, "there is no code for %s, or no place for it", name));
+    struct rig_found *f = &r->found[r->n_found++];
+    f->code = code;
+    snprintf(f->name, sizeof f->name, "%s", name);
+    must(r->driver->kernel_get(r->modules[code], &f->kernel, name, shared_len));
+    return f->kernel;
 }
 
 /* --- memory --- */

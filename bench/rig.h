@@ -16,7 +16,13 @@
  */
 enum rig_code { RIG_EXACT, RIG_INEXACT, RIG_PROBES, RIG_CODES };
 
-enum { RIG_ALLOCATIONS = 256 };
+enum { RIG_ALLOCATIONS = 256, RIG_KERNELS = 64 };
+
+struct rig_found {
+    enum rig_code code;
+    char name[32];
+    struct gpu_kernel *kernel;
+};
 
 struct rig {
     const struct gpu_backend *backend;
@@ -28,6 +34,8 @@ struct rig {
     struct gpu_event *from, *to;
     struct gpu_address taken[RIG_ALLOCATIONS];
     size_t n_taken;
+    struct rig_found found[RIG_KERNELS];
+    size_t n_found;
     struct gpu_address values; /* random ones, of which rig_random makes more */
     struct gpu_address copy_from, copy_to;
     size_t turn;

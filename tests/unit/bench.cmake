@@ -15,6 +15,17 @@ foreach(name gemm attention decode engine)
     ENVIRONMENT LD_LIBRARY_PATH=${fake_cublaslt_dir})
 endforeach()
 
+# Results that are wrong are seen before any time is taken.
+function(bench_sees badly words)
+  add_test(NAME bench.sees_results_${badly} COMMAND bench gemm --emulated --tiny --rounds 1
+    WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(bench.sees_results_${badly} PROPERTIES LABELS unit TIMEOUT 300
+    PASS_REGULAR_EXPRESSION "bench: cuBLASLt, .*${words}"
+    ENVIRONMENT "LD_LIBRARY_PATH=${fake_cublaslt_dir};BL_FAKE_CUBLASLT=${badly}")
+endfunction()
+bench_sees(off "rows: results are 0.0[0-9]+ off, relative")
+bench_sees(short "1 of [0-9]+ results were not written")
+
 emulated_kernels(bench_inexact ${CMAKE_SOURCE_DIR}/bench/inexact.cu)
 gpu_test(bench_inexact bench_rig bench_inexact)
 

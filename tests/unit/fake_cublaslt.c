@@ -1,7 +1,8 @@
 /* A libcublasLt.so.13 for the test of what the benchmark asks of one, on the emulated GPU, whose
  * memory is this process's: products of bf16 by the definition, at once. It takes what
  * bench/cublaslt.c means and refuses everything else, so an operand that is turned the wrong way or
- * a wrong number of an attribute is seen here. */
+ * a wrong number of an attribute is seen here. With BL_FAKE_CUBLASLT it computes badly, which the
+ * benchmark must see: "off" by a hundredth, or "short" of the last result. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -184,12 +185,17 @@ EXPORT int cublasLtMatmul(void *handle, struct desc *desc, const float *alpha, c
     if (!shapes_fit(desc, a_is, b_is, d_is) || c != d || c_is != d_is || *alpha < 1 || *alpha > 1 ||
         *beta < 0 || *beta > 0 || algorithm->data[0] == 2 || algorithm->data[0] == 0)
         return INVALID;
+    const char *badly = getenv("BL_FAKE_CUBLASLT");
+    const float by = badly != NULL && strcmp(badly, "off") == 0 ? 1.01f : 1.0f;
+    const int is_short = badly != NULL && strcmp(badly, "short") == 0;
     for (uint64_t n = 0; n < d_is->cols; n++)
         for (uint64_t m = 0; m < d_is->rows; m++) {
             float sum = 0;
+            if (is_short && n + 1 == d_is->cols && m + 1 == d_is->rows)
+                return OK;
             for (uint64_t k = 0; k < a_is->rows; k++)
                 sum += widen(a[m * (uint64_t)a_is->ld + k]) * widen(b[n * (uint64_t)b_is->ld + k]);
-            d[n * (uint64_t)d_is->ld + m] = narrow(sum);
+            d[n * (uint64_t)d_is->ld + m] = narrow(sum * by);
         }
     return OK;
 }

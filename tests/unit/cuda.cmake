@@ -14,6 +14,7 @@ gpu_test(cuda_attention cuda_kernels cuda_plan)
 gpu_test(cuda_step cuda_kernels)
 gpu_test(cuda_sample cuda_kernels engine)
 gpu_test(engine_device engine_fixture cuda_kernels)
+gpu_test(engine_device_failure engine_fixture cuda_kernels)
 set_tests_properties(unit.engine_device PROPERTIES TIMEOUT 900)
 
 # Some faults; all of them: emu_mutants_test.py --all.

@@ -3,14 +3,16 @@
 What is dropped are the waits, fences and barriers whose absence a GPU would forgive on most days. Skipped (77)
 where there is no g++.
 
-    emu_mutants_test.py [--all | --unfound] [TEST...]
+    emu_mutants_test.py [--all | --races | --unfound] [TEST...]
 
-Without --all some of each kernel, in minutes; with it all, in a quarter of an hour. TEST: only those of this kernels' test.
+Without --all some of each kernel, in minutes; with it all, in a quarter of an hour. --races: each barrier and wait of the
+kernels dropped, one at a time, and the kernels watched for races. TEST: only those of this kernels' test.
 """
 
 import concurrent.futures
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 WARNINGS_OFF = ["-w"]
 FLAGS = ["-O1", "-g", "-D_GNU_SOURCE", "-ffp-contract=off", "-fno-strict-aliasing",
          "-fsanitize=address", "-fno-omit-frame-pointer"]
+
+# Kernels that are watched for races (kernels/emu/races.h).
+WATCHED = [f for f in FLAGS if f != "-fsanitize=address"] + ["-fsanitize=thread", "-fno-tree-loop-distribute-patterns"]
 
 LIMIT_S = 120  # of one test
 
@@ -96,6 +101,8 @@ OTHERS = [
     (MATMUL, KERNEL, "chunk % 2) * len", "0) * len"),
     (MATMUL, KERNEL, "row < args.n_rows && out < n_out", "out < n_out"),
     (MATMUL, KERNEL, "2 * (n_out - out < from.n_out ? n_out - out : from.n_out)", "2 * from.n_out"),
+    (ATTENTION, WORK, "    join_group(p); /* all are done with the queries before */\n", ""),
+    (ATTENTION, WORK, "    fence_proxy_async();\n    join_group(p);\n}\n\n/* Slots", "    fence_proxy_async();\n}\n\n/* Slots"),
     (ATTENTION, PAGES, "mbarrier_wait_parity(next.keys_full(), next.parity);", ""),
     (ATTENTION, PAGES, "        mbarrier_wait_parity(r.values_full(), r.parity);\n        turn", "        turn"),
     (ATTENTION, PAGES, "tile / QUERIES * GROUP / WARP", "GROUP / WARP"),
@@ -152,16 +159,32 @@ OTHERS = [
     (SAMPLE, CHOOSE, "    args.newest[r.slot] = 0;\n", ""),
     (SAMPLE, CHOOSE, "r.params->counts[id] += 1", "r.params->counts[id] += 0"),
 ]
-# With --unfound, which fails: faults that no test here sees yet. The emulator computes a product for the four warps of a
-# warpgroup at once, so none is ahead of the others about it (the first two); the others change less than bf16 shows, nearly
-# always.
+# With --unfound, which fails: faults that no test here sees yet, since they change less than bf16 shows, nearly always.
 UNFOUND = [
-    (ATTENTION, WORK, "    join_group(p); /* all are done with the queries before */\n", ""),
-    (ATTENTION, WORK, "    fence_proxy_async();\n    join_group(p);\n}\n\n/* Slots", "    fence_proxy_async();\n}\n\n/* Slots"),
     (ATTENTION, WEIGHTS, "const bool moved = f.seen && own.m > all.m + scale.slack", "const bool moved = f.seen && own.m > all.m"),
     (ATTENTION, WEIGHTS, "return f.first ? own : f.seen ? fmaf(own, f.add, sum * f.keep) : sum;",
      "return f.first ? own : fmaf(own, f.add, sum * f.keep);"),
 ]
+
+
+# What orders threads, copies and products: each such statement is dropped with --races.
+ORDERS = re.compile(r"\b(?:__syncthreads\(\)|__syncwarp\(\w*\)|barrier_sync\([^;]*\)|join_group\(p\)|join_cluster<n>\(\)|"
+                    r"mbarrier_wait_parity\([^;]*\)|wgmma_wait<\d>\(\)|bulk_wait(?:_read)?<\d>\(\)|copy_async_wait<\d>\(\)|"
+                    r"grid_wait\(\)|fence_proxy_async\(\));")
+IN_TEST = {MATMUL: [KERNEL], ROWS: [ROWS_CU, DEVICE], ATTENTION: [PAGES, WORK], STEP: [STEP_CU],
+           SAMPLE: [SCAN, COMMON, SELECT, CHOOSE]}
+
+
+def dropped_orders():
+    mutants = []
+    for test, files in IN_TEST.items():
+        for file in files:
+            source = (ROOT / file).read_text()
+            for m in ORDERS.finditer(source):
+                line = source.count("\n", 0, m.start()) + 1
+                mutants.append((test, file, source, source[:m.start()] + ";" + source[m.end():],
+                                f"{file}:{line} {m.group()}"))
+    return mutants
 
 
 def run(command, **options):
@@ -174,11 +197,11 @@ def must(command):
         sys.exit(f"{' '.join(map(str, command))}\n{result.stderr}")
 
 
-def compile_kernels(folder, test):
+def compile_kernels(folder, test, flags):
     objects = []
     for source in SOURCES[test]:
         objects.append(folder / f"{pathlib.Path(source).stem}.o")
-        must(["g++", "-x", "c++", "-std=c++17", *FLAGS, *WARNINGS_OFF, f"-I{folder}", f"-I{ROOT}", "-c",
+        must(["g++", "-x", "c++", "-std=c++17", *flags, *WARNINGS_OFF, f"-I{folder}", f"-I{ROOT}", "-c",
               folder / source, "-o", objects[-1]])
     return objects
 
@@ -224,27 +247,33 @@ def passes(test):
 
 def verdict(parts, folder, number, mutant):
     """"" when the mutant is found, else what is wrong."""
-    test, file, text, instead = mutant
+    test, file, text, instead, *where = mutant
+    change = where[0] if where else f"{text!r} -> {instead!r}"
     own = folder / str(number)
     shutil.copytree(ROOT / "kernels", own / "kernels")
     source = (own / file).read_text()
     if source.count(text) != 1:
         return f"mutant {number}: {file} has {source.count(text)} of {text!r}"
     (own / file).write_text(source.replace(text, instead))
-    link(parts, compile_kernels(own, test), test, own / "test")
+    link(parts, compile_kernels(own, test, WATCHED if where else FLAGS), test, own / "test")
     try:
         passed = passes(own / "test")
     except subprocess.TimeoutExpired:
-        return f"mutant {number}: without an end: {text!r} -> {instead!r}"
-    return f"mutant {number} lives: {text!r} -> {instead!r}" if passed else ""
+        return f"mutant {number}: without an end: {change}"
+    return f"mutant {number} lives: {change}" if passed else ""
 
 
 def main():
     if shutil.which("g++") is None:
         print("mutants: no g++ here, skipped")
         return 77
-    mutants = UNFOUND if "--unfound" in sys.argv else SOME + OTHERS if "--all" in sys.argv else SOME
-    tests = [name for name in sys.argv[1:] if name not in ("--all", "--unfound")]
+    if "--races" in sys.argv:
+        mutants = dropped_orders()
+    elif "--unfound" in sys.argv:
+        mutants = UNFOUND
+    else:
+        mutants = SOME + [m for m in dropped_orders() if m[0] == ROWS] + (OTHERS if "--all" in sys.argv else [])
+    tests = [name for name in sys.argv[1:] if name not in ("--all", "--races", "--unfound")]
     if not SOURCES.keys() >= set(tests):
         sys.exit(f"mutants: {' '.join(tests)}: the tests are {' '.join(SOURCES)}")
     with tempfile.TemporaryDirectory() as name, concurrent.futures.ThreadPoolExecutor(2) as pool:

@@ -22,6 +22,15 @@ void arrive(barrier &b, unsigned n_threads, const void *call)
         emu_fail("lanes of a warp come to a barrier from different calls");
     b.call[warp] = call;
     b.arrived.push_back(&t);
+    races_release(t, b.past);
+}
+
+/* All are there: what each has done, everybody knows. */
+void order(barrier &b)
+{
+    for (thread *t : b.arrived)
+        races_acquire(*t, b.past);
+    b.past = race_clock();
 }
 
 void release(std::vector<thread *> &threads)
@@ -76,19 +85,23 @@ void finish_meeting(thread &last, meeting &m)
         unsigned from = m.from[lane];
         t.got = from < WARP && (m.lanes >> from & 1) != 0 ? m.value[from] : m.value[lane];
         t.got_bits = bits;
+        races_acquire(t, m.past);
         if (&t != &last)
             wake(&t);
     }
 }
 
+/* What lanes give beside a value, and whether their meeting orders what they do before and after.
+ */
 struct gathering {
     const void *given;
     void *all;
     size_t len;
+    bool orders;
 };
 
 void meet(uint32_t lanes, uint64_t value, unsigned from, const void *call,
-          const gathering &g = {nullptr, nullptr, 0})
+          const gathering &g = {nullptr, nullptr, 0, false})
 {
     thread &t = self();
     meeting &m = find_meeting(t, lanes, call);
@@ -99,6 +112,8 @@ void meet(uint32_t lanes, uint64_t value, unsigned from, const void *call,
     m.len = g.len;
     m.value[lane] = value;
     m.from[lane] = from;
+    if (g.orders)
+        races_release(t, m.past);
     if (m.arrived != m.lanes) {
         wait_for("an operation of its warp");
         return;
@@ -117,6 +132,7 @@ void pass_cluster()
         return;
     m.n_at_cluster = 0;
     m.cluster_phase++;
+    races_cluster_passed();
     emu_wake(&m.cluster_phase);
 }
 
@@ -140,6 +156,7 @@ void emu_barrier(unsigned id, unsigned n_threads, const void *call)
         wait_for("a barrier of its block");
         return;
     }
+    order(b);
     b.arrived.pop_back(); /* this thread goes on as one of many, too */
     release(b.arrived);
     emu_yield();
@@ -151,6 +168,7 @@ void emu_grid_wait()
         running->n_at_grid++;
         emu_wait(&running->before, "the launch ahead of its own");
     }
+    races_launch_waited(self());
     emu_yield();
 }
 
@@ -172,6 +190,7 @@ void emu_cluster_arrive()
         emu_fail("a second arrival at the cluster's barrier without a wait between");
     t.at_cluster = true;
     t.cluster_phase = running->cluster_phase;
+    races_cluster_arrive(t);
     running->n_at_cluster++;
     pass_cluster();
     emu_yield();
@@ -185,6 +204,7 @@ void emu_cluster_wait()
     while (t.cluster_phase == running->cluster_phase)
         emu_wait(&running->cluster_phase, "the cluster's barrier");
     t.at_cluster = false;
+    races_cluster_waited(t);
     emu_yield();
 }
 
@@ -203,11 +223,11 @@ uint32_t emu_ballot(uint32_t lanes, bool value, const void *call)
 void emu_gather(void *all, const void *own, size_t len, const void *call)
 {
     images_note(*self().home);
-    meet(0xffffffffu, 0, WARP, call, gathering{own, all, len});
+    meet(0xffffffffu, 0, WARP, call, gathering{own, all, len, false});
 }
 
 void emu_warp_barrier(uint32_t lanes, const void *call)
 {
     images_note(*self().home);
-    (void)emu_ballot(lanes, false, call);
+    meet(lanes, 0, WARP, call, gathering{nullptr, nullptr, 0, true});
 }

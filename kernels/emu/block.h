@@ -13,6 +13,7 @@
 #include "kernels/emu/fiber.h"
 #include "kernels/emu/images.h"
 #include "kernels/emu/machine.h"
+#include "kernels/emu/races.h"
 
 namespace emu
 {
@@ -43,6 +44,7 @@ struct thread {
     uint64_t cluster_phase = 0; /* that it arrived in */
     std::vector<store_group> stores; /* committed ones, then the open one */
     std::vector<std::vector<std::shared_ptr<emu_effect>>> copies; /* likewise, of its own */
+    uint32_t n_stores = 0, n_copies = 0;                          /* groups committed so far */
 };
 
 /* A meeting of some lanes of one warp. */
@@ -55,6 +57,7 @@ struct meeting {
         {}; /* of a gathering: what each lane gives, and where all of it goes */
     void *gathered[WARP] = {};
     size_t len = 0;
+    race_clock past; /* of the lanes, where it orders what they do */
 };
 
 struct barrier {
@@ -62,6 +65,7 @@ struct barrier {
     std::vector<thread *> arrived;
     /* Of each warp that has come: the call, since a barrier is one for all lanes of a warp. */
     const void *call[THREADS_MAX / WARP] = {};
+    race_clock past; /* of those that have come */
 };
 
 struct block {
@@ -98,8 +102,9 @@ struct machine {
     emu_before before;    /* the launch that this one overlaps, until it has run */
     size_t n_at_grid = 0; /* threads that wait for it */
     std::string error_before;
-    size_t first_free_stack = 0; /* that no thread of this machine has */
-    thread *current = nullptr;   /* null: the scheduler */
+    std::unique_ptr<race_run> races; /* null: nobody watches for them */
+    size_t first_free_stack = 0;     /* that no thread of this machine has */
+    thread *current = nullptr;       /* null: the scheduler */
     bool failed = false;
     const char *complaint = nullptr;
     const thread *culprit = nullptr; /* who broke the rule; null: nobody in particular */

@@ -48,7 +48,7 @@ struct box {
     }
 
     /* Sixteen bytes from element i on. */
-    void gather(uint8_t *to, unsigned row, unsigned i) const
+    void gather(uint8_t *to, unsigned row, unsigned i, const std::shared_ptr<race_op> &op) const
     {
         for (unsigned k = 0; k < PIECE; k += map.element_len, i++) {
             const uint8_t *from = element(row, i);
@@ -56,6 +56,8 @@ struct box {
                 memcpy(to + k, from, map.element_len);
             else
                 memset(to + k, 0, map.element_len);
+            if (from != nullptr)
+                races_access_by(op, from, map.element_len, race_kind::read);
         }
     }
 };
@@ -76,17 +78,19 @@ box find_box(const void *shared, const void *opaque, int x, int y)
     return b;
 }
 
-void land(block &to, const box &b, uint64_t *barrier)
+void land(block &to, const box &b, uint64_t *barrier, const std::shared_ptr<race_op> &op)
 {
     bool fenced = true;
     if (to.n_ended == to.threads.size()) {
         emu_fault("a copy comes to a block that has ended");
         return;
     }
+    races_mbarrier_lands(op, barrier);
     for (unsigned row = 0; row < b.map.box[1]; row++)
         for (unsigned i = 0; i < b.map.box[0]; i += PIECE / b.map.element_len) {
             uint8_t piece[PIECE];
-            b.gather(piece, row, i);
+            b.gather(piece, row, i, op);
+            races_access_by(op, to.shared + b.offset(row, i), PIECE, race_kind::write);
             fenced &= images_land(to, b.offset(row, i), piece, PIECE);
         }
     if (!fenced)
@@ -94,37 +98,63 @@ void land(block &to, const box &b, uint64_t *barrier)
     emu_mbarrier_land(barrier, (uint32_t)b.len());
 }
 
-void read_box(block &from, const box &b, std::vector<uint8_t> &to)
+void read_box(block &from, const box &b, std::vector<uint8_t> &to,
+              const std::shared_ptr<race_op> &op)
 {
     bool fenced = true;
     to.resize(b.len());
     for (unsigned row = 0, k = 0; row < b.map.box[1]; row++)
-        for (unsigned i = 0; i < b.map.box[0]; i += PIECE / b.map.element_len, k += PIECE)
+        for (unsigned i = 0; i < b.map.box[0]; i += PIECE / b.map.element_len, k += PIECE) {
             fenced &= images_read(from, b.offset(row, i), &to[k], PIECE);
+            races_access_by(op, from.shared + b.offset(row, i), PIECE, race_kind::read);
+        }
     if (!fenced)
         emu_fault("a store reads what a thread has stored, without fence.proxy.async between");
 }
 
-void put_box(const box &b, const uint8_t *bytes)
+void put_box(const box &b, const uint8_t *bytes, const std::shared_ptr<race_op> &op)
 {
     for (unsigned row = 0; row < b.map.box[1]; row++)
         for (unsigned i = 0; i < b.map.box[0]; i++, bytes += b.map.element_len) {
             uint8_t *to = b.element(row, i);
-            if (to != nullptr)
-                memcpy(to, bytes, b.map.element_len);
+            if (to == nullptr)
+                continue;
+            memcpy(to, bytes, b.map.element_len);
+            races_access_by(op, to, b.map.element_len, race_kind::write);
         }
 }
 
-/* Into the thread's open group: `read` fills the bytes, later `put` writes them. */
-void add_store(std::function<void(std::vector<uint8_t> &)> read,
-               std::function<void(const uint8_t *)> put)
+/* What stands for a thread's stores when they read and when they write, and for its copies. */
+const void *reading_of(const thread &t)
 {
+    return &t.stores;
+}
+
+const void *writing_of(const thread &t)
+{
+    return &t.n_stores;
+}
+
+const void *copying_of(const thread &t)
+{
+    return &t.copies;
+}
+
+using race_op_ptr = std::shared_ptr<race_op>;
+
+/* Into the thread's open group: `read` fills the bytes, later `put` writes them. */
+void add_store(std::function<void(std::vector<uint8_t> &, const race_op_ptr &)> read,
+               std::function<void(const uint8_t *, const race_op_ptr &)> put, const void *call)
+{
+    uint32_t tick = self().n_stores + 1;
+    race_op_ptr reads = races_start(reading_of(self()), tick, "a store", call);
+    race_op_ptr writes = races_start_from(reads, writing_of(self()), tick);
     auto own = std::make_shared<stored>();
     auto bytes = std::make_shared<std::vector<uint8_t>>();
     stored *s = own.get();
-    auto write = [bytes, put] { put(bytes->data()); };
-    own->read = emu_later(emu_draw_half(), [s, bytes, read, write] {
-        read(*bytes);
+    auto write = [bytes, put, writes] { put(bytes->data(), writes); };
+    own->read = emu_later(emu_draw_half(), [s, bytes, read, write, reads] {
+        read(*bytes, reads);
         s->write = emu_later(emu_draw_half(), write);
         s->write->may_outlast = true;
     });
@@ -141,11 +171,13 @@ void emu_tensor_load(void *to, const void *map, int x, int y, uint64_t *barrier,
     size_t at = emu_shared_offset(barrier);
     if (blocks == 0 || blocks >> running->blocks.size() != 0)
         emu_fail("a copy to blocks that the cluster does not have");
+    race_op_ptr first = races_start(barrier, 0, "a copy", __builtin_return_address(0));
     for (auto &other : running->blocks) {
         block *its = other.get();
+        uint64_t *there = (uint64_t *)(void *)(its->shared + at);
+        race_op_ptr op = races_start_from(first, there, 0);
         if ((blocks >> its->rank & 1) != 0)
-            emu_later(emu_draw_half(),
-                      [its, b, at] { land(*its, b, (uint64_t *)(void *)(its->shared + at)); });
+            emu_later(emu_draw_half(), [its, b, there, op] { land(*its, b, there, op); });
     }
     emu_yield();
 }
@@ -154,8 +186,10 @@ void emu_tensor_store(const void *map, int x, int y, const void *from)
 {
     box b = find_box(from, map, x, y);
     block *home = self().home;
-    add_store([home, b](std::vector<uint8_t> &to) { read_box(*home, b, to); },
-              [b](const uint8_t *bytes) { put_box(b, bytes); });
+    add_store(
+        [home, b](std::vector<uint8_t> &to, const race_op_ptr &op) { read_box(*home, b, to, op); },
+        [b](const uint8_t *bytes, const race_op_ptr &op) { put_box(b, bytes, op); },
+        __builtin_return_address(0));
     emu_yield();
 }
 
@@ -168,19 +202,25 @@ void emu_bulk_store(void *to, const void *from, uint32_t len)
     if (len == 0 || len % 16 != 0 || at % 16 != 0 || (uintptr_t)to % 16 != 0)
         emu_fail("a store of bytes that is not aligned to 16 at both ends");
     add_store(
-        [home, at, len](std::vector<uint8_t> &out) {
+        [home, at, len](std::vector<uint8_t> &out, const race_op_ptr &op) {
             out.resize(len);
+            races_access_by(op, home->shared + at, len, race_kind::read);
             if (!images_read(*home, at, out.data(), len))
                 emu_fault("a store reads what a thread has stored, without fence.proxy.async "
                           "between");
         },
-        [to, len](const uint8_t *bytes) { memcpy(to, bytes, len); });
+        [to, len](const uint8_t *bytes, const race_op_ptr &op) {
+            memcpy(to, bytes, len);
+            races_access_by(op, to, len, race_kind::write);
+        },
+        __builtin_return_address(0));
     emu_yield();
 }
 
 void emu_bulk_commit()
 {
     self().stores.emplace_back();
+    self().n_stores++;
 }
 
 void emu_bulk_wait(unsigned n_left, bool read_alone)
@@ -194,6 +234,10 @@ void emu_bulk_wait(unsigned n_left, bool read_alone)
             if (!read_alone)
                 emu_force(*s->write);
         }
+    uint32_t n_past = self().n_stores > n_left ? self().n_stores - n_left : 0;
+    races_reach(self(), reading_of(self()), n_past);
+    if (!read_alone)
+        races_reach(self(), writing_of(self()), n_past);
     if (!read_alone)
         all.erase(all.begin(), all.begin() + (long)n);
 }
@@ -207,7 +251,12 @@ void emu_copy_async(void *to, const void *from, bool is_there)
     auto &all = self().copies;
     if (all.empty())
         all.emplace_back();
-    all.back().push_back(emu_later(emu_draw_half(), [to, from, is_there] {
+    race_op_ptr op =
+        races_start(copying_of(self()), self().n_copies + 1, "a copy", __builtin_return_address(0));
+    all.back().push_back(emu_later(emu_draw_half(), [to, from, is_there, op] {
+        if (is_there)
+            races_access_by(op, from, PIECE, race_kind::read);
+        races_access_by(op, to, PIECE, race_kind::write);
         if (is_there)
             memcpy(to, from, PIECE);
         else
@@ -218,6 +267,7 @@ void emu_copy_async(void *to, const void *from, bool is_there)
 void emu_copy_async_commit()
 {
     self().copies.emplace_back();
+    self().n_copies++;
     emu_yield();
 }
 
@@ -229,6 +279,8 @@ void emu_copy_async_wait(unsigned n_left)
     for (size_t i = 0; i < n; i++)
         for (auto &copy : all[i])
             emu_force(*copy);
+    races_reach(self(), copying_of(self()),
+                self().n_copies > n_left ? self().n_copies - n_left : 0);
     all.erase(all.begin(), all.begin() + (long)n);
 }
 

@@ -71,16 +71,21 @@ __attribute__((noinline)) inline void __syncthreads()
     emu_barrier(0, size.x * size.y * size.z, EMU_CALL);
 }
 
-/* One thread of the system runs all threads: what does not stop in between is atomic. */
-template <typename type> __forceinline__ type atomicAdd(type *at, type more)
+/* One thread of the system runs all threads: what does not stop in between is atomic. Not a plain
+ * load and store to who watches for races. */
+#define EMU_ATOMIC __attribute__((noinline, no_sanitize("thread")))
+
+template <typename type> EMU_ATOMIC type atomicAdd(type *at, type more)
 {
+    emu_atomic(at, sizeof *at);
     const type before = *at;
     *at = before + more;
     return before;
 }
 
-template <typename type> __forceinline__ type atomicOr(type *at, type bits)
+template <typename type> EMU_ATOMIC type atomicOr(type *at, type bits)
 {
+    emu_atomic(at, sizeof *at);
     const type before = *at;
     *at = before | bits;
     return before;

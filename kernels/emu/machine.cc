@@ -162,6 +162,7 @@ void run_thread(machine &m)
     m.ready.pop_back();
     images_runs(*m.current->home, *m.current);
     fiber_switch(&m.scheduler, &m.current->own);
+    races_settle();
     m.current = nullptr;
 }
 
@@ -191,6 +192,13 @@ void finish_effects(machine &m, std::vector<std::shared_ptr<emu_effect>> &effect
     }
 }
 
+void check_parts(const machine &m)
+{
+    for (const auto &b : m.blocks)
+        if (!m.failed && b->part != nullptr && b->part->unfinished() != nullptr)
+            emu_fault(b->part->unfinished());
+}
+
 void run_cluster(machine &m)
 {
     m.slow_rank = m.blocks.size() > 1 ? m.random->below(2 * m.blocks.size()) : 1;
@@ -203,6 +211,7 @@ void run_cluster(machine &m)
         m.failed = !turn(m) || m.failed;
     finish_effects(m, m.soon);
     finish_effects(m, m.late);
+    check_parts(m);
     for (auto &b : m.blocks)
         for (thread &t : b->threads)
             fiber_forget(&t.own);
@@ -236,48 +245,15 @@ std::vector<unsigned> draw_order(unsigned n, emu_random &random)
 
 } // namespace
 
-const emu_index &emu_thread_index()
-{
-    return self().index;
-}
-
-const emu_index &emu_block_index()
-{
-    return self().home->index;
-}
-
-const emu_index &emu_block_size()
-{
-    return running->grid->block;
-}
-
-const emu_index &emu_grid_size()
-{
-    return running->grid->grid;
-}
-
-unsigned emu_cluster_rank()
-{
-    return self().home->rank;
-}
-
-unsigned emu_cluster_size()
-{
-    return running->grid->cluster;
-}
-
-void *emu_shared(size_t offset, size_t len)
-{
-    size_t have = running->grid->shared_len;
-    if (offset > have || len > have - offset)
-        emu_fail("shared memory beyond what the launch gave");
-    return self().home->shared + offset;
-}
-
 void emu_yield()
 {
     wake(&self());
     leave();
+}
+
+void emu_atomic(const void *at, size_t len)
+{
+    races_access(at, len, race_kind::atomic, __builtin_return_address(0));
 }
 
 std::shared_ptr<emu_effect> emu_later(bool late, std::function<void()> run)
@@ -318,45 +294,6 @@ bool emu_draw_half()
     return running->random->below(2) == 0;
 }
 
-static unsigned chip = 90;
-
-unsigned emu_chip()
-{
-    return chip;
-}
-
-void emu_set_chip(unsigned its_chip)
-{
-    chip = its_chip;
-}
-
-void emu_needs_hopper()
-{
-    if (chip < 90)
-        emu_fail("an instruction that the chip does not have");
-}
-
-unsigned emu_thread_number()
-{
-    return self().number;
-}
-
-size_t emu_shared_offset(const void *p)
-{
-    size_t offset = (size_t)((const uint8_t *)p - self().home->shared);
-    if (offset >= running->grid->shared_len)
-        emu_fail("an address that is not in the block's shared memory");
-    return offset;
-}
-
-emu_part &emu_block_part(emu_part *(*make)())
-{
-    auto &part = self().home->part;
-    if (part == nullptr)
-        part.reset(make());
-    return *part;
-}
-
 void emu_fault(const char *reason)
 {
     running->failed = true;
@@ -381,6 +318,7 @@ static bool run_one(machine &m, unsigned cluster, size_t first_stack, std::strin
             make_block(grid, cluster * grid.cluster + rank, rank, first_stack + rank * n_threads));
     m.first_free_stack = first_stack + grid.cluster * n_threads;
     running = &m;
+    races_begin(m);
     run_cluster(m);
     if (m.failed)
         error = m.error_before.empty() ? reason(m) : m.error_before;

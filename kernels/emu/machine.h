@@ -36,6 +36,7 @@ struct emu_grid {
     /* Of a launch that overlaps the one ahead: the blocks of the first cluster begin before that
      * one, and it runs at a drawn moment when one of them waits for it, at the latest. */
     emu_before before;
+    unsigned launch; /* its number for races.h */
 };
 
 /* Runs all of it. True, or false and the reason in `error`: memory is then as it was left. */
@@ -66,6 +67,8 @@ uint32_t emu_ballot(uint32_t lanes, bool value, const void *call);
 /* What each of the warp's lanes gives, `len` bytes, to all: 32 of them. */
 void emu_gather(void *all, const void *own, size_t len, const void *call);
 void emu_warp_barrier(uint32_t lanes, const void *call);
+/* `len` bytes are read and changed in one. */
+void emu_atomic(const void *at, size_t len);
 /* Lets others go on. Where a kernel waits for memory in a loop. */
 void emu_yield();
 /* What happens later by itself: a copy that lands, a product that is done. It happens at a drawn
@@ -94,6 +97,11 @@ size_t emu_shared_offset(const void *p);
 /* Room of the block for one part of the emulator; made by `make`, freed with the block. */
 struct emu_part {
     virtual ~emu_part() = default;
+    /* What a block must not end with; null: it may end. */
+    virtual const char *unfinished() const
+    {
+        return nullptr;
+    }
 };
 emu_part &emu_block_part(emu_part *(*make)());
 

@@ -41,8 +41,10 @@ void store(uint64_t *barrier, counters c)
         c.bytes_and_phase ^= 1;
     }
     write(barrier, c);
-    if (over)
+    if (over) {
+        races_mbarrier_over(barrier);
         emu_wake(barrier);
+    }
 }
 
 unsigned parity_of(const uint64_t *barrier)
@@ -58,6 +60,7 @@ void emu_mbarrier_init(uint64_t *barrier, unsigned n_arrivals)
         emu_fail("an mbarrier is aligned to 8 bytes and counts at least one arrival");
     (void)emu_shared_offset(barrier);
     counters c = {(uint16_t)n_arrivals, (uint16_t)n_arrivals, 0};
+    races_mbarrier_init(barrier);
     write(barrier, c);
 }
 
@@ -69,6 +72,7 @@ void emu_mbarrier_arrive(uint64_t *barrier, uint32_t n_bytes)
         emu_fail("an arrival at an mbarrier that counts no more, or was never made");
     c.bytes_and_phase += 2 * (int32_t)n_bytes;
     c.n_missing--;
+    races_mbarrier_arrive(barrier);
     store(barrier, c);
     emu_yield();
 }
@@ -78,8 +82,10 @@ void emu_mbarrier_wait(uint64_t *barrier, unsigned parity)
     emu_yield();
     if (load(barrier).n_arrivals == NEVER_MADE)
         emu_fail("a wait at an mbarrier that was never made");
+    races_mbarrier_comes(barrier);
     while (parity_of(barrier) == parity)
         emu_wait(barrier, "an mbarrier");
+    races_mbarrier_waited(barrier);
 }
 
 void emu_mbarrier_arrive_remote(uint64_t *barrier, unsigned rank)

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "kernels/emu/machine.h"
+#include "kernels/emu/races.h"
 #include "kernels/emu/tensor_core.h"
 
 namespace
@@ -51,10 +52,9 @@ void emu_stmatrix(void *to, const uint32_t *matrices, unsigned n, bool turned, c
         for (unsigned k = 0; k < 2; k++) {
             uint16_t x = (uint16_t)(matrices[i] >> 16 * k);
             unsigned row = lane / 4, col = lane % 4 * 2 + k;
-            if (turned)
-                memcpy(rows[i * SIDE + col] + row * 2, &x, sizeof x);
-            else
-                memcpy(rows[i * SIDE + row] + col * 2, &x, sizeof x);
+            uint8_t *its = turned ? rows[i * SIDE + col] + row * 2 : rows[i * SIDE + row] + col * 2;
+            memcpy(its, &x, sizeof x);
+            emu::races_access(its, sizeof x, emu::race_kind::write, call);
         }
 }
 
@@ -65,11 +65,12 @@ void emu_ldmatrix(uint32_t *matrices, const void *from, unsigned n, bool turned,
     emu_gather(rows, &own, sizeof own, call);
     for (unsigned i = 0; i < n; i++) {
         uint16_t x[2];
-        for (unsigned k = 0; k < 2; k++)
-            memcpy(&x[k],
-                   turned ? rows[i * SIDE + col + k] + row * 2
-                          : rows[i * SIDE + row] + (col + k) * 2,
-                   sizeof x[k]);
+        for (unsigned k = 0; k < 2; k++) {
+            const uint8_t *its =
+                turned ? rows[i * SIDE + col + k] + row * 2 : rows[i * SIDE + row] + (col + k) * 2;
+            memcpy(&x[k], its, sizeof x[k]);
+            emu::races_access(its, sizeof x[k], emu::race_kind::read, call);
+        }
         matrices[i] = (uint32_t)x[0] | (uint32_t)x[1] << 16;
     }
 }

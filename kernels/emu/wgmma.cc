@@ -1,7 +1,9 @@
 /*
- * Products of a warpgroup on the tensor cores. Every thread issues the same list of products; one
- * is computed when all 128 have issued it, in order, at the latest when somebody waits for it. What
- * a thread's registers hold meanwhile is kept here, and comes back when it waits.
+ * Products of a warpgroup on the tensor cores. Every thread issues the same list of products; a
+ * warp's part, 16 of the 64 rows, is computed when its 32 lanes have issued it, in order, at a
+ * drawn moment of its own up to the wait for it: nothing but barriers orders one warp's part with
+ * what the other warps do. What a thread's registers hold meanwhile is kept here, and comes back
+ * when it waits.
  */
 #include <cmath>
 #include <cstring>
@@ -17,7 +19,7 @@ using namespace emu;
 namespace
 {
 
-enum { GROUP = 128, ROWS = 64, N_MAX = 256 };
+enum { GROUP = 128, WARPS = GROUP / WARP, ROWS_OF_WARP = 16, ROWS = 64, N_MAX = 256, CHUNK = 8 };
 
 /* The accumulators of one set of registers, thread by thread. */
 struct tile {
@@ -33,7 +35,8 @@ struct product {
     uint64_t a, b; /* a: 0 when it is in registers, and b then has its rows across K */
     bool fresh;
     const void *call;
-    unsigned n_issued = 0;
+    unsigned n_issued[WARPS] = {};
+    std::shared_ptr<race_op> parts[WARPS] = {};
     std::vector<const uint32_t *> registers = {}; /* (GROUP) */
 };
 
@@ -47,13 +50,24 @@ struct progress {
 struct warpgroup {
     std::vector<product> products;
     std::vector<tile> tiles;
-    size_t n_done = 0;
+    size_t n_done[WARPS] = {};
+    std::vector<std::shared_ptr<emu_effect>> groups[WARPS]; /* that all lanes have committed */
     std::vector<progress> of_thread = std::vector<progress>(GROUP);
     block *home = nullptr;
 };
 
 struct warpgroups : emu_part {
     std::vector<std::unique_ptr<warpgroup>> all;
+
+    const char *unfinished() const override
+    {
+        for (const auto &g : all)
+            for (const product &p : g->products)
+                for (unsigned n : p.n_issued)
+                    if (n < WARP)
+                        return "it ended, and a product was issued by a part of its warpgroup";
+        return nullptr;
+    }
 };
 
 warpgroup &own_group()
@@ -64,6 +78,11 @@ warpgroup &own_group()
     while (w.all.size() <= i)
         w.all.emplace_back(new warpgroup);
     return *w.all[i];
+}
+
+unsigned own_warp()
+{
+    return emu_thread_number() % GROUP / WARP;
 }
 
 /* A matrix in shared memory, as its descriptor says it (PTX ISA, "Matrix descriptor"). */
@@ -79,29 +98,49 @@ operand decode(uint64_t descriptor)
     return {bytes(0), bytes(16), bytes(32), swizzles[descriptor >> 62]};
 }
 
-/* 16-byte chunks are XORed with the address bits above. */
-void load(const warpgroup &g, const operand &o, size_t at, uint16_t *to, size_t len)
+/* Sixteen bytes: chunks of them are XORed with the address bits above. */
+void load(const warpgroup &g, const std::shared_ptr<race_op> &part, const operand &o, size_t at,
+          uint16_t to[CHUNK])
 {
     at ^= (at >> 7 & (o.swizzle / 16 - 1)) << 4;
-    if (!images_read(*g.home, at, to, len))
-        emu_fail("a product reads what a thread has stored, without fence.proxy.async between");
+    races_access_by(part, g.home->shared + at, CHUNK * sizeof *to, race_kind::read);
+    if (!images_read(*g.home, at, to, CHUNK * sizeof *to))
+        emu_fault("a product reads what a thread has stored, without fence.proxy.async between");
 }
 
 /* Row r, elements k to k + 15: eight rows `stride` bytes before the next eight. */
-void read_row(const warpgroup &g, const operand &o, unsigned r, uint16_t out[TENSOR_K])
+void read_row(const warpgroup &g, const std::shared_ptr<race_op> &part, const operand &o,
+              unsigned r, uint16_t out[TENSOR_K])
 {
-    for (unsigned k = 0; k < TENSOR_K; k += 8)
-        load(g, o, o.start + r / 8 * o.stride + r % 8 * o.swizzle + 2 * k, &out[k], 16);
+    for (unsigned k = 0; k < TENSOR_K; k += CHUNK)
+        load(g, part, o, o.start + r / 8 * o.stride + r % 8 * o.swizzle + 2 * k, &out[k]);
 }
 
-/* Column n of 16 rows that lie across K, eight of them `stride` bytes before the next eight. */
-void read_column(const warpgroup &g, const operand &o, unsigned n, uint16_t out[TENSOR_K])
+/* Columns n to n + 7 of 16 rows that lie across K, eight of them `stride` bytes before the next
+ * eight. */
+void read_columns(const warpgroup &g, const std::shared_ptr<race_op> &part, const operand &o,
+                  unsigned n, uint16_t (*out)[TENSOR_K])
 {
     size_t wide = o.swizzle / 2;
-    for (unsigned k = 0; k < TENSOR_K; k++)
-        load(g, o,
+    for (unsigned k = 0; k < TENSOR_K; k++) {
+        uint16_t chunk[CHUNK];
+        load(g, part, o,
              o.start + n / wide * o.leading + k / 8 * o.stride + k % 8 * o.swizzle + n % wide * 2,
-             &out[k], 2);
+             chunk);
+        for (unsigned i = 0; i < CHUNK; i++)
+            out[i][k] = chunk[i];
+    }
+}
+
+void read_b(const warpgroup &g, const product &p, unsigned warp, uint16_t (*out)[TENSOR_K])
+{
+    operand o = decode(p.b);
+    if (p.registers.empty())
+        for (unsigned n = 0; n < p.n; n++)
+            read_row(g, p.parts[warp], o, n, out[n]);
+    else
+        for (unsigned n = 0; n < p.n; n += CHUNK)
+            read_columns(g, p.parts[warp], o, n, out + n);
 }
 
 /* Row m of a matrix in registers. */
@@ -124,18 +163,17 @@ element place(unsigned m, unsigned n)
     return {warp * 32 + lane, n / 8 * 4 + m % 16 / 8 * 2 + n % 2};
 }
 
-void compute(warpgroup &g, const product &p)
+/* The warp's part. */
+void compute(warpgroup &g, const product &p, unsigned warp)
 {
     tile &t = g.tiles[p.tile];
     uint16_t b[N_MAX][TENSOR_K], a[TENSOR_K];
-    bool in_registers = !p.registers.empty();
-    for (unsigned n = 0; n < p.n; n++)
-        (in_registers ? read_column : read_row)(g, decode(p.b), n, b[n]);
-    for (unsigned m = 0; m < ROWS; m++) {
-        if (in_registers)
-            read_registers(p, m, a);
+    read_b(g, p, warp, b);
+    for (unsigned m = warp * ROWS_OF_WARP; m < (warp + 1) * ROWS_OF_WARP; m++) {
+        if (p.registers.empty())
+            read_row(g, p.parts[warp], decode(p.a), m, a);
         else
-            read_row(g, decode(p.a), m, a);
+            read_registers(p, m, a);
         for (unsigned n = 0; n < p.n; n++) {
             element e = place(m, n);
             float &d = t.values[e.thread * (p.n / 2) + e.i];
@@ -144,11 +182,12 @@ void compute(warpgroup &g, const product &p)
     }
 }
 
-/* All products up to the n-th that every thread has issued. */
-void advance(warpgroup &g, size_t n)
+/* The warp's part of all products up to the n-th that all its lanes have issued. */
+void advance(warpgroup &g, unsigned warp, size_t n)
 {
-    while (g.n_done < n && g.products[g.n_done].n_issued == GROUP)
-        compute(g, g.products[g.n_done++]);
+    size_t &done = g.n_done[warp];
+    while (done < n && g.products[done].n_issued[warp] == WARP)
+        compute(g, g.products[done++], warp);
 }
 
 /* `last`: of the operand's first byte in its last eight rows, from its start. */
@@ -260,9 +299,22 @@ void issue(warpgroup &g, float *d, const product &wanted, const uint32_t *a)
         made.registers[thread] = a;
     take_registers(g.tiles[tile_number], d, thread);
     g.tiles[tile_number].n_products[thread] = number + 1;
-    made.n_issued++;
+    if (made.n_issued[own_warp()]++ == 0)
+        made.parts[own_warp()] =
+            races_start(&g.n_done[own_warp()], (uint32_t)number + 1, "a product", wanted.call);
+    else
+        races_join_start(made.parts[own_warp()].get(), self());
     p.n_products++;
     emu_yield();
+}
+
+/* All lanes of the warp have committed as many groups as this thread. */
+bool warp_has_committed(const warpgroup &g, unsigned warp, size_t n_groups)
+{
+    for (unsigned i = warp * WARP; i < (warp + 1) * WARP; i++)
+        if (g.of_thread[i].groups.size() < n_groups)
+            return false;
+    return true;
 }
 
 } // namespace
@@ -289,21 +341,18 @@ void emu_wgmma_fence()
     g.of_thread[emu_thread_number() % GROUP].fenced = true;
 }
 
-/* The last thread to commit draws when the group is computed: now, or when somebody waits for it.
- */
+/* The warp's last lane to commit draws when its part of the group is computed. */
 void emu_wgmma_commit()
 {
     warpgroup &g = own_group();
     progress &p = g.of_thread[emu_thread_number() % GROUP];
+    unsigned warp = own_warp();
     size_t n = p.n_products;
     p.groups.push_back(n);
-    bool all = true;
-    for (const progress &other : g.of_thread)
-        all &= other.groups.size() >= p.groups.size();
-    if (all) {
-        if (emu_draw_half())
-            advance(g, n);
-        emu_wake(&g);
+    if (warp_has_committed(g, warp, p.groups.size())) {
+        g.groups[warp].push_back(
+            emu_later(emu_draw_half(), [&g, warp, n] { advance(g, warp, n); }));
+        emu_wake(&g.groups[warp]);
     }
     emu_yield();
 }
@@ -311,17 +360,17 @@ void emu_wgmma_commit()
 void emu_wgmma_wait(unsigned n_left)
 {
     warpgroup &g = own_group();
-    unsigned thread = emu_thread_number() % GROUP;
+    unsigned thread = emu_thread_number() % GROUP, warp = own_warp();
     progress &p = g.of_thread[thread];
     if (p.groups.size() <= n_left)
         return;
-    size_t n = p.groups[p.groups.size() - 1 - n_left];
-    advance(g, n);
-    while (g.n_done < n) {
-        emu_wait(&g, "a product of its warpgroup");
-        advance(g, n);
-    }
-    give_back(g, thread, n);
+    size_t n_groups = p.groups.size() - n_left;
+    while (g.groups[warp].size() < n_groups)
+        emu_wait(&g.groups[warp], "a product of its warp");
+    for (size_t i = 0; i < n_groups; i++)
+        emu_force(*g.groups[warp][i]);
+    races_reach(self(), &g.n_done[warp], (uint32_t)p.groups[n_groups - 1]);
+    give_back(g, thread, p.groups[n_groups - 1]);
     p.fenced = p.fenced && n_left > 0;
     emu_yield();
 }

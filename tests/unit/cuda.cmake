@@ -24,7 +24,25 @@ gpu_test(engine_device engine_fixture cuda_kernels)
 gpu_test(engine_group engine_fixture cuda_kernels)
 gpu_test(engine_device_sample engine_fixture cuda_kernels)
 gpu_test(engine_device_steps engine_fixture cuda_kernels)
+gpu_test(engine_device_failure engine_fixture cuda_kernels)
 set_tests_properties(unit.engine_device PROPERTIES TIMEOUT 900)
+
+# The same tests with every load and store of the kernels watched for races.
+function(race_test name)
+  add_executable(races_${name}_test unit/${name}_test.c)
+  target_link_libraries(races_${name}_test PRIVATE cuda_kernels_watched m PkgConfig::CMOCKA ${ARGN})
+  set_target_properties(races_${name}_test PROPERTIES LINKER_LANGUAGE CXX)
+  add_test(NAME unit.races_${name} COMMAND races_${name}_test)
+  set_tests_properties(unit.races_${name} PROPERTIES LABELS unit TIMEOUT 600)
+endfunction()
+
+if(TARGET cuda_kernels_watched)
+  race_test(cuda_rows)
+  race_test(cuda_matmul)
+  race_test(cuda_attention cuda_plan)
+  race_test(cuda_step)
+  race_test(cuda_sample engine)
+endif()
 
 # Some faults; all of them: emu_mutants_test.py --all.
 add_test(NAME unit.emu_mutants

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/cuda/kernel_set.h"
+
 enum { PAGE = ATTENTION_KEYS, PARTIALS_MAX = 2048, FOLD_SHARED_LEN = CUDA_BLOCK / 32 * 4 };
 
 static size_t row_len(const struct attention_case *c)
@@ -17,12 +19,12 @@ static void find_kernels(struct attention_case *c, enum rig_code code)
     struct attention_kernels *k = &c->kernels[code];
     const uint32_t dim = c->shape.head_dim;
     const size_t heads = (size_t)PARTIALS_MAX * c->shape.n_heads;
-    char name[32];
+    char name[KERNEL_NAME_MAX];
     if (c->r->modules[code] == NULL)
         return;
-    attention_kernel_name(name, dim, ATTENTION_WIDE);
+    kernel_set_attention_name(name, &kernel_set_sm90, dim, ATTENTION_WIDE);
     k->wide = rig_kernel(c->r, code, name, (size_t)ATTENTION_SHARED_LEN(dim, ATTENTION_WIDE));
-    attention_kernel_name(name, dim, ATTENTION_NARROW);
+    kernel_set_attention_name(name, &kernel_set_sm90, dim, ATTENTION_NARROW);
     k->narrow = rig_kernel(c->r, code, name, (size_t)ATTENTION_SHARED_LEN(dim, ATTENTION_NARROW));
     k->fold = rig_kernel(c->r, code, "attention_fold", FOLD_SHARED_LEN);
     k->partial_sums = rig_alloc(c->r, heads * dim * sizeof(float));

@@ -1,7 +1,8 @@
 /* What a GPU can do at most, for benchmarks to compare with; never part of a program that is
  * shipped. */
 #include "bench/rig_args.h"
-#include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/ptx_copies.cuh"
+#include "kernels/cuda/ptx_wgmma.cuh"
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 

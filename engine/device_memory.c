@@ -292,6 +292,9 @@ struct err device_make_work(struct device *d)
     TRY(make_host_side(d));
     TRY(make_maps(d));
     TRY(d->gpu->fill(d->stream, d->cache, 0, (d->sizes.n_pages + 1) * device_page_size(d->config)));
+    /* A slot of which nothing was said is greedy. */
+    TRY(d->gpu->fill(d->stream, d->params, 0,
+                     d->sizes.n_slots * sizeof(struct cuda_sample_params)));
     if (d->sizes.sampled_ids != NULL)
         TRY(d->gpu->copy_to(d->stream, d->allowed, d->sizes.sampled_ids,
                             device_mask_words(&d->sizes) * sizeof(uint32_t)));

@@ -63,7 +63,9 @@ struct attention_args {
     size_t window;             /* a row sees its last `window` positions, its own too; 0: all */
     float scale;               /* of the scores: 1 / sqrt(head_dim) */
     float *scratch;            /* pool_n_threads * scratch_len floats */
-    size_t scratch_len;        /* at least n_heads / n_kv_heads * (highest position + 1) */
+    /* At least n_heads / n_kv_heads * (highest position + 1). With several times as much, up to
+     * eight, neighbouring rows of a sequence may go together, which is faster. */
+    size_t scratch_len;
 };
 
 /* A matrix of a matmul and where its product goes. */

@@ -1,12 +1,14 @@
 /*
  * Attention over the paged cache. The query heads of a group share every read of a key and of a
  * value. For one row and head: all scores, their maximum, exponentials and their lane sum, then the
- * weighted sum of values, positions ascending, divided at the end.
+ * weighted sum of values, positions ascending, divided at the end. Neighbours in a sequence go
+ * together (attention_rows.c).
  */
 #include "kernels/cpu/set.h"
 #include "kernels/cpu/vec.h"
 
 enum { HEADS = 4 };                                /* heads whose outputs are summed side by side */
+enum { ITEMS_PER_THREAD = 8 };                     /* or more, where rows go together */
 enum { FETCHED_LINES = 64 };                       /* of keys and of values, before they are read */
 #define DIMS (LANES == 16 ? (size_t)4 : (size_t)2) /* vectors of an output side by side */
 
@@ -72,8 +74,7 @@ static float scaled_max(const float *x, size_t n, float scale)
     return lanes[0];
 }
 
-/* In place x[i] = exp(x[i] * scale - the largest of them); the lane sum of the results. */
-static float soften(float *x, size_t n, float scale)
+float cpu_soften(float *x, size_t n, float scale)
 {
     vec max = vec_set(scaled_max(x, n, scale)), sum = vec_set(0.0f);
     size_t i = 0;
@@ -168,7 +169,7 @@ static void attend_group(const struct group *g, const struct group *next)
         size_t n = g->n_heads - h < HEADS ? g->n_heads - h : HEADS;
         float sums[HEADS];
         for (size_t i = 0; i < n; i++)
-            sums[i] = soften(g->scores + (h + i) * g->n_keys, g->n_keys, g->args->scale);
+            sums[i] = cpu_soften(g->scores + (h + i) * g->n_keys, g->n_keys, g->args->scale);
         if (n == HEADS)
             add_heads(g, sums, h, HEADS);
         else if (n == 3)
@@ -180,13 +181,10 @@ static void attend_group(const struct group *g, const struct group *next)
     }
 }
 
-/* Items are key heads, and in each the rows from both ends towards the middle: threads get about
- * the same number of keys, and stay with one head's pages. */
-static struct group group_of(const struct attention_args *a, size_t item, unsigned thread)
+static struct group group_of(const struct attention_args *a, size_t row, size_t kv_head,
+                             float *scores)
 {
     size_t head_dim = a->cache->head_dim, n_heads = a->n_heads / a->cache->n_kv_heads;
-    size_t kv_head = item / a->n_rows, turn = item % a->n_rows;
-    size_t row = turn % 2 == 0 ? turn / 2 : a->n_rows - 1 - turn / 2;
     size_t q_at = (row * a->n_heads + kv_head * n_heads) * head_dim;
     size_t end_key = (size_t)a->rows[row].position + 1;
     size_t first = a->window != 0 && end_key > a->window ? end_key - a->window : 0;
@@ -200,24 +198,103 @@ static struct group group_of(const struct attention_args *a, size_t item, unsign
         .head_offset = kv_head * KV_PAGE_TOKENS * head_dim,
         .q = a->q + q_at,
         .out = a->out + q_at,
-        .scores = a->scratch + thread * a->scratch_len,
+        .scores = scores,
     };
 }
 
+/* Items are key heads, and in each `n` blocks of rows from both ends towards the middle: threads
+ * get about the same number of keys, and stay with one head's pages. */
+static size_t block_of(size_t item, size_t n)
+{
+    size_t turn = item % n;
+    return turn % 2 == 0 ? turn / 2 : n - 1 - turn / 2;
+}
+
+/* Blocks of one row. */
 static void attend(void *context, size_t begin, size_t end, unsigned thread)
 {
-    struct group next = group_of(context, begin, thread);
+    const struct attention_args *a = context;
+    float *scores = a->scratch + thread * a->scratch_len;
+    struct group next = group_of(a, block_of(begin, a->n_rows), begin / a->n_rows, scores);
     fetch_keys(&next);
     for (size_t item = begin; item < end; item++) {
         struct group g = next;
         if (item + 1 < end)
-            next = group_of(context, item + 1, thread);
+            next = group_of(a, block_of(item + 1, a->n_rows), (item + 1) / a->n_rows, scores);
         attend_group(&g, &next);
     }
 }
 
+/* How many rows from `first` on, before `end`, stand one behind the other in one sequence. */
+static size_t n_in_line(const struct attention_args *a, size_t first, size_t end)
+{
+    const struct kv_row *rows = &a->rows[first];
+    size_t n = 1;
+    while (first + n < end && rows[n].page_table == rows->page_table &&
+           rows[n].position == rows->position + n)
+        n++;
+    return n;
+}
+
+/* Rows first to end - 1: together where they are neighbours and the scratch memory holds it. */
+static void attend_rows(const struct attention_args *a, size_t first, size_t end, size_t kv_head,
+                        float *scores)
+{
+    while (first < end) {
+        struct attention_rows rows = {first, n_in_line(a, first, end), kv_head, scores};
+        while (rows.n > 1 && !cpu_attention_rows_fit(a, &rows))
+            rows.n /= 2;
+        const struct group g = group_of(a, first, kv_head, scores);
+        if (rows.n > 1)
+            cpu_attention_rows(a, &rows);
+        else
+            attend_group(&g, &g);
+        first += rows.n;
+    }
+}
+
+struct job {
+    const struct attention_args *args;
+    size_t block_len; /* rows */
+};
+
+static size_t n_blocks(const struct job *j)
+{
+    return (j->args->n_rows + j->block_len - 1) / j->block_len;
+}
+
+static void attend_blocks(void *context, size_t begin, size_t end, unsigned thread)
+{
+    const struct job *j = context;
+    const struct attention_args *a = j->args;
+    for (size_t item = begin, n = n_blocks(j); item < end; item++) {
+        size_t first = block_of(item, n) * j->block_len, last = first + j->block_len;
+        attend_rows(a, first, last < a->n_rows ? last : a->n_rows, item / n,
+                    a->scratch + thread * a->scratch_len);
+    }
+}
+
+static bool has_neighbours(const struct attention_args *a)
+{
+    for (size_t i = 0; i + 1 < a->n_rows; i++)
+        if (n_in_line(a, i, i + 2) > 1)
+            return true;
+    return false;
+}
+
+/* Blocks so small that every thread gets several. */
+static size_t block_len(const struct attention_args *a, unsigned n_threads)
+{
+    size_t n = a->n_rows * a->cache->n_kv_heads / (ITEMS_PER_THREAD * (size_t)n_threads);
+    return n < 1 ? 1 : n < ATTENTION_ROWS ? n : ATTENTION_ROWS;
+}
+
 void cpu_attention(struct pool *pool, const struct attention_args *args)
 {
+    struct job j = {args, block_len(args, pool_n_threads(pool))};
     struct attention_args copy = *args; /* a pool's context is not const */
-    pool_run(pool, args->n_rows * args->cache->n_kv_heads, 1, attend, &copy);
+    if (j.block_len > 1 && has_neighbours(args))
+        pool_run(pool, n_blocks(&j) * args->cache->n_kv_heads, 1, attend_blocks, &j);
+    else
+        pool_run(pool, args->n_rows * args->cache->n_kv_heads, 1, attend, &copy);
 }

@@ -31,6 +31,15 @@ struct few_rows {
     enum weight_type type;
 };
 
+/* Rows of an attention that stand one behind the other in one sequence; one key head of them. */
+struct attention_rows {
+    size_t first, n; /* of the arguments' rows */
+    size_t kv_head;
+    float *scores; /* args->scratch_len floats */
+};
+
+enum { ATTENTION_ROWS = 8, ATTENTION_QUERIES_MAX = 256 };
+
 /* The products of columns first to last - 1 of one output. */
 typedef void matmul_columns(const struct matmul_args *args, const struct matmul_output *out,
                             size_t first, size_t last);
@@ -41,6 +50,9 @@ typedef void matmul_columns(const struct matmul_args *args, const struct matmul_
 #define cpu_matmul_blocks SET_NAME(CPU_SET, matmul_blocks)
 #define cpu_matmul_by SET_NAME(CPU_SET, matmul_by)
 #define cpu_attention SET_NAME(CPU_SET, attention)
+#define cpu_attention_rows SET_NAME(CPU_SET, attention_rows)
+#define cpu_attention_rows_fit SET_NAME(CPU_SET, attention_rows_fit)
+#define cpu_soften SET_NAME(CPU_SET, soften)
 #define cpu_embed SET_NAME(CPU_SET, embed)
 #define cpu_rmsnorm SET_NAME(CPU_SET, rmsnorm)
 #define cpu_rope_write SET_NAME(CPU_SET, rope_write)
@@ -57,6 +69,12 @@ size_t cpu_matmul_blocks(const struct matmul_args *args);
 /* Items begin to end - 1, their products by `columns`. */
 void cpu_matmul_by(const struct matmul_args *args, matmul_columns *columns, size_t begin,
                    size_t end);
+
+/* In place x[i] = exp(x[i] * scale - the largest of them); the lane sum of the results. */
+float cpu_soften(float *x, size_t n, float scale);
+/* Whether the scratch memory has room for so many rows at once, and the pass itself. */
+bool cpu_attention_rows_fit(const struct attention_args *args, const struct attention_rows *rows);
+void cpu_attention_rows(const struct attention_args *args, const struct attention_rows *rows);
 
 /* The table's other operations (kernels/backend.h). */
 void cpu_embed(struct pool *pool, float *out, const struct weight *w, const uint32_t *tokens,

@@ -104,6 +104,28 @@ INLINE __m128 vec_join4(vec a, vec b, vec c, vec d)
     return _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, all));
 }
 
+/* Lane o of the result: the sum of a[o], 0 <= o < LANES, by the same tree for all at once. They
+ * come together in an order in which none need be moved at the end. */
+INLINE vec vec_join_all(const vec *a)
+{
+    vec fours[4], twos[2];
+    UNROLL
+    for (size_t i = 0; i < 4; i++) {
+        vec ab = _mm512_add_ps(_mm512_shuffle_f32x4(a[i], a[i + 4], 0x44),
+                               _mm512_shuffle_f32x4(a[i], a[i + 4], 0xee));
+        vec cd = _mm512_add_ps(_mm512_shuffle_f32x4(a[i + 8], a[i + 12], 0x44),
+                               _mm512_shuffle_f32x4(a[i + 8], a[i + 12], 0xee));
+        fours[i] =
+            _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+    }
+    UNROLL
+    for (size_t i = 0; i < 2; i++)
+        twos[i] = _mm512_add_ps(_mm512_shuffle_ps(fours[2 * i], fours[2 * i + 1], 0x44),
+                                _mm512_shuffle_ps(fours[2 * i], fours[2 * i + 1], 0xee));
+    return _mm512_add_ps(_mm512_shuffle_ps(twos[0], twos[1], 0x88),
+                         _mm512_shuffle_ps(twos[0], twos[1], 0xdd));
+}
+
 #else
 
 #define LANES ((size_t)8)
@@ -184,6 +206,22 @@ INLINE __m128 vec_join4(vec a, vec b, vec c, vec d)
     __m128 ac = _mm256_castps256_ps128(all), bd = _mm256_extractf128_ps(all, 1);
     __m128 acbd = _mm_add_ps(_mm_shuffle_ps(ac, bd, 0x88), _mm_shuffle_ps(ac, bd, 0xdd));
     return _mm_permute_ps(acbd, 0xd8);
+}
+
+/* Lane o of the result: the sum of a[o], 0 <= o < LANES. */
+INLINE vec vec_join_all(const vec *a)
+{
+    vec fours[4], twos[2];
+    UNROLL
+    for (size_t i = 0; i < 4; i++)
+        fours[i] = _mm256_add_ps(_mm256_permute2f128_ps(a[i], a[i + 4], 0x20),
+                                 _mm256_permute2f128_ps(a[i], a[i + 4], 0x31));
+    UNROLL
+    for (size_t i = 0; i < 2; i++)
+        twos[i] = _mm256_add_ps(_mm256_shuffle_ps(fours[2 * i], fours[2 * i + 1], 0x44),
+                                _mm256_shuffle_ps(fours[2 * i], fours[2 * i + 1], 0xee));
+    return _mm256_add_ps(_mm256_shuffle_ps(twos[0], twos[1], 0x88),
+                         _mm256_shuffle_ps(twos[0], twos[1], 0xdd));
 }
 
 #endif

@@ -3,7 +3,7 @@
 # Kernels and the engine's core.
 add_library(tiny_model STATIC unit/tiny_model.c)
 target_link_libraries(tiny_model PUBLIC common PkgConfig::JANSSON PRIVATE m)
-foreach(part matmul bf16 attention rows det pool)
+foreach(part matmul bf16 attention attention_rows rows det pool)
   unit_test(kernels_${part} LIBS kernels tiny_model m)
 endforeach()
 unit_test(file_reader LIBS engine)

@@ -38,7 +38,7 @@ endfunction()
 
 if(TARGET cuda_kernels_watched)
   race_test(cuda_rows)
-  race_test(cuda_matmul)
+  race_test(cuda_matmul cuda_plan)
   race_test(cuda_attention cuda_plan)
   race_test(cuda_step)
   race_test(cuda_sample engine)

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "common/file.h"
 #include "tests/unit/engine_device_fixture.h"
 
 struct difference {

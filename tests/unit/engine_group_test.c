@@ -185,11 +185,12 @@ static void a_salt_finds_its_gpu_again(void **state)
 
 static struct gpu_stream *broken;
 
-static struct err stream_wait(struct gpu_stream *s)
+/* A step ends with an event that is recorded. */
+static struct err event_record(struct gpu_event *e, struct gpu_stream *s)
 {
     if (s == broken)
         return err_set(ERR_IO, "the GPU failed: an uncorrectable error of a test");
-    return gpu_emu.stream_wait(s);
+    return gpu_emu.event_record(e, s);
 }
 
 static struct gpu_stream *last_stream;
@@ -205,7 +206,7 @@ static struct err stream_new(struct gpu *g, struct gpu_stream **out)
 static struct engine_group *open_and_break(void)
 {
     driver.stream_new = stream_new;
-    driver.stream_wait = stream_wait;
+    driver.event_record = event_record;
     struct engine_group *g = open_both();
     broken = last_stream;
     return g;
@@ -245,7 +246,7 @@ static void when_all_have_failed_requests_are_refused(void **state)
     struct engine_place place;
     struct engine_params p = {.top_p = 1, .repetition_penalty = 1, .max_tokens = 1};
     driver.stream_new = stream_new;
-    driver.stream_wait = stream_wait;
+    driver.event_record = event_record;
     must(engine_group_open(&g, model.dir, &o, &one, 1));
     broken = last_stream;
     ask(g, &a, NULL);

@@ -41,7 +41,9 @@ if(TARGET cuda_kernels_watched)
   race_test(cuda_matmul cuda_plan)
   race_test(cuda_attention cuda_plan)
   race_test(cuda_step)
+  # Over a minute, with sanitizers: run by hand, build/PRESET/bin/races_cuda_sample_test.
   race_test(cuda_sample engine)
+  set_tests_properties(unit.races_cuda_sample PROPERTIES DISABLED TRUE)
 endif()
 
 # Some faults; all of them: emu_mutants_test.py --all.

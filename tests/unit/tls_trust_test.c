@@ -2,6 +2,7 @@
  * Whose TLS key a connection takes: with roots only a certificate that one of them signed for the
  * name that was asked for, with pins only those keys; and each refusal says why, and what helps.
  */
+#include <netdb.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -242,9 +243,20 @@ static void another_name_or_a_past_date_is_refused(void **state)
     end();
 }
 
+static bool localhost_resolves(void)
+{
+    struct addrinfo *found = NULL;
+    bool ok = getaddrinfo("localhost", NULL, NULL, &found) == 0;
+    if (ok)
+        freeaddrinfo(found);
+    return ok;
+}
+
 static void the_host_name_is_what_the_url_says(void **state)
 {
     (void)state;
+    if (!localhost_resolves())
+        skip(); /* a system without /etc/hosts */
     TRUST_AUTO trust = TLS_TRUST_INIT;
     BUF_AUTO path = BUF_INIT;
     must(tls_trust_load(&trust, in_folder(&path, "ca.pem")));

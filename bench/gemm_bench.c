@@ -18,7 +18,7 @@ struct rates {
 
 struct scene {
     struct gemm gemm;
-    struct cublaslt *library; /* NULL: there is none */
+    struct cublaslt *cublaslt; /* NULL: there is none */
     bool has_inexact;
 };
 
@@ -47,11 +47,11 @@ static size_t prepare_theirs(struct scene *s)
                                        .x = g->x,
                                        .w = g->w,
                                        .n_inputs = g->n_inputs};
-    size_t n = s->library != NULL ? cublaslt_prepare(s->library, &p) : 0;
+    size_t n = s->cublaslt != NULL ? cublaslt_prepare(s->cublaslt, &p) : 0;
     if (n == 0)
         return 0;
     rig_fill(g->r, g->out, 0xff, (size_t)g->n_rows * g->shape->n_out * 2);
-    cublaslt_multiply(s->library, 0);
+    cublaslt_multiply(s->cublaslt, 0);
     must(g->r->driver->stream_wait(g->r->stream));
     gemm_check_results(g, "cuBLASLt", hash);
     return n;
@@ -70,7 +70,7 @@ static void measure_round(struct rates *v, struct scene *s, uint32_t n_rows)
     series_add(&v->ours, rate_of(g, RIG_EXACT));
     if (v->n_theirs > 0)
         series_add(&v->theirs,
-                   gemm_operations(g) / rig_time(g->r, cublaslt_multiply, s->library, 0.02));
+                   gemm_operations(g) / rig_time(g->r, cublaslt_multiply, s->cublaslt, 0.02));
     if (s->has_inexact)
         series_add(&v->inexact, rate_of(g, RIG_INEXACT));
     if (g->shape->kind == GEMM_STORE)
@@ -102,11 +102,11 @@ static void report(struct results *r, const struct rates *v)
                          "ours without exactness", &v->inexact, 0.90, 1.00);
 }
 
-static void measure(struct results *r, struct rig *rig, struct cublaslt *library,
+static void measure(struct results *r, struct rig *rig, struct cublaslt *cublaslt,
                     const struct gemm_shape *shape, uint32_t n_rows, unsigned n_rounds)
 {
     struct rates v = {0};
-    struct scene s = {.library = library, .has_inexact = rig->modules[RIG_INEXACT] != NULL};
+    struct scene s = {.cublaslt = cublaslt, .has_inexact = rig->modules[RIG_INEXACT] != NULL};
     char hash[17];
     uint64_t len = 2 * (uint64_t)shape->n_cols * (n_rows + shape->n_out);
     results_group(r, "gemm, %s (%u x %u), %u rows", shape->name, shape->n_out, shape->n_cols,
@@ -127,11 +127,11 @@ void bench_gemm(struct results *r, const struct bench_options *o)
     static const uint32_t rows[] = {4096, 8192}, few[] = {24, 11};
     struct rig rig;
     rig_open(&rig, o, r);
-    struct cublaslt *library = cublaslt_open(&rig, r);
+    struct cublaslt *cublaslt = cublaslt_open(&rig, r);
     for (size_t i = 0; i < 2; i++)
         for (size_t j = 0; j < GEMM_SHAPES; j++)
-            measure(r, &rig, library, gemm_shape(j, o->tiny), o->tiny ? few[i] : rows[i],
+            measure(r, &rig, cublaslt, gemm_shape(j, o->tiny), o->tiny ? few[i] : rows[i],
                     o->n_rounds);
-    cublaslt_close(library);
+    cublaslt_close(cublaslt);
     rig_close(&rig);
 }

@@ -23,7 +23,8 @@ TEXT
 }
 
 PROGRAMS=(bench cuda_arithmetic_test cuda_rows_test cuda_matmul_test cuda_attention_test cuda_step_test
-    cuda_sample_test engine_device_test)
+    cuda_sample_test engine_device_test engine_device_sample_test engine_device_steps_test
+    engine_device_failure_test)
 ALL_PARTS=(arithmetic gemm attention decode tests engine sanitizer)
 out=build/gpu-results budget=530 programs='' emulated='' command=run
 parts=()
@@ -63,6 +64,7 @@ build() {
 # Not glibc: that is the machine's own.
 pack() {
     build || exit 1
+    rm -rf build/gpu/lib # or its copies would be found
     mkdir -p build/gpu/lib
     local program
     for program in "${PROGRAMS[@]}"; do
@@ -157,7 +159,8 @@ unit_test() {
 
 unit_tests() {
     local name
-    for name in cuda_rows cuda_step cuda_matmul cuda_attention cuda_sample engine_device; do
+    for name in cuda_rows cuda_step cuda_matmul cuda_attention cuda_sample \
+        engine_device engine_device_sample engine_device_steps engine_device_failure; do
         unit_test "$name" 75
     done
 }

@@ -10,6 +10,7 @@ enum { KERNELS_MAX = 256, DEFAULT_SHARED_MAX = 48 << 10 };
 
 struct gpu_kernel {
     CUfunction handle;
+    size_t args_len;
 };
 
 struct gpu_module {
@@ -61,7 +62,9 @@ struct err cuda_kernel_get(struct gpu_module *m, struct gpu_kernel **out, const 
     if (m->n_kernels == KERNELS_MAX)
         return err_set(ERR_LIMIT, "more than %d kernels of one module", KERNELS_MAX);
     struct gpu_kernel *k = &m->kernels[m->n_kernels];
+    size_t at = 0;
     TRY_CU(cu, cuModuleGetFunction_(&k->handle, m->handle, name), what);
+    TRY_CU(cu, cuFuncGetParamInfo_(k->handle, 0, &at, &k->args_len), what);
     if (shared_len > DEFAULT_SHARED_MAX) {
         snprintf(what, sizeof what, "give %zu bytes of shared memory to the kernel %.60s",
                  shared_len, name);
@@ -100,9 +103,12 @@ struct err cuda_launch(struct gpu_stream *s, struct gpu_kernel *k, const struct 
         a->id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
         a->value.programmaticStreamSerializationAllowed = 1;
     }
-    void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, (void *)(uintptr_t)args,
-                     CU_LAUNCH_PARAM_BUFFER_SIZE, &args_len, CU_LAUNCH_PARAM_END};
-    TRY_CU(s->gpu->cu, cuLaunchKernelEx_(&config, k->handle, NULL, extra), "start a kernel");
+    /* Not as one buffer: that would have to hold the padding before an aligned struct, too. */
+    void *params[] = {(void *)(uintptr_t)args};
+    if (args_len != k->args_len)
+        return err_set(ERR_UNTRUE, "a kernel takes %zu bytes of arguments, not %zu", k->args_len,
+                       args_len);
+    TRY_CU(s->gpu->cu, cuLaunchKernelEx_(&config, k->handle, params, NULL), "start a kernel");
     return err_ok();
 }
 

@@ -48,6 +48,7 @@
     X(cuModuleUnload)                                                                              \
     X(cuModuleGetFunction)                                                                         \
     X(cuFuncSetAttribute)                                                                          \
+    X(cuFuncGetParamInfo)                                                                          \
     X(cuLaunchKernelEx)                                                                            \
     X(cuGraphInstantiate)                                                                          \
     X(cuGraphDestroy)                                                                              \

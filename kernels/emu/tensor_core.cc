@@ -6,7 +6,7 @@
 namespace
 {
 
-enum { EXPONENT_MIN = -126 };
+enum { EXPONENT_MIN = -126, ALIGN_MIN = -133 };
 
 /* value = significand * 2^(exponent - 23) for a float, 2^(exponent - 14) for a product. */
 struct term {
@@ -60,9 +60,9 @@ int64_t align(const term &t, int exponent, int fraction)
 {
     int shift = exponent - t.exponent - (fraction - t.bits);
     uint64_t units = 0;
-    if (shift <= 0)
+    if (shift <= 0 && !is_zero(t)) /* a zero's exponent may be any */
         units = t.significand << -shift;
-    else if (shift < 64)
+    else if (shift > 0 && shift < 64)
         units = t.significand >> shift;
     return t.negative ? -(int64_t)units : (int64_t)units;
 }
@@ -85,8 +85,7 @@ float cut(int64_t sum, int exponent, int fraction)
     return size == 0 ? 0.0f : (float)(sum < 0 ? -x : x);
 }
 
-/* Tiles are zero beyond a matrix's edge: nothing but the accumulator, while no product's exponent
- * is above its own. */
+/* Tiles are zero beyond a matrix's edge: nothing but the accumulator. */
 bool adds_nothing(float c, const uint16_t *a, const uint16_t *b, int n)
 {
     uint32_t all_a = 0, all_b = 0, largest = 0;
@@ -97,10 +96,7 @@ bool adds_nothing(float c, const uint16_t *a, const uint16_t *b, int n)
         largest = x > largest ? x : largest;
         largest = y > largest ? y : largest;
     }
-    if (all_a != 0 && all_b != 0)
-        return false;
-    uint32_t e = largest >> 7, e_c = bits_of(c) >> 23 & 0xff;
-    return e < 0xff && e_c < 0xff && (c == 0.0f || (int)e - 127 + EXPONENT_MIN <= (int)e_c - 127);
+    return (all_a == 0 || all_b == 0) && largest >> 7 < 0xff && (bits_of(c) >> 23 & 0xff) < 0xff;
 }
 
 /* c plus n products, at most TENSOR_K, with so many bits of fraction. */
@@ -113,12 +109,13 @@ float add_products(float c, const uint16_t *a, const uint16_t *b, int n, int fra
     for (int i = 0; i < n; i++)
         terms[i] = product(a[i], b[i]);
     terms[n] = split(bits_of(c));
-    int exponent = -1000;
+    int exponent = ALIGN_MIN;
     for (int i = 0; i <= n; i++) {
         const term &t = terms[i];
         is_nan |= t.is_nan;
         (t.negative ? minus : plus) |= t.is_inf;
-        exponent = t.exponent > exponent ? t.exponent : exponent;
+        if (!is_zero(t) && t.exponent > exponent)
+            exponent = t.exponent;
     }
     if (is_nan || (plus && minus)) {
         uint32_t bits = 0x7fffffff;

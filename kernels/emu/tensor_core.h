@@ -1,9 +1,10 @@
 /*
- * One step of the tensor cores on bf16, as published (MMA-Sim, arXiv 2511.10909; not compared
- * with a device yet): 16 products and the accumulator are aligned to the largest exponent among
- * them and cut toward zero to 25 fractional bits, added exactly, and the sum is cut toward zero to
- * float. A longer K is a chain of such steps. Ampere (sm_80) takes the 16 as two chained steps of
- * 8, cut at 24 fractional bits.
+ * One step of the tensor cores on bf16, as an H200 computes it (docs/NUMERICS.md, "Tensor cores"):
+ * 16 products and the accumulator are aligned to the largest exponent of those that are not zero,
+ * or to -133 where that is larger, and cut toward zero to 25 fractional bits, added exactly, and
+ * the sum is cut toward zero to float. A longer K is a chain of such steps. Ampere (sm_80) is taken
+ * to do the same with two chained steps of 8, cut at 24 fractional bits, as was published (MMA-Sim,
+ * arXiv 2511.10909); nobody has compared.
  */
 #ifndef KERNELS_EMU_TENSOR_CORE_H
 #define KERNELS_EMU_TENSOR_CORE_H

@@ -11,11 +11,8 @@
 
 #include <cmocka.h>
 
-#include "kernels/cuda/gpu_backend.h"
-#include "kernels/emu/gpu_emu.h"
 #include "tests/unit/engine_fixture.h"
-
-static struct gpu_backend backend = {.driver = &gpu_emu};
+#include "tests/unit/gpu_chosen.h"
 
 static const struct tiny_spec small = {.vocab_size = 264,
                                        .hidden = 64,
@@ -34,7 +31,7 @@ static struct engine *open_gpu(const struct tiny_model *m, uint64_t seed)
 {
     struct engine_options o = options(1, 4, 64);
     o.backend = "cuda";
-    o.gpu = &backend;
+    o.gpu = gpu_chosen();
     o.gpu_logits = true;
     gpu_emu_seed(seed);
     return open_with(m, o);
@@ -226,7 +223,7 @@ static void logits_stay_on_the_device_unless_they_are_wanted(void **state)
     engine_free(e);
     struct engine_options o = options(1, 4, 64);
     o.backend = "cuda";
-    o.gpu = &backend;
+    o.gpu = gpu_chosen();
     e = open_with(&m, o);
     submit(e, prompt, 3, &p, &without);
     run_all(e);

@@ -19,8 +19,9 @@ enum { KEYS = ATTENTION_KEYS, PAGES_OF_SPLIT = ATTENTION_SPLIT / ATTENTION_KEYS 
 #define ATTENTION_FIXED_SPLITS true
 #endif
 
-/* A maximum follows the scores only when they exceed it by more than this factor, as a power of 2:
- * weights are at most that, and accumulators are seldom scaled. */
+/* Weights are powers of two of a score less an integer that follows the largest score only where
+ * that exceeds it, and is then this much more than it: sums are seldom scaled, and no weight is
+ * above 2. */
 #define ATTENTION_SLACK 8.0f
 
 #define MINUS_INFINITY __uint_as_float(0xff800000u)
@@ -51,19 +52,19 @@ DEVICE bool sees(const view &v, uint32_t position)
     return position - v.first <= v.last - v.first; /* what is before the first wraps round */
 }
 
-/* Of the scores' powers of two. */
+/* A score times `exponent` is its power of two, times `unit` that for det_exp2_bf16. */
 struct scores_scale {
-    float factor, slack; /* of a score, to the exponent; in scores */
+    float exponent, unit;
 };
 
 DEVICE scores_scale make_scale(float scale)
 {
-    const float factor = scale * 1.44269504f;
-    return scores_scale{factor, __fdiv_rn(ATTENTION_SLACK, factor)};
+    const float exponent = scale * 1.44269504f;
+    return scores_scale{exponent, exponent * 0.0078125f};
 }
 
-/* What a query has gathered beside its sums: the maximum that its weights refer to and their sum;
- * within a split that of the thread's columns alone. */
+/* What a query has gathered beside its sums: the power of two that its weights refer to and their
+ * sum; within a split that of the thread's columns alone. */
 struct gathered {
     float m, l;
 };
@@ -73,39 +74,68 @@ DEVICE gathered nothing()
     return gathered{MINUS_INFINITY, 0.0f};
 }
 
-/* Scores of one page become weights, 0 where a key is not seen. `factor`: what the sums so far are
- * to be scaled by. True where that is not 1 for a query of the warp. */
-template <bool masked>
-DEVICE bool weigh(accumulators<KEYS> &s, gathered (&of)[2], float (&factor)[2], const view (&v)[2],
-                  uint32_t position, const scores_scale &scale)
+/* Scores of keys that a query does not see: their weights are exactly 0. */
+DEVICE void mask(accumulators<KEYS> &s, const view (&v)[2], uint32_t position)
 {
-    float best[2] = {MINUS_INFINITY, MINUS_INFINITY};
     UNROLL
     for (int i = 0; i < KEYS / 2; i++)
-        if (!masked || sees(v[half_of(i)], position + column_of(i)))
-            best[half_of(i)] = fmaxf(best[half_of(i)], s.d[i]);
-    bool moved[2];
-    float shift[2];
+        if (!sees(v[half_of(i)], position + column_of(i)))
+            s.d[i] = MINUS_INFINITY;
+}
+
+/* The largest of the thread's own columns. Four chains, which do not wait for each other. */
+DEVICE void find_best(float (&best)[2], const accumulators<KEYS> &s)
+{
+    float of[2][2];
+    UNROLL
+    for (int i = 0; i < KEYS / 2; i++) {
+        float &x = of[half_of(i)][i / 4 % 2];
+        x = i < 8 && i % 2 == 0 ? s.d[i] : fmaxf(x, s.d[i]);
+    }
+    for (int h = 0; h < 2; h++)
+        best[h] = fmaxf(of[h][0], of[h][1]);
+}
+
+DEVICE bool exceeds(float score, const gathered &of, const scores_scale &scale)
+{
+    return fmaf(score, scale.exponent, -of.m) > 0.0f;
+}
+
+/* m follows where the best exceeds it. `factor`: what the sums so far are to be scaled by. */
+DEVICE void follow(gathered (&of)[2], float (&factor)[2], float (&best)[2],
+                   const scores_scale &scale)
+{
     UNROLL
     for (int h = 0; h < 2; h++) {
         best[h] = fmaxf(best[h], __shfl_xor_sync(ALL_LANES, best[h], 1));
         best[h] = fmaxf(best[h], __shfl_xor_sync(ALL_LANES, best[h], 2));
-        moved[h] = best[h] > of[h].m + scale.slack;
-        factor[h] = moved[h] ? det_exp2(scale.factor * (of[h].m - best[h])) : 1.0f;
-        of[h].m = moved[h] ? best[h] : of[h].m;
+        const float whole = best[h] * scale.exponent + 12582912.0f - 12582912.0f;
+        const bool moves = exceeds(best[h], of[h], scale);
+        factor[h] = moves ? det_exp2_integer(of[h].m - (whole + ATTENTION_SLACK)) : 1.0f;
+        of[h].m = moves ? whole + ATTENTION_SLACK : of[h].m;
         of[h].l = of[h].l * factor[h];
-        shift[h] = scale.factor * of[h].m;
     }
+}
+
+/* Scores of one page become weights. True where m moved for a query of the warp: the sums so far
+ * are to be scaled by `factor`. */
+DEVICE bool weigh(accumulators<KEYS> &s, gathered (&of)[2], float (&factor)[2],
+                  const scores_scale &scale)
+{
+    float best[2];
+    find_best(best, s);
+    const bool more = exceeds(best[0], of[0], scale) || exceeds(best[1], of[1], scale);
+    const bool moved = __ballot_sync(ALL_LANES, more) != 0;
+    if (moved)
+        follow(of, factor, best, scale);
+    const float base[2] = {(127.0f - of[0].m) * 0.0078125f, (127.0f - of[1].m) * 0.0078125f};
     UNROLL
     for (int i = 0; i < KEYS / 2; i++) {
         const int h = half_of(i);
-        float p = det_exp2_bf16(fmaf(scale.factor, s.d[i], -shift[h]));
-        if (masked)
-            p = sees(v[h], position + column_of(i)) ? p : 0.0f;
-        s.d[i] = p;
-        of[h].l = of[h].l + p;
+        s.d[i] = det_exp2_bf16(det_unit(fmaf(s.d[i], scale.unit, base[h])));
+        of[h].l = of[h].l + s.d[i];
     }
-    return __ballot_sync(ALL_LANES, moved[0] || moved[1]) != 0;
+    return moved;
 }
 
 /* At a split's end: the sum of all columns' weights. */
@@ -122,17 +152,23 @@ struct folding {
     bool first, seen;
 };
 
-DEVICE folding fold_in(gathered &all, const gathered &own, const scores_scale &scale)
+DEVICE folding fold_in(gathered &all, const gathered &own)
 {
     folding f;
     f.seen = own.m > MINUS_INFINITY;
     f.first = f.seen && !(all.m > MINUS_INFINITY);
-    const bool moved = f.seen && own.m > all.m + scale.slack;
-    f.keep = moved && !f.first ? det_exp2(scale.factor * (all.m - own.m)) : 1.0f;
-    f.add = moved ? 1.0f : det_exp2(scale.factor * (own.m - all.m));
+    const bool moved = f.seen && own.m > all.m + ATTENTION_SLACK;
+    f.keep = moved ? det_exp2_integer(all.m - own.m) : 1.0f;
+    f.add = moved ? 1.0f : det_exp2_integer(own.m - all.m);
     all.l = f.first ? own.l : f.seen ? fmaf(own.l, f.add, all.l * f.keep) : all.l;
     all.m = moved ? own.m : all.m;
     return f;
+}
+
+/* Whether the sums so far stay as they are: then fold is fma(own, add, sums). */
+DEVICE bool only_adds(const folding &f)
+{
+    return f.seen && !f.first && f.keep == 1.0f;
 }
 
 DEVICE float fold(const folding &f, float sum, float own)

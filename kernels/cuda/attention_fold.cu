@@ -8,14 +8,13 @@ enum { FOLD_ELEMENTS = 128 / WARP };
 DEVICE void fold_head(const cuda_attention_fold_args &args, const cuda_attention_fold &row,
                       uint32_t head)
 {
-    const scores_scale scale = make_scale(args.scale);
     const uint32_t lane = threadIdx.x % WARP;
     gathered all = nothing();
     float sums[FOLD_ELEMENTS] = {};
     for (uint32_t i = 0; i < row.n_partials; i++) {
         const size_t at = (size_t)(row.partial + i) * args.n_heads + head;
         const pair weights = ((const pair *)args.partial_weights)[at];
-        const folding f = fold_in(all, gathered{weights.x, weights.y}, scale);
+        const folding f = fold_in(all, gathered{weights.x, weights.y});
         UNROLL
         for (uint32_t e = 0; e < FOLD_ELEMENTS; e++)
             if (lane + e * WARP < args.head_dim)

@@ -1,7 +1,7 @@
 /*
- * What a thread has of its two queries on their way through the pages: scores and weights of one
- * page, the sums of the split that it is in, those of the splits before; and how a split ends. The
- * same for every chip: only the products differ.
+ * What a thread has of its two queries on their way through the pages: the sums of the split that
+ * it is in, those of the splits before; how scores become weights, and how a split ends. The same
+ * for every chip: only the products differ.
  */
 #ifndef KERNELS_CUDA_ATTENTION_QUERIES_CUH
 #define KERNELS_CUDA_ATTENTION_QUERIES_CUH
@@ -24,7 +24,6 @@ template <int head_dim> struct two_queries {
     const work &w;
     const place &p;
     const scores_scale scale;
-    accumulators<KEYS> s;       /* scores, then weights */
     accumulators<head_dim> own; /* of this split */
     float sums[head_dim / 2];   /* of the splits before, folded */
     gathered of_split[2], all[2];
@@ -38,13 +37,15 @@ template <int head_dim> struct two_queries {
             of_split[h] = all[h] = nothing();
     }
 
-    DEVICE_MEMBER bool weigh_page(uint32_t page)
+    /* Scores of a page become weights; true where `own` is to be scaled. */
+    DEVICE_MEMBER bool weigh_page(accumulators<KEYS> &s, uint32_t page)
     {
         const uint32_t position = page * KEYS;
-        if (position >= p.low && position + KEYS - 1 <= p.high)
-            return weigh<false>(s, of_split, factor, {}, position, scale);
-        const view seen[2] = {find_view(args, w, p, 0), find_view(args, w, p, 1)};
-        return weigh<true>(s, of_split, factor, seen, position, scale);
+        if (position < p.low || position + KEYS - 1 > p.high) {
+            const view seen[2] = {find_view(args, w, p, 0), find_view(args, w, p, 1)};
+            mask(s, seen, position);
+        }
+        return weigh(s, of_split, factor, scale);
     }
 
     DEVICE_MEMBER bool begins_split(uint32_t page) const
@@ -71,7 +72,13 @@ template <int head_dim> struct two_queries {
         folding f[2];
         UNROLL
         for (int h = 0; h < 2; h++)
-            f[h] = fold_in(all[h], ended[h], scale);
+            f[h] = fold_in(all[h], ended[h]);
+        if (__ballot_sync(ALL_LANES, only_adds(f[0]) && only_adds(f[1])) == ALL_LANES) {
+            UNROLL
+            for (int i = 0; i < head_dim / 2; i++)
+                sums[i] = fmaf(own.d[i], f[half_of(i)].add, sums[i]);
+            return;
+        }
         UNROLL
         for (int i = 0; i < head_dim / 2; i++)
             sums[i] = fold(f[half_of(i)], sums[i], own.d[i]);

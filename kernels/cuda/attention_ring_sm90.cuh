@@ -24,7 +24,7 @@ template <int head_dim> struct rows {
     static constexpr uint32_t len = KEYS * head_dim * 2;
 };
 
-/* In shared memory: the queries, a ring of pages, three barriers for each, two for turns. */
+/* In shared memory: the queries, a ring of pages, three barriers for each. */
 template <int head_dim, int tile> struct ring {
     static constexpr uint32_t stages = ATTENTION_STAGES(head_dim);
     static constexpr uint32_t page_len = ATTENTION_PAGE_LEN(head_dim);
@@ -66,31 +66,6 @@ template <int head_dim, int tile> struct ring {
     {
         stage = stage + 1 == stages ? 0 : stage + 1;
         parity ^= stage == 0 ? 1 : 0;
-    }
-};
-
-/* Two warpgroups take turns at the tensor cores: while one computes weights, the other multiplies.
- * Each takes as many turns as the other, since both go through the same pages. */
-template <int head_dim, int tile> struct turns {
-    uint32_t n = 0; /* taken so far */
-
-    DEVICE_MEMBER static uint64_t *of_group(uint32_t group)
-    {
-        using r = ring<head_dim, tile>;
-        return shared_at<uint64_t>(r::queries_len + r::stages * (r::page_len + 24) + 8 * group, 1);
-    }
-
-    DEVICE_MEMBER void take(uint32_t group)
-    {
-        if (tile > QUERIES)
-            mbarrier_wait_parity(of_group(group), (n + 1 + group) % 2); /* the first one at once */
-        n++;
-    }
-
-    DEVICE_MEMBER void give(uint32_t group) const
-    {
-        if (tile > QUERIES && threadIdx.x % WARP == 0)
-            mbarrier_arrive(of_group(1 - group));
     }
 };
 

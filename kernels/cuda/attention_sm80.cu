@@ -164,6 +164,7 @@ DEVICE void multiply_values(accumulators<head_dim> &sums, const accumulators<KEY
 /* One warp's way through one piece of work. */
 template <int head_dim> struct consumer {
     two_queries<head_dim> q;
+    accumulators<KEYS> s; /* scores, then weights */
     uint8_t *const queries;
 
     DEVICE_MEMBER consumer(const cuda_attention_args &args, const work &w, const place &p)
@@ -180,14 +181,14 @@ template <int head_dim> struct consumer {
             for (int i = 0; i < head_dim / 2; i++)
                 q.own.d[i] = 0.0f;
         }
-        multiply_keys<head_dim>(q.s, queries, keys);
-        if (q.weigh_page(page))
+        multiply_keys<head_dim>(s, queries, keys);
+        if (q.weigh_page(s, page))
             q.scale_own();
     }
 
     DEVICE_MEMBER void see_values(const uint8_t *values, uint32_t page)
     {
-        multiply_values<head_dim>(q.own, q.s, values);
+        multiply_values<head_dim>(q.own, s, values);
         if ((ATTENTION_FIXED_SPLITS && (page + 1) % PAGES_OF_SPLIT == 0) || page + 1 == q.w.end)
             q.end_split(q.of_split, page);
     }

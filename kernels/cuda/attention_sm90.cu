@@ -18,14 +18,15 @@ namespace attention_sm90
 
 /* scores = queries times keys: one chain along head_dim, from +0. */
 template <int head_dim>
-DEVICE void multiply_keys(accumulators<KEYS> &scores, const uint8_t *queries, const uint8_t *keys)
+DEVICE void multiply_keys(accumulators<KEYS> &scores, uint32_t queries, uint32_t keys)
 {
     using r = rows<head_dim>;
+    const uint64_t a = wgmma_operand<r::swizzle>(queries, 0);
+    const uint64_t b = wgmma_operand<r::swizzle>(keys, 0);
     UNROLL
     for (uint32_t k = 0; k < head_dim; k += STEP) {
         const uint32_t at = k / r::chunk * r::chunk_len + k % r::chunk * 2;
-        wgmma(scores, wgmma_operand<r::swizzle>(shared_address(queries) + at, 0),
-              wgmma_operand<r::swizzle>(shared_address(keys) + at, 0), k == 0);
+        wgmma(scores, wgmma_operand_behind(a, at), wgmma_operand_behind(b, at), k == 0);
     }
     wgmma_commit();
 }
@@ -33,105 +34,123 @@ DEVICE void multiply_keys(accumulators<KEYS> &scores, const uint8_t *queries, co
 /* sums += weights times values: the chain goes on along the keys. */
 template <int head_dim>
 DEVICE void multiply_values(accumulators<head_dim> &sums, const uint32_t (&weights)[KEYS / STEP][4],
-                            const uint8_t *values, bool fresh)
+                            uint32_t values, bool fresh)
 {
     using r = rows<head_dim>;
+    const uint64_t b = wgmma_operand<r::swizzle>(values, r::chunk_len);
     UNROLL
     for (uint32_t k = 0; k < KEYS; k += STEP)
-        wgmma_rows(sums, weights[k / STEP],
-                   wgmma_operand<r::swizzle>(shared_address(values) + k * r::swizzle, r::chunk_len),
+        wgmma_rows(sums, weights[k / STEP], wgmma_operand_behind(b, k * r::swizzle),
                    fresh && k == 0);
     wgmma_commit();
 }
 
-/* One warpgroup's way through one piece of work. */
+/*
+ * One warpgroup's way through one piece of work. Scores are computed a page ahead, so that the
+ * tensor cores have the next page's scores and the last page's values to do while this page's
+ * weights are computed: two places for scores, `i` the page's own.
+ */
 template <int head_dim, int tile> struct consumer {
-    ring<head_dim, tile> &r; /* at the page whose weights are computed, or that comes first */
-    turns<head_dim, tile> &turn;
+    ring<head_dim, tile> &values; /* at the page whose values are next */
+    ring<head_dim, tile> keys;    /* at the page whose scores are newest */
     const work &w;
     const place &p;
-    uint8_t *const queries;
+    uint32_t queries; /* where they are in shared memory */
     two_queries<head_dim> q;
+    accumulators<KEYS> s[2];          /* scores, then weights */
     uint32_t weights[KEYS / STEP][4]; /* of the page whose values are added */
 
-    DEVICE_MEMBER consumer(const cuda_attention_args &args, ring<head_dim, tile> &its_ring,
-                           turns<head_dim, tile> &its_turn, const work &its_work,
-                           const place &its_place)
-        : r(its_ring), turn(its_turn), w(its_work), p(its_place),
-          queries(shared_at<uint8_t>(p.group * rows<head_dim>::len, rows<head_dim>::len)),
+    DEVICE_MEMBER consumer(const cuda_attention_args &args, ring<head_dim, tile> &r,
+                           const work &its_work, const place &its_place, const uint8_t *its_queries)
+        : values(r), keys(r), w(its_work), p(its_place), queries(shared_address(its_queries)),
           q(args, its_work, its_place)
     {
     }
 
-    DEVICE_MEMBER void narrow_all()
+    template <int i> DEVICE_MEMBER void narrow_all()
     {
         UNROLL
         for (uint32_t step = 0; step < KEYS / STEP; step++)
-            narrow_weights(weights[step], q.s, step);
+            narrow_weights(weights[step], s[i], step);
     }
 
-    /* Its scores and weights. */
+    template <int i> DEVICE_MEMBER void ask_scores()
+    {
+        mbarrier_wait_parity(keys.keys_full(), keys.parity);
+        wgmma_fence();
+        multiply_keys<head_dim>(s[i], queries, shared_address(keys.keys()));
+    }
+
+    /* Behind the last page its scores are computed once more, which nobody reads: that costs less
+     * than a loop of its own for the last page. */
+    template <int i> DEVICE_MEMBER void ask_scores_behind(uint32_t page)
+    {
+        if (page + 1 < w.end)
+            keys.advance();
+        ask_scores<i>();
+    }
+
     DEVICE_MEMBER void first_page()
     {
-        mbarrier_wait_parity(r.keys_full(), r.parity);
-        wgmma_fence();
-        multiply_keys<head_dim>(q.s, queries, r.keys());
+        ask_scores<0>();
         wgmma_wait<0>();
-        q.weigh_page(w.first);
-        narrow_all();
+        ask_scores_behind<1>(w.first);
+        q.weigh_page(s[0], w.first);
+        mbarrier_wait_parity(values.values_full(), values.parity);
+        wgmma_wait<0>();
+        narrow_all<0>();
     }
 
-    /* Its scores and weights, and the values of the page before it. */
-    DEVICE_MEMBER void next_page(uint32_t page)
+    /* Its scores are known. */
+    template <int i> DEVICE_MEMBER void next_page(uint32_t page)
     {
-        ring<head_dim, tile> next = r;
-        next.advance();
-        mbarrier_wait_parity(next.keys_full(), next.parity);
-        mbarrier_wait_parity(r.values_full(), r.parity);
-        turn.take(p.group);
         wgmma_fence();
-        multiply_keys<head_dim>(q.s, queries, next.keys());
-        multiply_values<head_dim>(q.own, weights, r.values(), q.begins_split(page - 1));
-        turn.give(p.group);
-        wgmma_wait<1>();
+        multiply_values<head_dim>(q.own, weights, shared_address(values.values()),
+                                  q.begins_split(page - 1));
+        ask_scores_behind<1 - i>(page);
         gathered ended[2] = {q.of_split[0], q.of_split[1]};
         const bool split_ends = ATTENTION_FIXED_SPLITS && page % PAGES_OF_SPLIT == 0;
         if (split_ends)
             q.of_split[0] = q.of_split[1] = nothing();
-        const bool moved = q.weigh_page(page);
+        const bool moved = q.weigh_page(s[i], page);
+        const ring<head_dim, tile> before = values;
+        values.advance();
+        mbarrier_wait_parity(values.values_full(), values.parity);
         wgmma_wait<0>();
-        release(r);
-        narrow_all();
+        release(before);
+        narrow_all<i>();
         if (split_ends)
             q.end_split(ended, page - 1);
         else if (moved)
             q.scale_own();
-        r = next;
     }
 
     DEVICE_MEMBER void last_values()
     {
-        mbarrier_wait_parity(r.values_full(), r.parity);
-        clear_unwritten<head_dim>(r.values(), w, p);
+        clear_unwritten<head_dim>(values.values(), w, p);
         wgmma_fence();
-        multiply_values<head_dim>(q.own, weights, r.values(), q.begins_split(w.end - 1));
+        multiply_values<head_dim>(q.own, weights, shared_address(values.values()),
+                                  q.begins_split(w.end - 1));
         wgmma_wait<0>();
-        release(r);
-        r.advance();
+        release(values);
+        values.advance();
         q.end_split(q.of_split, w.end - 1);
     }
 };
 
 template <int head_dim, int tile>
-DEVICE void attend(const cuda_attention_args &args, ring<head_dim, tile> &r,
-                   turns<head_dim, tile> &turn, const work &w)
+DEVICE void attend(const cuda_attention_args &args, ring<head_dim, tile> &r, const work &w)
 {
-    const place p = find_place(args, w, threadIdx.x / GROUP - 1);
-    consumer<head_dim, tile> c(args, r, turn, w, p);
-    load_queries<head_dim>(c.queries, args, w, p);
+    const place p = find_place(args, w, uniform(threadIdx.x / GROUP) - 1);
+    uint8_t *queries = shared_at<uint8_t>(p.group * rows<head_dim>::len, rows<head_dim>::len);
+    load_queries<head_dim>(queries, args, w, p);
+    consumer<head_dim, tile> c(args, r, w, p, queries);
     c.first_page();
-    for (uint32_t page = w.first + 1; page < w.end; page++)
-        c.next_page(page);
+    for (uint32_t page = w.first + 1; page < w.end; page += 2) {
+        c.template next_page<1>(page);
+        if (page + 1 < w.end)
+            c.template next_page<0>(page + 1);
+    }
     c.last_values();
     if (w.item.partial == ATTENTION_WHOLE)
         c.q.write_out();
@@ -146,8 +165,6 @@ template <int head_dim, int tile> DEVICE void run(const cuda_attention_args &arg
             mbarrier_init(i.values_full(), 1);
             mbarrier_init(i.empty(), tile / QUERIES * GROUP / WARP);
         }
-        for (uint32_t group = 0; group < 2; group++)
-            mbarrier_init(turns<head_dim, tile>::of_group(group), GROUP / WARP);
         fence_mbarrier_init();
     }
     __syncthreads();
@@ -158,12 +175,12 @@ template <int head_dim, int tile> DEVICE void run(const cuda_attention_args &arg
         return;
     }
     registers_take<240>();
-    turns<head_dim, tile> turn;
     const uint32_t n_work = count_work(args);
     for (uint32_t number = blockIdx.x; number < n_work; number += gridDim.x) {
-        const work w = find_work(args, number);
+        work w = find_work(args, number);
+        w.first = uniform(w.first), w.end = uniform(w.end);
         if (w.first < w.end)
-            attend<head_dim, tile>(args, r, turn, w);
+            attend<head_dim, tile>(args, r, w);
     }
 }
 

@@ -35,6 +35,13 @@ DEVICE uint32_t count_work(const cuda_attention_args &args)
     return *args.n_items * args.n_kv_heads;
 }
 
+/* The same in all lanes, which the compiler does not see by itself: what is made from it need not be
+ * kept in each of them. */
+DEVICE uint32_t uniform(uint32_t x)
+{
+    return __shfl_sync(ALL_LANES, x, 0);
+}
+
 DEVICE work find_work(const cuda_attention_args &args, uint32_t number)
 {
     work w;

@@ -18,6 +18,12 @@ template <uint32_t swizzle> DEVICE uint64_t wgmma_operand(uint32_t at, uint32_t 
            (uint64_t)(8 * swizzle >> 4) << 32 | kind << 62;
 }
 
+/* The operand n bytes further on. The upper half has no address in it: no carry reaches it. */
+DEVICE uint64_t wgmma_operand_behind(uint64_t operand, uint32_t n)
+{
+    return operand >> 32 << 32 | ((uint32_t)operand + n / 16);
+}
+
 #if defined(__CUDACC__)
 
 /* wgmma whose a is in registers, 64 rows and 16 of K: a[i] holds row 16 * warp + lane / 4 + 8 * (i

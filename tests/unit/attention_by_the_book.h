@@ -73,24 +73,26 @@ static float book_values(const struct book_query *b, uint32_t block, const float
 static void book_block(const struct book_query *b, struct book_sums *s, float lanes[4],
                        uint32_t block)
 {
-    const float c = b->scale * 1.44269504f, slack = 8.0f / c;
+    const float c = b->scale * 1.44269504f, unit = c * 0.0078125f;
     float scores[BOOK_BLOCK], p[BOOK_BLOCK] = {0}, best = -INFINITY;
     for (uint32_t i = 0; i < BOOK_BLOCK; i++)
         if (book_sees(b, block * BOOK_BLOCK + i)) {
             scores[i] = book_score(b, block * BOOK_BLOCK + i);
             best = fmaxf(best, scores[i]);
         }
-    if (best > s->m + slack) {
-        float a = det_exp2(c * (s->m - best));
+    if (fmaf(best, c, -s->m) > 0) {
+        const float m = (best * c + 12582912.0f - 12582912.0f) + 8.0f;
+        const float a = det_exp2_integer(s->m - m);
         for (uint32_t d = 0; d < b->head_dim; d++)
             s->o[d] = s->o[d] * a;
         for (int t = 0; t < 4; t++)
             lanes[t] = lanes[t] * a;
-        s->m = best;
+        s->m = m;
     }
+    const float base = (127.0f - s->m) * 0.0078125f;
     for (uint32_t i = 0; i < BOOK_BLOCK; i++)
         if (book_sees(b, block * BOOK_BLOCK + i)) {
-            p[i] = det_exp2_bf16(fmaf(c, scores[i], -(c * s->m)));
+            p[i] = det_exp2_bf16(det_unit(fmaf(scores[i], unit, base)));
             lanes[i % 8 / 2] = lanes[i % 8 / 2] + p[i];
         }
     for (uint32_t d = 0; d < b->head_dim; d++)
@@ -119,13 +121,12 @@ static struct book_sums book_split(const struct book_query *b, uint32_t split)
 
 static void book_fold(const struct book_query *b, struct book_sums *all, const struct book_sums *s)
 {
-    const float c = b->scale * 1.44269504f, slack = 8.0f / c;
     float keep = 1.0f, add = 1.0f;
-    if (s->m > all->m + slack) {
-        keep = det_exp2(c * (all->m - s->m));
+    if (s->m > all->m + 8.0f) {
+        keep = det_exp2_integer(all->m - s->m);
         all->m = s->m;
     } else {
-        add = det_exp2(c * (s->m - all->m));
+        add = det_exp2_integer(s->m - all->m);
     }
     all->l = fmaf(s->l, add, all->l * keep);
     for (uint32_t d = 0; d < b->head_dim; d++)

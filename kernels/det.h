@@ -73,28 +73,21 @@ DET float det_exp2_integer(float n)
     return det_float(det_bits(n + 12583039.0f) << 23); /* 1.5 * 2^23 + 127 */
 }
 
-/* x from 0 to 1, what is beyond either put there; 0 for a NaN. */
-DET float det_unit(float x)
+/* 2^x in float for x up to 126, within 1.5e-7; exact for an integer; 0 for all x below -126. Fused:
+ * one rounding a step. */
+DET float det_exp2(float x)
 {
-#if defined(__CUDA_ARCH__)
-    return __saturatef(x); /* as part of the operation before it */
-#else
-    x = x > 0.0f ? x : 0.0f;
-    return x < 1.0f ? x : 1.0f;
-#endif
-}
-
-/* 2^x for x = 128 y - 127, y from 0 to 1, where bf16 is made of it: within 1.1e-4, exact for an
- * integer x. Below 2^-126 it falls short of that, down to 0 for y = 0. */
-DET float det_exp2_bf16(float y)
-{
-    float shifted = y + 98303.0078125f; /* 1.5 * 2^16 - 127 / 128: the low bits are x, rounded */
-    float r = y + (98303.0078125f - shifted); /* the rest, exact: from -1/256 to 1/256 */
-    float p = 5.50089516e-2f * 2097152.0f;    /* minimax among those with 1 for 0, of 128 r */
-    p = fmaf(p, r, 2.42211014e-1f * 16384.0f);
-    p = fmaf(p, r, 6.93282902e-1f * 128.0f);
+    float shifted = x + 12582912.0f; /* as in det_exp */
+    float r = x - (shifted - 12582912.0f);
+    float p = 1.54630863e-4f; /* minimax */
+    p = fmaf(p, r, 1.34023244e-3f);
+    p = fmaf(p, r, 9.61805321e-3f);
+    p = fmaf(p, r, 5.55032343e-2f);
+    p = fmaf(p, r, 2.40226507e-1f);
+    p = fmaf(p, r, 6.93147182e-1f);
     p = fmaf(p, r, 1.0f);
-    return det_float(det_bits(p) + (det_bits(shifted) << 23));
+    p = det_float(det_bits(p) + (det_bits(shifted) << 23));
+    return x >= -126.0f ? p : x < -126.0f ? 0.0f : x;
 }
 
 /* e^x in double for |x| <= 700. */

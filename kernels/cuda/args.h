@@ -173,11 +173,14 @@ struct cuda_attention_fold_args {
 #define ATTENTION_ROWS(tile, group) ((tile) / (group))
 #define ATTENTION_CHUNK(head_dim) ((head_dim) % 64 == 0 ? 64 : 32)
 #define ATTENTION_BLOCK(tile) ((tile) + (tile) + 128)
-/* Queries, then a ring of pages: keys and values of one head; barriers for each, and two more. */
-#define ATTENTION_STAGES(head_dim) ((head_dim) == 128 ? 6 : 8)
-#define ATTENTION_PAGE_LEN(head_dim) (2 * ATTENTION_KEYS * (head_dim)*2)
+/* Queries; what they have of splits that have ended; a ring of keys and one of values, of two pages
+ * and a head each; a column of ones; two barriers for each place. */
+#define ATTENTION_STAGES(head_dim) ((head_dim) == 128 ? 2 : (head_dim) == 96 ? 3 : 4)
+#define ATTENTION_PART_LEN(head_dim) (2 * ATTENTION_KEYS * (head_dim)*2)
+#define ATTENTION_ONES_LEN 2048
 #define ATTENTION_SHARED_LEN(head_dim, tile)                                                       \
-    ((tile) * (head_dim)*2 + ATTENTION_STAGES(head_dim) * (ATTENTION_PAGE_LEN(head_dim) + 24) + 16)
+    ((tile) * (head_dim)*6 + ATTENTION_STAGES(head_dim) * (2 * ATTENTION_PART_LEN(head_dim) + 32) + \
+     ATTENTION_ONES_LEN)
 
 /* sm80: queries, a ring of halves of pages (keys or values of one head), the work. */
 #define SM80_ATTENTION_BLOCK(tile) ((tile)*2)

@@ -12,6 +12,7 @@
 #include "kernels/det.h"
 
 enum { KEYS = ATTENTION_KEYS, PAGES_OF_SPLIT = ATTENTION_SPLIT / ATTENTION_KEYS };
+enum { BLOCK = 2 * KEYS, PAGES_OF_BLOCK = 2, STEP = 16 }; /* keys that are weighed together */
 
 /* Every split of ATTENTION_SPLIT positions is gathered for itself, then folded. bench/inexact.cu,
  * which measures what that costs, goes on to an item's end. */
@@ -52,19 +53,88 @@ DEVICE bool sees(const view &v, uint32_t position)
     return position - v.first <= v.last - v.first; /* what is before the first wraps round */
 }
 
-/* A score times `exponent` is its power of two, times `unit` that for det_exp2_bf16. */
-struct scores_scale {
-    float exponent, unit;
-};
-
-DEVICE scores_scale make_scale(float scale)
+/* Of a score, its power of two. */
+DEVICE float make_scale(float scale)
 {
-    const float exponent = scale * 1.44269504f;
-    return scores_scale{exponent, exponent * 0.0078125f};
+    return scale * 1.44269504f;
 }
 
-/* What a query has gathered beside its sums: the power of two that its weights refer to and their
- * sum; within a split that of the thread's columns alone. */
+/* Of a query: the power of two that its weights refer to. `factor`: what the sums so far are to be
+ * scaled by. */
+struct reference {
+    float m, factor;
+};
+
+/* Scores of keys that a query does not see: their weights are exactly 0. */
+DEVICE void mask(accumulators<BLOCK> &s, const view (&v)[2], uint32_t position)
+{
+    UNROLL
+    for (int i = 0; i < BLOCK / 2; i++)
+        if (!sees(v[half_of(i)], position + column_of(i)))
+            s.d[i] = MINUS_INFINITY;
+}
+
+/* The largest of the thread's own columns. Four chains, which do not wait for each other. */
+DEVICE void find_best(float (&best)[2], const accumulators<BLOCK> &s)
+{
+    float of[2][2];
+    UNROLL
+    for (int i = 0; i < BLOCK / 2; i++) {
+        float &x = of[half_of(i)][i / 4 % 2];
+        x = i < 8 && i % 2 == 0 ? s.d[i] : fmaxf(x, s.d[i]);
+    }
+    UNROLL
+    for (int h = 0; h < 2; h++)
+        best[h] = fmaxf(of[h][0], of[h][1]);
+}
+
+/* A score's power of two in a weight. */
+DEVICE float exponent_of(float score, float scale, float m)
+{
+    return fmaf(score, scale, -m);
+}
+
+/* m follows where the best score exceeds it. True where it moved for a query of the warp. */
+DEVICE bool follow(reference (&of)[2], const accumulators<BLOCK> &s, float scale)
+{
+    float best[2];
+    find_best(best, s);
+    const float most = fmaxf(exponent_of(best[0], scale, of[0].m),
+                             exponent_of(best[1], scale, of[1].m));
+    if (__ballot_sync(ALL_LANES, most > 0.0f) == 0)
+        return false;
+    UNROLL
+    for (int h = 0; h < 2; h++) {
+        best[h] = fmaxf(best[h], __shfl_xor_sync(ALL_LANES, best[h], 1));
+        best[h] = fmaxf(best[h], __shfl_xor_sync(ALL_LANES, best[h], 2));
+        const float m = best[h] * scale + 12582912.0f - 12582912.0f + ATTENTION_SLACK;
+        const bool moves = exponent_of(best[h], scale, of[h].m) > 0.0f;
+        of[h].factor = moves ? det_exp2_integer(of[h].m - m) : 1.0f;
+        of[h].m = moves ? m : of[h].m;
+    }
+    return true;
+}
+
+/* What `exponent_of` takes for m: a query that has seen nothing yet has only scores of minus
+ * infinity. */
+DEVICE float finite(float m)
+{
+    return m > MINUS_INFINITY ? m : 0.0f;
+}
+
+/* Weights of 16 keys as the first operand of a product. */
+DEVICE void weigh(uint32_t (&to)[4], const accumulators<BLOCK> &s, uint32_t step, float scale,
+                  const float (&m)[2])
+{
+    UNROLL
+    for (uint32_t i = 0; i < 4; i++) {
+        const float *pair_of = &s.d[8 * step + 2 * i];
+        to[i] = narrow_pair(det_exp2(exponent_of(pair_of[0], scale, m[i % 2])),
+                            det_exp2(exponent_of(pair_of[1], scale, m[i % 2])));
+    }
+}
+
+/* What a query has of one split, or of all so far, beside its sums. */
 struct gathered {
     float m, l;
 };
@@ -74,112 +144,37 @@ DEVICE gathered nothing()
     return gathered{MINUS_INFINITY, 0.0f};
 }
 
-/* Scores of keys that a query does not see: their weights are exactly 0. */
-DEVICE void mask(accumulators<KEYS> &s, const view (&v)[2], uint32_t position)
-{
-    UNROLL
-    for (int i = 0; i < KEYS / 2; i++)
-        if (!sees(v[half_of(i)], position + column_of(i)))
-            s.d[i] = MINUS_INFINITY;
-}
-
-/* The largest of the thread's own columns. Four chains, which do not wait for each other. */
-DEVICE void find_best(float (&best)[2], const accumulators<KEYS> &s)
-{
-    float of[2][2];
-    UNROLL
-    for (int i = 0; i < KEYS / 2; i++) {
-        float &x = of[half_of(i)][i / 4 % 2];
-        x = i < 8 && i % 2 == 0 ? s.d[i] : fmaxf(x, s.d[i]);
-    }
-    for (int h = 0; h < 2; h++)
-        best[h] = fmaxf(of[h][0], of[h][1]);
-}
-
-DEVICE bool exceeds(float score, const gathered &of, const scores_scale &scale)
-{
-    return fmaf(score, scale.exponent, -of.m) > 0.0f;
-}
-
-/* m follows where the best exceeds it. `factor`: what the sums so far are to be scaled by. */
-DEVICE void follow(gathered (&of)[2], float (&factor)[2], float (&best)[2],
-                   const scores_scale &scale)
-{
-    UNROLL
-    for (int h = 0; h < 2; h++) {
-        best[h] = fmaxf(best[h], __shfl_xor_sync(ALL_LANES, best[h], 1));
-        best[h] = fmaxf(best[h], __shfl_xor_sync(ALL_LANES, best[h], 2));
-        const float whole = best[h] * scale.exponent + 12582912.0f - 12582912.0f;
-        const bool moves = exceeds(best[h], of[h], scale);
-        factor[h] = moves ? det_exp2_integer(of[h].m - (whole + ATTENTION_SLACK)) : 1.0f;
-        of[h].m = moves ? whole + ATTENTION_SLACK : of[h].m;
-        of[h].l = of[h].l * factor[h];
-    }
-}
-
-/* Scores of one page become weights. True where m moved for a query of the warp: the sums so far
- * are to be scaled by `factor`. */
-DEVICE bool weigh(accumulators<KEYS> &s, gathered (&of)[2], float (&factor)[2],
-                  const scores_scale &scale)
-{
-    float best[2];
-    find_best(best, s);
-    const bool more = exceeds(best[0], of[0], scale) || exceeds(best[1], of[1], scale);
-    const bool moved = __ballot_sync(ALL_LANES, more) != 0;
-    if (moved)
-        follow(of, factor, best, scale);
-    const float base[2] = {(127.0f - of[0].m) * 0.0078125f, (127.0f - of[1].m) * 0.0078125f};
-    UNROLL
-    for (int i = 0; i < KEYS / 2; i++) {
-        const int h = half_of(i);
-        s.d[i] = det_exp2_bf16(det_unit(fmaf(s.d[i], scale.unit, base[h])));
-        of[h].l = of[h].l + s.d[i];
-    }
-    return moved;
-}
-
-/* At a split's end: the sum of all columns' weights. */
-DEVICE float join_columns(float l)
-{
-    l = l + __shfl_xor_sync(ALL_LANES, l, 1);
-    return l + __shfl_xor_sync(ALL_LANES, l, 2);
-}
-
-/* How one split is added to those before it: sums = first ? own : seen ? fma(own, add, sums * keep)
- * : sums. */
+/* How one split is added to those before it: sums = fma(own, add, sums * keep). One that a query
+ * sees nothing of changes nothing, but for the sign of a zero: see result_of. */
 struct folding {
     float keep, add;
-    bool first, seen;
 };
 
 DEVICE folding fold_in(gathered &all, const gathered &own)
 {
-    folding f;
-    f.seen = own.m > MINUS_INFINITY;
-    f.first = f.seen && !(all.m > MINUS_INFINITY);
-    const bool moved = f.seen && own.m > all.m + ATTENTION_SLACK;
-    f.keep = moved ? det_exp2_integer(all.m - own.m) : 1.0f;
-    f.add = moved ? 1.0f : det_exp2_integer(own.m - all.m);
-    all.l = f.first ? own.l : f.seen ? fmaf(own.l, f.add, all.l * f.keep) : all.l;
+    const bool moved = own.m > all.m + ATTENTION_SLACK;
+    const folding f = {moved ? det_exp2_integer(all.m - own.m) : 1.0f,
+                       moved ? 1.0f : det_exp2_integer(own.m - all.m)};
+    all.l = fmaf(own.l, f.add, all.l * f.keep);
     all.m = moved ? own.m : all.m;
     return f;
 }
 
-/* Whether the sums so far stay as they are: then fold is fma(own, add, sums). */
-DEVICE bool only_adds(const folding &f)
-{
-    return f.seen && !f.first && f.keep == 1.0f;
-}
-
 DEVICE float fold(const folding &f, float sum, float own)
 {
-    return f.first ? own : f.seen ? fmaf(own, f.add, sum * f.keep) : sum;
+    return fmaf(own, f.add, sum * f.keep);
 }
 
-/* Of the folded l; a sum times it is the result. */
+/* Of the folded l. */
 DEVICE float result_scale(float l)
 {
     return __fdiv_rn(1.0f, l);
+}
+
+/* No zero is negative in a result. */
+DEVICE float result_of(float sum, float by)
+{
+    return sum * by + 0.0f;
 }
 
 #endif

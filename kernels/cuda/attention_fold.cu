@@ -25,7 +25,7 @@ DEVICE void fold_head(const cuda_attention_fold_args &args, const cuda_attention
     UNROLL
     for (uint32_t e = 0; e < FOLD_ELEMENTS; e++)
         if (lane + e * WARP < args.head_dim)
-            to[lane + e * WARP] = narrow(sums[e] * by).bits;
+            to[lane + e * WARP] = narrow(result_of(sums[e], by)).bits;
 }
 
 KERNEL(attention_fold, cuda_attention_fold_args, CUDA_BLOCK)

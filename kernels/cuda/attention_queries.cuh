@@ -11,53 +11,104 @@
 namespace attention
 {
 
-/* Weights of 16 keys as the first operand of a product. */
-DEVICE void narrow_weights(uint32_t (&to)[4], const accumulators<KEYS> &weights, uint32_t step)
-{
-    UNROLL
-    for (uint32_t i = 0; i < 4; i++)
-        to[i] = narrow_pair(weights.d[8 * step + 2 * i], weights.d[8 * step + 2 * i + 1]);
-}
+/* Four elements of a query's sums, as one access. */
+struct alignas(16) quad {
+    float x[4];
+};
 
-template <int head_dim> struct two_queries {
+/* Where the sums of splits that have ended are kept: in registers, or in shared memory, 16 bytes of
+ * each thread of a group beside each other. */
+template <int head_dim> struct register_sums {
+    float d[head_dim / 2];
+
+    DEVICE_MEMBER quad get(int i) const
+    {
+        return quad{{d[i], d[i + 1], d[i + 2], d[i + 3]}};
+    }
+
+    DEVICE_MEMBER void put(int i, const quad &x)
+    {
+        for (int j = 0; j < 4; j++)
+            d[i + j] = x.x[j];
+    }
+};
+
+template <int head_dim> struct shared_sums {
+    quad *at;
+
+    DEVICE_MEMBER quad get(int i) const
+    {
+        return at[i / 4 * GROUP];
+    }
+
+    DEVICE_MEMBER void put(int i, const quad &x)
+    {
+        at[i / 4 * GROUP] = x;
+    }
+};
+
+template <int head_dim, typename sums_of_splits> struct two_queries {
     const cuda_attention_args &args;
     const work &w;
     const place &p;
-    const scores_scale scale;
-    accumulators<head_dim> own; /* of this split */
-    float sums[head_dim / 2];   /* of the splits before, folded */
-    gathered of_split[2], all[2];
-    float factor[2];
+    const float scale;
+    reference of[2];            /* in this split */
+    accumulators<head_dim> own; /* of this split: weighted values */
+    accumulators<8> weight;     /* of this split: the sum of weights, in each column */
+    sums_of_splits sums;        /* weighted values of the splits before, folded */
+    gathered all[2];            /* of those */
 
     DEVICE_MEMBER two_queries(const cuda_attention_args &its_args, const work &its_work,
-                              const place &its_place)
-        : args(its_args), w(its_work), p(its_place), scale(make_scale(its_args.scale))
+                              const place &its_place, const sums_of_splits &its_sums)
+        : args(its_args), w(its_work), p(its_place), scale(make_scale(its_args.scale)),
+          sums(its_sums)
     {
         for (int h = 0; h < 2; h++)
-            of_split[h] = all[h] = nothing();
+            all[h] = nothing();
+        for (int i = 0; i < head_dim / 2; i += 4)
+            sums.put(i, quad{});
     }
 
-    /* Scores of a page become weights; true where `own` is to be scaled. */
-    DEVICE_MEMBER bool weigh_page(accumulators<KEYS> &s, uint32_t page)
+    /* A block that begins a split, or that comes first. Blocks are named by their first page. */
+    DEVICE_MEMBER bool begins_split(uint32_t page) const
+    {
+        return (ATTENTION_FIXED_SPLITS && page % PAGES_OF_SPLIT == 0) || page <= w.first;
+    }
+
+    DEVICE_MEMBER void begin_split()
+    {
+        of[0].m = of[1].m = MINUS_INFINITY;
+    }
+
+    /* Ahead of a block's weights; true where `own` and `weight` are to be scaled. */
+    DEVICE_MEMBER bool follow_block(accumulators<BLOCK> &s, uint32_t page)
     {
         const uint32_t position = page * KEYS;
-        if (position < p.low || position + KEYS - 1 > p.high) {
+        if (position < p.low || position + BLOCK - 1 > p.high) {
             const view seen[2] = {find_view(args, w, p, 0), find_view(args, w, p, 1)};
             mask(s, seen, position);
         }
-        return weigh(s, of_split, factor, scale);
+        return follow(of, s, scale);
     }
 
-    DEVICE_MEMBER bool begins_split(uint32_t page) const
+    DEVICE_MEMBER void clear_own()
     {
-        return (ATTENTION_FIXED_SPLITS && page % PAGES_OF_SPLIT == 0) || page == w.first;
+        UNROLL
+        for (int i = 0; i < head_dim / 2; i++)
+            own.d[i] = 0.0f;
+        UNROLL
+        for (int i = 0; i < 4; i++)
+            weight.d[i] = 0.0f;
     }
 
     DEVICE_MEMBER void scale_own()
     {
         UNROLL
         for (int i = 0; i < head_dim / 2; i++)
-            own.d[i] = own.d[i] * factor[half_of(i)];
+            own.d[i] = own.d[i] * of[half_of(i)].factor;
+        UNROLL
+        for (int i = 0; i < 4; i++)
+            weight.d[i] = weight.d[i] * of[half_of(i)].factor;
     }
 
     /* Where a query's head stands in (n_rows, n_heads). */
@@ -67,24 +118,32 @@ template <int head_dim> struct two_queries {
                w.kv_head * p.per_row + p.query[h] % p.per_row;
     }
 
-    DEVICE_MEMBER void fold_own(const gathered (&ended)[2])
+    DEVICE_MEMBER void fold_own(const float (&m)[2])
     {
         folding f[2];
         UNROLL
         for (int h = 0; h < 2; h++)
-            f[h] = fold_in(all[h], ended[h]);
-        if (__ballot_sync(ALL_LANES, only_adds(f[0]) && only_adds(f[1])) == ALL_LANES) {
-            UNROLL
-            for (int i = 0; i < head_dim / 2; i++)
-                sums[i] = fmaf(own.d[i], f[half_of(i)].add, sums[i]);
-            return;
-        }
-        UNROLL
-        for (int i = 0; i < head_dim / 2; i++)
-            sums[i] = fold(f[half_of(i)], sums[i], own.d[i]);
+            f[h] = fold_in(all[h], gathered{m[h], weight.d[2 * h]});
+        if (__ballot_sync(ALL_LANES, fminf(f[0].keep, f[1].keep) < 1.0f) != 0)
+            fold_all<true>(f);
+        else
+            fold_all<false>(f);
     }
 
-    DEVICE_MEMBER void write_partial(const gathered (&ended)[2], uint32_t split)
+    template <bool scaled> DEVICE_MEMBER void fold_all(const folding (&f)[2])
+    {
+        UNROLL
+        for (int i = 0; i < head_dim / 2; i += 4) {
+            quad x = sums.get(i);
+            UNROLL
+            for (int j = 0; j < 4; j++)
+                x.x[j] = fmaf(own.d[i + j], f[j / 2].add,
+                              scaled ? x.x[j] * f[j / 2].keep : x.x[j]);
+            sums.put(i, x);
+        }
+    }
+
+    DEVICE_MEMBER void write_partial(const float (&m)[2], uint32_t split)
     {
         UNROLL
         for (int h = 0; h < 2; h++) {
@@ -101,35 +160,30 @@ template <int head_dim> struct two_queries {
                 if (half_of(i) == h)
                     *(pair *)(to + column_of(i)) = pair{own.d[i], own.d[i + 1]};
             if (threadIdx.x % 4 == 0)
-                *(pair *)(args.partial_weights + 2 * head) = pair{ended[h].m, ended[h].l};
+                *(pair *)(args.partial_weights + 2 * head) = pair{m[h], weight.d[2 * h]};
         }
     }
 
-    /* The split of `page`, its last one here, is whole. */
-    DEVICE_MEMBER void end_split(gathered (&ended)[2], uint32_t page)
+    /* The split of `page` is whole, as far as it is covered here. `m`: its queries'. */
+    DEVICE_MEMBER void end_split(const float (&m)[2], uint32_t page)
     {
-        UNROLL
-        for (int h = 0; h < 2; h++)
-            ended[h].l = join_columns(ended[h].l);
         if (w.item.partial == ATTENTION_WHOLE)
-            fold_own(ended);
+            fold_own(m);
         else
-            write_partial(ended,
-                          ATTENTION_FIXED_SPLITS ? page / PAGES_OF_SPLIT : w.item.first_split);
+            write_partial(m, ATTENTION_FIXED_SPLITS ? page / PAGES_OF_SPLIT : w.item.first_split);
     }
 
     DEVICE_MEMBER void write_out() const
     {
+        const float by[2] = {result_scale(all[0].l), result_scale(all[1].l)};
         UNROLL
-        for (int h = 0; h < 2; h++) {
-            if (p.query[h] >= p.n_queries)
-                continue;
-            uint16_t *to = args.out + head_of(h) * head_dim;
-            const float by = result_scale(all[h].l);
+        for (int i = 0; i < head_dim / 2; i += 4) {
+            const quad x = sums.get(i);
             UNROLL
-            for (int i = 0; i < head_dim / 2; i += 2)
-                if (half_of(i) == h)
-                    *(uint32_t *)(to + column_of(i)) = narrow_pair(sums[i] * by, sums[i + 1] * by);
+            for (int h = 0; h < 2; h++)
+                if (p.query[h] < p.n_queries)
+                    *(uint32_t *)(args.out + head_of(h) * head_dim + column_of(i)) =
+                        narrow_pair(result_of(x.x[2 * h], by[h]), result_of(x.x[2 * h + 1], by[h]));
         }
     }
 };

@@ -14,52 +14,39 @@ using namespace attention;
 
 enum { FIRST_BARRIER = 1 };
 
-/* How 64 rows of a head lie in shared memory: chunks of columns beside each other, as they are
- * copied. */
-template <int head_dim> struct rows {
+/* How rows of a head lie in shared memory: chunks of columns beside each other, as they are copied.
+ */
+template <int head_dim, int n_rows> struct rows {
     static constexpr uint32_t chunk = ATTENTION_CHUNK(head_dim);
     static constexpr uint32_t swizzle = chunk * 2;
-    static constexpr uint32_t chunk_len = KEYS * swizzle;
+    static constexpr uint32_t chunk_len = n_rows * swizzle;
     static constexpr uint32_t n_chunks = head_dim / chunk;
-    static constexpr uint32_t len = KEYS * head_dim * 2;
+    static constexpr uint32_t len = n_rows * head_dim * 2;
 };
 
-/* In shared memory: the queries, a ring of pages, three barriers for each. */
-template <int head_dim, int tile> struct ring {
+enum part { KEYS_OF_PAGE, VALUES_OF_PAGE };
+
+/* A ring of one head's keys, or values, of a block each; two barriers for each place. */
+template <int head_dim, int tile, part which> struct ring {
     static constexpr uint32_t stages = ATTENTION_STAGES(head_dim);
-    static constexpr uint32_t page_len = ATTENTION_PAGE_LEN(head_dim);
-    static constexpr uint32_t queries_len = tile * head_dim * 2;
+    static constexpr uint32_t len = rows<head_dim, BLOCK>::len;
+    static constexpr uint32_t first = tile * head_dim * 6; /* behind queries and sums */
     uint32_t stage = 0, parity = 0;
 
-    DEVICE_MEMBER uint8_t *keys() const
+    DEVICE_MEMBER uint8_t *data() const
     {
-        return shared_at<uint8_t>(queries_len + stage * page_len, page_len);
+        return shared_at<uint8_t>(first + (which * stages + stage) * len, len);
     }
 
-    DEVICE_MEMBER uint8_t *values() const
+    DEVICE_MEMBER uint64_t *full() const
     {
-        return keys() + rows<head_dim>::len;
+        constexpr uint32_t barriers = first + 2 * stages * len + ATTENTION_ONES_LEN;
+        return shared_at<uint64_t>(barriers + 8 * (2 * which * stages + stage), 1);
     }
 
-    DEVICE_MEMBER uint64_t *barrier(uint32_t of_kind) const
+    DEVICE_MEMBER uint64_t *empty() const /* every consumer warp is done with it */
     {
-        constexpr uint32_t at = queries_len + stages * page_len;
-        return shared_at<uint64_t>(at + 8 * (of_kind * stages + stage), 1);
-    }
-
-    DEVICE_MEMBER uint64_t *keys_full() const
-    {
-        return barrier(0);
-    }
-
-    DEVICE_MEMBER uint64_t *values_full() const
-    {
-        return barrier(1);
-    }
-
-    DEVICE_MEMBER uint64_t *empty() const /* every consumer warp is done with both */
-    {
-        return barrier(2);
+        return full() + stages;
     }
 
     DEVICE_MEMBER void advance()
@@ -67,43 +54,68 @@ template <int head_dim, int tile> struct ring {
         stage = stage + 1 == stages ? 0 : stage + 1;
         parity ^= stage == 0 ? 1 : 0;
     }
+
+    DEVICE_MEMBER void wait() const
+    {
+        mbarrier_wait_parity(full(), parity);
+    }
+
+    DEVICE_MEMBER void leave()
+    {
+        if (threadIdx.x % WARP == 0)
+            mbarrier_arrive(empty());
+        advance();
+    }
 };
 
-template <int head_dim, int tile> DEVICE void release(const ring<head_dim, tile> &r)
+template <int head_dim, int tile> struct rings {
+    ring<head_dim, tile, KEYS_OF_PAGE> keys;
+    ring<head_dim, tile, VALUES_OF_PAGE> values;
+
+    /* A column of ones for wgmma_rows, in any order. */
+    DEVICE_MEMBER static uint32_t *ones()
+    {
+        using r = ring<head_dim, tile, KEYS_OF_PAGE>;
+        return shared_at<uint32_t>(r::first + 2 * r::stages * r::len, ATTENTION_ONES_LEN / 4);
+    }
+};
+
+template <int head_dim, int tile, part which> DEVICE void init(ring<head_dim, tile, which> r)
 {
-    if (threadIdx.x % WARP == 0)
-        mbarrier_arrive(r.empty());
+    for (; r.parity == 0; r.advance()) {
+        mbarrier_init(r.full(), 1);
+        mbarrier_init(r.empty(), tile / QUERIES * GROUP / WARP);
+    }
 }
 
-template <int head_dim>
-DEVICE void load_rows(uint8_t *to, const cuda_attention_args &args, uint32_t slot, uint64_t *full)
+/* One thread, a page at a time, those of a block beside each other. A page outside of the work
+ * comes as zeros, which the copy engine finds beyond the cache. The next page's number is fetched
+ * ahead: the ring may be full for long. */
+template <int head_dim, int tile, part which>
+DEVICE void fill(const cuda_attention_args &args, ring<head_dim, tile, which> r)
 {
-    mbarrier_arrive_expect_tx(full, rows<head_dim>::len);
-    for (uint32_t i = 0; i < rows<head_dim>::n_chunks; i++)
-        tensor_load_2d(to + i * rows<head_dim>::chunk_len, &args.cache,
-                       (int)(i * rows<head_dim>::chunk), (int)slot, full);
-}
-
-/* One thread. The next page's number is fetched ahead: the ring may be full for long. */
-template <int head_dim, int tile>
-DEVICE void fill(const cuda_attention_args &args, ring<head_dim, tile> r)
-{
+    using row = rows<head_dim, BLOCK>;
     const uint32_t n_work = count_work(args);
-    tensor_map_prefetch(&args.cache);
     for (uint32_t number = blockIdx.x; number < n_work; number += gridDim.x) {
         const work w = find_work(args, number);
         const uint32_t *pages =
             args.page_tables + (size_t)(w.item.row + w.item.n_rows - 1) * args.page_table_len;
         uint32_t page = w.first < w.end ? pages[w.first] : 0;
-        for (uint32_t i = w.first; i < w.end; i++) {
-            const uint32_t next = i + 1 < w.end ? pages[i + 1] : 0;
-            const uint32_t keys = (page * args.n_layers + args.layer) * 2 * args.n_kv_heads;
+        for (uint32_t i = first_of_block(w.first); i < w.end; i += PAGES_OF_BLOCK) {
             mbarrier_wait_parity(r.empty(), r.parity ^ 1); /* at first, at once */
-            load_rows<head_dim>(r.keys(), args, (keys + w.kv_head) * KEYS, r.keys_full());
-            load_rows<head_dim>(r.values(), args, (keys + args.n_kv_heads + w.kv_head) * KEYS,
-                                r.values_full());
+            mbarrier_arrive_expect_tx(r.full(), r.len);
+            for (uint32_t j = i; j < i + PAGES_OF_BLOCK; j++) {
+                const bool is_there = j >= w.first && j < w.end;
+                const uint32_t head =
+                    ((page * args.n_layers + args.layer) * 2 + which) * args.n_kv_heads + w.kv_head;
+                for (uint32_t c = 0; c < row::n_chunks; c++)
+                    tensor_load_2d(r.data() + c * row::chunk_len + j % PAGES_OF_BLOCK * KEYS *
+                                                                       row::swizzle,
+                                   &args.cache, (int)(c * row::chunk),
+                                   is_there ? (int)(head * KEYS) : -KEYS, r.full());
+                page = is_there && j + 1 < w.end ? pages[j + 1] : page;
+            }
             r.advance();
-            page = next;
         }
     }
 }
@@ -118,14 +130,15 @@ template <int head_dim>
 DEVICE void load_queries(uint8_t *to, const cuda_attention_args &args, const work &w,
                          const place &p)
 {
-    constexpr uint32_t pieces = head_dim / 8, of_chunk = rows<head_dim>::chunk / 8;
+    using row = rows<head_dim, QUERIES>;
+    constexpr uint32_t pieces = head_dim / 8, of_chunk = row::chunk / 8;
     join_group(p); /* all are done with the queries before */
     for (uint32_t i = threadIdx.x % GROUP; i < QUERIES * pieces; i += GROUP) {
         const uint32_t m = i / pieces, at = i % pieces;
         const piece x = query_piece(args, w, p, p.group * QUERIES + m, head_dim, at);
-        uint32_t offset = at / of_chunk * rows<head_dim>::chunk_len + m * rows<head_dim>::swizzle +
-                          at % of_chunk * 16;
-        offset ^= (offset >> 7 & (rows<head_dim>::swizzle / 16 - 1)) << 4;
+        uint32_t offset =
+            at / of_chunk * row::chunk_len + m * row::swizzle + at % of_chunk * 16;
+        offset ^= (offset >> 7 & (row::swizzle / 16 - 1)) << 4;
         *(piece *)(to + offset) = x;
     }
     fence_proxy_async();
@@ -136,13 +149,14 @@ DEVICE void load_queries(uint8_t *to, const cuda_attention_args &args, const wor
  */
 template <int head_dim> DEVICE void clear_unwritten(uint8_t *values, const work &w, const place &p)
 {
-    constexpr uint32_t of_row = rows<head_dim>::swizzle / 16;
-    const uint32_t n = last_position(w) + 1 - (w.end - 1) * KEYS; /* that were written */
-    if (n >= KEYS)
+    using row = rows<head_dim, BLOCK>;
+    constexpr uint32_t of_row = row::swizzle / 16;
+    const uint32_t n = last_position(w) % BLOCK + 1; /* that were written */
+    if (w.end != last_position(w) / KEYS + 1 || n == BLOCK)
         return;
-    for (uint32_t c = 0; c < rows<head_dim>::n_chunks; c++)
-        for (uint32_t i = n * of_row + threadIdx.x % GROUP; i < KEYS * of_row; i += GROUP)
-            ((piece *)(values + c * rows<head_dim>::chunk_len))[i] = piece{0, 0, 0, 0};
+    for (uint32_t c = 0; c < row::n_chunks; c++)
+        for (uint32_t i = n * of_row + threadIdx.x % GROUP; i < BLOCK * of_row; i += GROUP)
+            ((piece *)(values + c * row::chunk_len))[i] = piece{0, 0, 0, 0};
     fence_proxy_async();
     join_group(p);
 }

@@ -18,6 +18,7 @@ using namespace attention;
 
 enum { SIDE = 8, PAIR = 16 }; /* of a matrix of 8 by 8; of two of them */
 enum { OF_WARP = 16 };        /* queries */
+enum { ONES = 0x3f803f80 };   /* two of bf16 */
 
 /* Where a row's piece of 16 bytes lies in a half of a page: eight rows have theirs of one column in
  * eight places, so that they are read at once. */
@@ -36,28 +37,35 @@ DEVICE const uint8_t *lanes_row(const uint8_t *from, uint32_t row, uint32_t piec
     return from + place_of<head_dim>(row + matrix % 2 * SIDE + lane % SIDE, piece + matrix / 2);
 }
 
-/* The ring, and what is copied there next: keys, then values of each page of the work. */
+/* The ring, and what is copied there next: of each block of the work, keys of its two pages, then
+ * values. A page outside of the work comes as zeros. */
 template <int head_dim, int tile> struct ring {
     static constexpr uint32_t stages = SM80_ATTENTION_STAGES(head_dim);
     static constexpr uint32_t queries_len = tile * head_dim * 2;
     static constexpr uint32_t len = SM80_ATTENTION_HALF_LEN(head_dim);
     const cuda_attention_args &args;
     const work &w;
-    uint32_t at;           /* the next half to copy: of page at / 2, keys or values */
-    uint32_t number, next; /* that page's place in the cache, and the next one's */
-    uint32_t stage = 0;    /* the next to multiply */
+    uint32_t at;                 /* the next half to copy: of block at / 4 */
+    uint32_t number[2], next[2]; /* that block's pages in the cache, and the next one's */
+    uint32_t stage = 0;          /* the next to multiply */
 
     DEVICE_MEMBER ring(const cuda_attention_args &its_args, const work &its_work)
-        : args(its_args), w(its_work), at(2 * w.first)
+        : args(its_args), w(its_work), at(w.first / PAGES_OF_BLOCK * 4)
     {
-        number = find_page(w.first);
-        next = find_page(w.first + 1);
+        find_pages(number, at / 4);
+        find_pages(next, at / 4 + 1);
     }
 
-    DEVICE_MEMBER uint32_t find_page(uint32_t page) const
+    DEVICE_MEMBER void find_pages(uint32_t (&pages)[2], uint32_t block) const
     {
         const size_t last_row = w.item.row + w.item.n_rows - 1;
-        return page < w.end ? args.page_tables[last_row * args.page_table_len + page] : 0;
+        UNROLL
+        for (uint32_t i = 0; i < 2; i++) {
+            const uint32_t page = block * PAGES_OF_BLOCK + i;
+            pages[i] = page >= w.first && page < w.end
+                           ? args.page_tables[last_row * args.page_table_len + page]
+                           : 0;
+        }
     }
 
     /* The thread's share of a half, in one column: rows eight or sixteen apart lie turned alike, so
@@ -68,9 +76,9 @@ template <int head_dim, int tile> struct ring {
         constexpr uint32_t pieces = head_dim / 8, n_threads = SM80_ATTENTION_BLOCK(tile);
         constexpr uint32_t at_once = n_threads / (SIDE * pieces) * SIDE;
         const uint32_t row = threadIdx.x / pieces, piece = threadIdx.x % pieces;
-        const size_t block =
-            (((size_t)number * args.n_layers + args.layer) * 2 + at % 2) * args.n_kv_heads +
-            w.kv_head;
+        const uint32_t page = at / 4 * PAGES_OF_BLOCK + at % 2;
+        const size_t block = (((size_t)(at % 2 == 0 ? number[0] : number[1]) * args.n_layers +
+                               args.layer) * 2 + at % 4 / 2) * args.n_kv_heads + w.kv_head;
         const uint16_t *from = args.cache_at + (block * KEYS + row) * head_dim + piece * 8;
         uint8_t *to =
             shared_at<uint8_t>(queries_len + to_stage * len, len) + place_of<head_dim>(row, piece);
@@ -79,17 +87,17 @@ template <int head_dim, int tile> struct ring {
         UNROLL
         for (uint32_t i = 0; i < KEYS; i += at_once)
             copy_async(to + i * head_dim * 2, from + i * head_dim,
-                       at / 2 * KEYS + row + i <= last_position(w));
+                       page >= w.first && page * KEYS + row + i <= last_position(w));
     }
 
     /* One half, or nothing behind the last page; a group of copies in any case. */
     DEVICE_MEMBER void fill(uint32_t to_stage)
     {
-        if (at < 2 * w.end) {
+        if (at / 4 * PAGES_OF_BLOCK < w.end) {
             copy_half(to_stage);
-            if (at++ % 2 != 0) {
-                number = next;
-                next = find_page(at / 2 + 1);
+            if (++at % 4 == 0) {
+                number[0] = next[0], number[1] = next[1];
+                find_pages(next, at / 4 + 1);
             }
         }
         copy_async_commit();
@@ -121,13 +129,15 @@ DEVICE void load_queries(uint8_t *to, const cuda_attention_args &args, const wor
             query_piece(args, w, p, first + i / pieces, head_dim, i % pieces);
 }
 
-/* scores = queries times keys: one chain along head_dim, from +0. */
+/* scores = queries times keys of one page of two: chains along head_dim, from +0. */
 template <int head_dim>
-DEVICE void multiply_keys(accumulators<KEYS> &scores, const uint8_t *queries, const uint8_t *keys)
+DEVICE void multiply_keys(accumulators<BLOCK> &scores, uint32_t page, const uint8_t *queries,
+                          const uint8_t *keys)
 {
+    float *of_page = &scores.d[page * KEYS / 2];
     UNROLL
     for (uint32_t i = 0; i < KEYS / 2; i++)
-        scores.d[i] = 0.0f;
+        of_page[i] = 0.0f;
     UNROLL
     for (uint32_t step = 0; step < head_dim / STEP; step++) {
         uint32_t a[4];
@@ -136,61 +146,59 @@ DEVICE void multiply_keys(accumulators<KEYS> &scores, const uint8_t *queries, co
         for (uint32_t key = 0; key < KEYS; key += PAIR) {
             uint32_t b[4];
             ldmatrix_x4(b, lanes_row<head_dim>(keys, key, step * 2));
-            mma(&scores.d[key / 2], a, {b[0], b[2]});
-            mma(&scores.d[key / 2 + 4], a, {b[1], b[3]});
-        }
-    }
-}
-
-/* sums += weights times values: the chain goes on along the keys. */
-template <int head_dim>
-DEVICE void multiply_values(accumulators<head_dim> &sums, const accumulators<KEYS> &weights,
-                            const uint8_t *values)
-{
-    UNROLL
-    for (uint32_t step = 0; step < KEYS / STEP; step++) {
-        uint32_t a[4];
-        narrow_weights(a, weights, step);
-        UNROLL
-        for (uint32_t col = 0; col < head_dim; col += PAIR) {
-            uint32_t b[4];
-            ldmatrix_x4_turned(b, lanes_row<head_dim>(values, step * STEP, col / SIDE));
-            mma(&sums.d[col / 2], a, {b[0], b[1]});
-            mma(&sums.d[col / 2 + 4], a, {b[2], b[3]});
+            mma(&of_page[key / 2], a, {b[0], b[2]});
+            mma(&of_page[key / 2 + 4], a, {b[1], b[3]});
         }
     }
 }
 
 /* One warp's way through one piece of work. */
 template <int head_dim> struct consumer {
-    two_queries<head_dim> q;
-    accumulators<KEYS> s; /* scores, then weights */
+    two_queries<head_dim, register_sums<head_dim>> q;
+    accumulators<BLOCK> s; /* scores */
     uint8_t *const queries;
 
     DEVICE_MEMBER consumer(const cuda_attention_args &args, const work &w, const place &p)
-        : q(args, w, p), queries(shared_at<uint8_t>(threadIdx.x / WARP * OF_WARP * head_dim * 2,
-                                                    OF_WARP * head_dim * 2))
+        : q(args, w, p, {}), queries(shared_at<uint8_t>(threadIdx.x / WARP * OF_WARP * head_dim * 2,
+                                                        OF_WARP * head_dim * 2))
     {
     }
 
-    DEVICE_MEMBER void see_keys(const uint8_t *keys, uint32_t page)
+    /* Blocks are named by their first page. */
+    DEVICE_MEMBER void follow_scores(uint32_t page)
     {
         if (q.begins_split(page)) {
-            q.of_split[0] = q.of_split[1] = nothing();
-            UNROLL
-            for (int i = 0; i < head_dim / 2; i++)
-                q.own.d[i] = 0.0f;
+            q.begin_split();
+            q.clear_own();
         }
-        multiply_keys<head_dim>(s, queries, keys);
-        if (q.weigh_page(s, page))
+        if (q.follow_block(s, page))
             q.scale_own();
     }
 
-    DEVICE_MEMBER void see_values(const uint8_t *values, uint32_t page)
+    /* The sums so far += weights times values of one page of two: chains go on along the keys. */
+    DEVICE_MEMBER void see_values(uint32_t page, const uint8_t *values)
     {
-        multiply_values<head_dim>(q.own, s, values);
-        if ((ATTENTION_FIXED_SPLITS && (page + 1) % PAGES_OF_SPLIT == 0) || page + 1 == q.w.end)
-            q.end_split(q.of_split, page);
+        const float m[2] = {finite(q.of[0].m), finite(q.of[1].m)};
+        UNROLL
+        for (uint32_t step = 0; step < KEYS / STEP; step++) {
+            uint32_t a[4];
+            weigh(a, s, page * KEYS / STEP + step, q.scale, m);
+            mma(q.weight.d, a, {ONES, ONES});
+            UNROLL
+            for (uint32_t col = 0; col < head_dim; col += PAIR) {
+                uint32_t b[4];
+                ldmatrix_x4_turned(b, lanes_row<head_dim>(values, step * STEP, col / SIDE));
+                mma(&q.own.d[col / 2], a, {b[0], b[1]});
+                mma(&q.own.d[col / 2 + 4], a, {b[2], b[3]});
+            }
+        }
+    }
+
+    DEVICE_MEMBER void end_block(uint32_t page)
+    {
+        const uint32_t next = page + PAGES_OF_BLOCK;
+        if (next >= q.w.end || q.begins_split(next))
+            q.end_split({q.of[0].m, q.of[1].m}, page);
     }
 };
 
@@ -206,13 +214,23 @@ template <int head_dim, int tile> DEVICE void attend(const cuda_attention_args &
     UNROLL
     for (uint32_t i = 0; i + 1 < its_ring::stages; i++)
         r.fill(i);
-    for (uint32_t page = w.first; page < w.end; page++) {
-        const uint8_t *keys = r.take();
+    for (uint32_t page = first_of_block(w.first); page < w.end; page += PAGES_OF_BLOCK) {
+        UNROLL
+        for (uint32_t i = 0; i < PAGES_OF_BLOCK; i++) {
+            const uint8_t *keys = r.take();
+            if (has_queries)
+                multiply_keys<head_dim>(c.s, i, c.queries, keys);
+        }
         if (has_queries)
-            c.see_keys(keys, page);
-        const uint8_t *values = r.take();
+            c.follow_scores(page);
+        UNROLL
+        for (uint32_t i = 0; i < PAGES_OF_BLOCK; i++) {
+            const uint8_t *values = r.take();
+            if (has_queries)
+                c.see_values(i, values);
+        }
         if (has_queries)
-            c.see_values(values, page);
+            c.end_block(page);
     }
     if (has_queries && w.item.partial == ATTENTION_WHOLE)
         c.q.write_out();

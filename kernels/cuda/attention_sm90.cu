@@ -1,16 +1,17 @@
 /*
  * Causal attention over the paged cache on Hopper, for prefill and decode alike. A tile of 64 or
  * 128 queries (rows of one sequence, each with the query heads that share a key head) goes through
- * the pages that it sees. A thread of the first warpgroup keeps a ring of pages filled by the copy
- * engine; each of the others has 64 queries: scores by the tensor cores, weights in registers,
- * weighted values by the tensor cores. The scores of a page are computed while the values of the
- * page before it are added.
+ * the pages that it sees, two at a time: a block. Two threads of the first warpgroup keep rings of
+ * keys and values filled by the copy engine; each of the other warpgroups has 64 queries: scores by
+ * the tensor cores, weights in registers, weighted values by the tensor cores. The scores of a
+ * block are computed with the values of the block before it, and while one warpgroup waits for
+ * these, the other computes weights.
  *
  * A query's bits depend on neither its tile nor how its splits were shared among blocks.
  */
 #include "kernels/cuda/attention_queries.cuh"
 #include "kernels/cuda/attention_ring_sm90.cuh"
-#include "kernels/cuda/ptx_rows.cuh"
+#include "kernels/cuda/attention_weights_sm90.cuh"
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 namespace attention_sm90
@@ -18,139 +19,118 @@ namespace attention_sm90
 
 /* scores = queries times keys: one chain along head_dim, from +0. */
 template <int head_dim>
-DEVICE void multiply_keys(accumulators<KEYS> &scores, uint32_t queries, uint32_t keys)
+DEVICE void multiply_keys(accumulators<BLOCK> &scores, uint32_t queries, uint32_t keys)
 {
-    using r = rows<head_dim>;
-    const uint64_t a = wgmma_operand<r::swizzle>(queries, 0);
+    using q = rows<head_dim, QUERIES>;
+    using r = rows<head_dim, BLOCK>;
+    const uint64_t a = wgmma_operand<q::swizzle>(queries, 0);
     const uint64_t b = wgmma_operand<r::swizzle>(keys, 0);
     UNROLL
     for (uint32_t k = 0; k < head_dim; k += STEP) {
-        const uint32_t at = k / r::chunk * r::chunk_len + k % r::chunk * 2;
-        wgmma(scores, wgmma_operand_behind(a, at), wgmma_operand_behind(b, at), k == 0);
+        const uint32_t chunk = k / r::chunk, at = k % r::chunk * 2;
+        wgmma(scores, wgmma_operand_behind(a, chunk * q::chunk_len + at),
+              wgmma_operand_behind(b, chunk * r::chunk_len + at), k == 0);
     }
     wgmma_commit();
 }
 
-/* sums += weights times values: the chain goes on along the keys. */
+/* sums += weights times values, `weight` += weights times ones: chains that go on along the keys.
+ */
 template <int head_dim>
-DEVICE void multiply_values(accumulators<head_dim> &sums, const uint32_t (&weights)[KEYS / STEP][4],
-                            uint32_t values, bool fresh)
+DEVICE void multiply_values(accumulators<head_dim> &sums, accumulators<8> &weight,
+                            const uint32_t (&weights)[BLOCK / STEP][4], uint32_t values,
+                            uint32_t ones, bool fresh)
 {
-    using r = rows<head_dim>;
+    using r = rows<head_dim, BLOCK>;
     const uint64_t b = wgmma_operand<r::swizzle>(values, r::chunk_len);
     UNROLL
-    for (uint32_t k = 0; k < KEYS; k += STEP)
+    for (uint32_t k = 0; k < BLOCK; k += STEP) {
         wgmma_rows(sums, weights[k / STEP], wgmma_operand_behind(b, k * r::swizzle),
                    fresh && k == 0);
+        wgmma_rows(weight, weights[k / STEP], wgmma_operand<128>(ones, 0), fresh && k == 0);
+    }
     wgmma_commit();
 }
 
-/*
- * One warpgroup's way through one piece of work. Scores are computed a page ahead, so that the
- * tensor cores have the next page's scores and the last page's values to do while this page's
- * weights are computed: two places for scores, `i` the page's own.
- */
+/* One warpgroup's way through one piece of work. Blocks are named by their first page. */
 template <int head_dim, int tile> struct consumer {
-    ring<head_dim, tile> &values; /* at the page whose values are next */
-    ring<head_dim, tile> keys;    /* at the page whose scores are newest */
+    rings<head_dim, tile> &r;
     const work &w;
     const place &p;
-    uint32_t queries; /* where they are in shared memory */
-    two_queries<head_dim> q;
-    accumulators<KEYS> s[2];          /* scores, then weights */
-    uint32_t weights[KEYS / STEP][4]; /* of the page whose values are added */
+    const uint32_t queries, ones; /* where they are in shared memory */
+    two_queries<head_dim, shared_sums<head_dim>> q;
+    accumulators<BLOCK> s;             /* scores */
+    uint32_t weights[BLOCK / STEP][4] = {}; /* of the block whose values are added */
 
-    DEVICE_MEMBER consumer(const cuda_attention_args &args, ring<head_dim, tile> &r,
+    DEVICE_MEMBER consumer(const cuda_attention_args &args, rings<head_dim, tile> &its_rings,
                            const work &its_work, const place &its_place, const uint8_t *its_queries)
-        : values(r), keys(r), w(its_work), p(its_place), queries(shared_address(its_queries)),
-          q(args, its_work, its_place)
+        : r(its_rings), w(its_work), p(its_place), queries(shared_address(its_queries)),
+          ones(shared_address(its_rings.ones())),
+          q(args, its_work, its_place,
+            {shared_at<quad>(tile * head_dim * 2 + p.group * QUERIES * head_dim * 4,
+                             QUERIES * head_dim / 4) +
+             threadIdx.x % GROUP})
     {
     }
 
-    template <int i> DEVICE_MEMBER void narrow_all()
+    DEVICE_MEMBER void ask_values(uint32_t from, uint32_t page)
     {
-        UNROLL
-        for (uint32_t step = 0; step < KEYS / STEP; step++)
-            narrow_weights(weights[step], s[i], step);
+        multiply_values<head_dim>(q.own, q.weight, weights, from, ones, q.begins_split(page));
     }
 
-    template <int i> DEVICE_MEMBER void ask_scores()
+    /* Its scores, the values of the block before it, its weights. Ahead of the first block keys
+     * stand for values: what becomes of these is dropped, and no loop of its own is needed for it.
+     */
+    DEVICE_MEMBER void next_block(uint32_t page)
     {
-        mbarrier_wait_parity(keys.keys_full(), keys.parity);
+        const bool first = page <= w.first;
+        r.keys.wait();
+        if (!first)
+            r.values.wait();
+        const uint32_t keys = shared_address(r.keys.data());
         wgmma_fence();
-        multiply_keys<head_dim>(s[i], queries, shared_address(keys.keys()));
-    }
-
-    /* Behind the last page its scores are computed once more, which nobody reads: that costs less
-     * than a loop of its own for the last page. */
-    template <int i> DEVICE_MEMBER void ask_scores_behind(uint32_t page)
-    {
-        if (page + 1 < w.end)
-            keys.advance();
-        ask_scores<i>();
-    }
-
-    DEVICE_MEMBER void first_page()
-    {
-        ask_scores<0>();
+        multiply_keys<head_dim>(s, queries, keys);
+        ask_values(first ? keys : shared_address(r.values.data()), page - PAGES_OF_BLOCK);
+        wgmma_wait<1>();
+        const float ended[2] = {q.of[0].m, q.of[1].m};
+        const bool begins = q.begins_split(page);
+        if (begins)
+            q.begin_split();
+        const bool moved = q.follow_block(s, page);
         wgmma_wait<0>();
-        ask_scores_behind<1>(w.first);
-        q.weigh_page(s[0], w.first);
-        mbarrier_wait_parity(values.values_full(), values.parity);
-        wgmma_wait<0>();
-        narrow_all<0>();
-    }
-
-    /* Its scores are known. */
-    template <int i> DEVICE_MEMBER void next_page(uint32_t page)
-    {
-        wgmma_fence();
-        multiply_values<head_dim>(q.own, weights, shared_address(values.values()),
-                                  q.begins_split(page - 1));
-        ask_scores_behind<1 - i>(page);
-        gathered ended[2] = {q.of_split[0], q.of_split[1]};
-        const bool split_ends = ATTENTION_FIXED_SPLITS && page % PAGES_OF_SPLIT == 0;
-        if (split_ends)
-            q.of_split[0] = q.of_split[1] = nothing();
-        const bool moved = q.weigh_page(s[i], page);
-        const ring<head_dim, tile> before = values;
-        values.advance();
-        mbarrier_wait_parity(values.values_full(), values.parity);
-        wgmma_wait<0>();
-        release(before);
-        narrow_all<i>();
-        if (split_ends)
+        r.keys.leave();
+        if (!first)
+            r.values.leave();
+        if (begins && !first)
             q.end_split(ended, page - 1);
-        else if (moved)
+        else if (moved && !begins)
             q.scale_own();
+        weigh_block(weights, s, q.scale, q.of);
     }
 
     DEVICE_MEMBER void last_values()
     {
-        clear_unwritten<head_dim>(values.values(), w, p);
+        const uint32_t page = first_of_block(w.end - 1);
+        r.values.wait();
+        clear_unwritten<head_dim>(r.values.data(), w, p);
         wgmma_fence();
-        multiply_values<head_dim>(q.own, weights, shared_address(values.values()),
-                                  q.begins_split(w.end - 1));
+        ask_values(shared_address(r.values.data()), page);
         wgmma_wait<0>();
-        release(values);
-        values.advance();
-        q.end_split(q.of_split, w.end - 1);
+        r.values.leave();
+        q.end_split({q.of[0].m, q.of[1].m}, page);
     }
 };
 
 template <int head_dim, int tile>
-DEVICE void attend(const cuda_attention_args &args, ring<head_dim, tile> &r, const work &w)
+DEVICE void attend(const cuda_attention_args &args, rings<head_dim, tile> &r, const work &w)
 {
     const place p = find_place(args, w, uniform(threadIdx.x / GROUP) - 1);
-    uint8_t *queries = shared_at<uint8_t>(p.group * rows<head_dim>::len, rows<head_dim>::len);
+    uint8_t *queries =
+        shared_at<uint8_t>(p.group * QUERIES * head_dim * 2, QUERIES * head_dim * 2);
     load_queries<head_dim>(queries, args, w, p);
     consumer<head_dim, tile> c(args, r, w, p, queries);
-    c.first_page();
-    for (uint32_t page = w.first + 1; page < w.end; page += 2) {
-        c.template next_page<1>(page);
-        if (page + 1 < w.end)
-            c.template next_page<0>(page + 1);
-    }
+    for (uint32_t page = first_of_block(w.first); page < w.end; page += PAGES_OF_BLOCK)
+        c.next_block(page);
     c.last_values();
     if (w.item.partial == ATTENTION_WHOLE)
         c.q.write_out();
@@ -158,29 +138,31 @@ DEVICE void attend(const cuda_attention_args &args, ring<head_dim, tile> &r, con
 
 template <int head_dim, int tile> DEVICE void run(const cuda_attention_args &args)
 {
-    ring<head_dim, tile> r;
+    rings<head_dim, tile> r;
     if (threadIdx.x == 0) {
-        for (ring<head_dim, tile> i; i.parity == 0; i.advance()) {
-            mbarrier_init(i.keys_full(), 1);
-            mbarrier_init(i.values_full(), 1);
-            mbarrier_init(i.empty(), tile / QUERIES * GROUP / WARP);
-        }
+        init(r.keys);
+        init(r.values);
         fence_mbarrier_init();
     }
+    for (uint32_t i = threadIdx.x; i < ATTENTION_ONES_LEN / 4; i += blockDim.x)
+        r.ones()[i] = 0x3f803f80;
+    fence_proxy_async();
     __syncthreads();
     if (threadIdx.x < GROUP) {
-        registers_release<24>();
+        registers_release<40>();
         if (threadIdx.x == 0)
-            fill<head_dim, tile>(args, r);
-        return;
-    }
-    registers_take<240>();
-    const uint32_t n_work = count_work(args);
-    for (uint32_t number = blockIdx.x; number < n_work; number += gridDim.x) {
-        work w = find_work(args, number);
-        w.first = uniform(w.first), w.end = uniform(w.end);
-        if (w.first < w.end)
-            attend<head_dim, tile>(args, r, w);
+            fill(args, r.keys);
+        else if (threadIdx.x == WARP)
+            fill(args, r.values);
+    } else {
+        registers_take<232>();
+        const uint32_t n_work = count_work(args);
+        for (uint32_t number = blockIdx.x; number < n_work; number += gridDim.x) {
+            work w = find_work(args, number);
+            w.first = uniform(w.first), w.end = uniform(w.end);
+            if (w.first < w.end)
+                attend<head_dim, tile>(args, r, w);
+        }
     }
 }
 

@@ -10,7 +10,7 @@
 namespace attention
 {
 
-enum { GROUP = 128, QUERIES = 64, STEP = 16 };
+enum { GROUP = 128, QUERIES = 64 };
 
 /* One head of one item. Blocks of 64 positions are those of the pages. */
 struct work {
@@ -23,6 +23,11 @@ struct work {
 DEVICE uint32_t first_seen(uint32_t position, uint32_t window)
 {
     return window != 0 && position >= window ? position - window + 1 : 0;
+}
+
+DEVICE uint32_t first_of_block(uint32_t page)
+{
+    return page - page % PAGES_OF_BLOCK;
 }
 
 DEVICE uint32_t last_position(const work &w)

@@ -1,6 +1,7 @@
 /*
  * Products of a warpgroup whose first operand is in registers and whose second has its rows across
- * K: what attention multiplies its weights and values with. For sm_90a alone.
+ * K: what attention multiplies its weights and values with; and how it makes weights. For sm_90a
+ * alone.
  */
 #ifndef KERNELS_CUDA_PTX_ROWS_CUH
 #define KERNELS_CUDA_PTX_ROWS_CUH
@@ -26,9 +27,36 @@ DEVICE uint64_t wgmma_operand_behind(uint64_t operand, uint32_t n)
 
 #if defined(__CUDACC__)
 
+/* 2^x as the chip has it, in one instruction: near det_exp2, see attention_weights_sm90.cuh. */
+DEVICE float exp2_approximate(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+/* In both halves of the word: min(x + plus, least), without sign, the sum cut off. */
+DEVICE uint32_t least_of_sum_u16x2(uint32_t x, uint32_t plus, uint32_t least)
+{
+    asm("{\n.reg .b32 sum;\nadd.u16x2 sum, %1, %2;\nmin.u16x2 %0, sum, %3;\n}\n"
+        : "=r"(x)
+        : "r"(x), "r"(plus), "r"(least));
+    return x;
+}
+
 /* wgmma whose a is in registers, 64 rows and 16 of K: a[i] holds row 16 * warp + lane / 4 + 8 * (i
  * % 2), columns 8 * (i / 2) + 2 * (lane % 4) and the next, the lower half first. They are left
  * alone until the product is waited for. b has its rows across K. */
+DEVICE void wgmma_rows(accumulators<8> &d, const uint32_t (&a)[4], uint64_t b, bool fresh)
+{
+    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %9, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {"
+                 "%0, %1, %2, %3"
+                 "}, {%4, %5, %6, %7}, %8, add, 1, 1, 1;\n}\n"
+                 : "+f"(d.d[0]), "+f"(d.d[1]), "+f"(d.d[2]), "+f"(d.d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)!fresh));
+}
+
 DEVICE void wgmma_rows(accumulators<64> &d, const uint32_t (&a)[4], uint64_t b, bool fresh)
 {
     asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %37, 0;\n"
@@ -91,6 +119,23 @@ DEVICE void wgmma_rows(accumulators<128> &d, const uint32_t (&a)[4], uint64_t b,
 }
 
 #else
+
+#include "kernels/det.h"
+
+/* Some units in the last place off, either way. */
+DEVICE float exp2_approximate(float x)
+{
+    const uint32_t bits = det_bits(det_exp2(x));
+    const uint32_t off = (det_bits(x) * 2654435761u >> 16) % 5;
+    return bits == 0 || x != x || bits << 9 == 0 ? det_float(bits) : det_float(bits + off - 2);
+}
+
+DEVICE uint32_t least_of_sum_u16x2(uint32_t x, uint32_t plus, uint32_t least)
+{
+    const uint32_t low = (x + plus) & 0xffff, high = ((x >> 16) + (plus >> 16)) & 0xffff;
+    return (high < least >> 16 ? high : least >> 16) << 16 |
+           (low < (least & 0xffff) ? low : least & 0xffff);
+}
 
 template <int n>
 __attribute__((noinline)) void wgmma_rows(accumulators<n> &d, const uint32_t (&a)[4], uint64_t b,

@@ -12,7 +12,7 @@
 #include "kernels/det.h"
 #include "kernels/emu/tensor_core.h"
 
-enum { BOOK_BLOCK = 64, BOOK_SPLIT = 256, BOOK_HEAD_MAX = 128 };
+enum { BOOK_BLOCK = 128, BOOK_SPLIT = 256, BOOK_HEAD_MAX = 128 };
 
 /* A step of the chip's tensor cores. */
 static float (*book_step)(float c, const uint16_t a[TENSOR_K],
@@ -27,7 +27,7 @@ struct book_query {
 
 /* What one split gives, or all splits so far. */
 struct book_sums {
-    float m, l, o[BOOK_HEAD_MAX];
+    float m, o[BOOK_HEAD_MAX + 1]; /* behind the values their weights' sum */
 };
 
 static uint16_t book_narrow(float x)
@@ -51,7 +51,8 @@ static float book_score(const struct book_query *b, uint32_t j)
     return s;
 }
 
-/* The chain of element d over a block's keys; those that are not seen count as 0 times 0. */
+/* The chain of element d over a block's keys; those that are not seen count as 0 times 0. Behind
+ * the last element each key has a 1. */
 static float book_values(const struct book_query *b, uint32_t block, const float *p, float o,
                          uint32_t d)
 {
@@ -62,18 +63,17 @@ static float book_values(const struct book_query *b, uint32_t block, const float
             if (!book_sees(b, j))
                 continue;
             weights[i] = book_narrow(p[step + i]);
-            values[i] = b->values[(size_t)j * b->head_dim + d];
+            values[i] = d < b->head_dim ? b->values[(size_t)j * b->head_dim + d] : 0x3f80;
         }
         o = book_step(o, weights, values);
     }
     return o;
 }
 
-/* One block of a split: `lanes` is l before its lanes are joined. */
-static void book_block(const struct book_query *b, struct book_sums *s, float lanes[4],
-                       uint32_t block)
+/* One block of a split. */
+static void book_block(const struct book_query *b, struct book_sums *s, uint32_t block)
 {
-    const float c = b->scale * 1.44269504f, unit = c * 0.0078125f;
+    const float c = b->scale * 1.44269504f;
     float scores[BOOK_BLOCK], p[BOOK_BLOCK] = {0}, best = -INFINITY;
     for (uint32_t i = 0; i < BOOK_BLOCK; i++)
         if (book_sees(b, block * BOOK_BLOCK + i)) {
@@ -81,21 +81,15 @@ static void book_block(const struct book_query *b, struct book_sums *s, float la
             best = fmaxf(best, scores[i]);
         }
     if (fmaf(best, c, -s->m) > 0) {
-        const float m = (best * c + 12582912.0f - 12582912.0f) + 8.0f;
-        const float a = det_exp2_integer(s->m - m);
-        for (uint32_t d = 0; d < b->head_dim; d++)
-            s->o[d] = s->o[d] * a;
-        for (int t = 0; t < 4; t++)
-            lanes[t] = lanes[t] * a;
+        const float m = best * c + 12582912.0f - 12582912.0f + 8.0f;
+        for (uint32_t d = 0; d <= b->head_dim; d++)
+            s->o[d] = s->o[d] * det_exp2_integer(s->m - m);
         s->m = m;
     }
-    const float base = (127.0f - s->m) * 0.0078125f;
     for (uint32_t i = 0; i < BOOK_BLOCK; i++)
-        if (book_sees(b, block * BOOK_BLOCK + i)) {
-            p[i] = det_exp2_bf16(det_unit(fmaf(scores[i], unit, base)));
-            lanes[i % 8 / 2] = lanes[i % 8 / 2] + p[i];
-        }
-    for (uint32_t d = 0; d < b->head_dim; d++)
+        if (book_sees(b, block * BOOK_BLOCK + i))
+            p[i] = det_exp2(fmaf(scores[i], c, -s->m));
+    for (uint32_t d = 0; d <= b->head_dim; d++)
         s->o[d] = book_values(b, block, p, s->o[d], d);
 }
 
@@ -110,12 +104,10 @@ static bool book_sees_any(const struct book_query *b, uint32_t from, uint32_t n)
 static struct book_sums book_split(const struct book_query *b, uint32_t split)
 {
     struct book_sums s = {.m = -INFINITY};
-    float lanes[4] = {0};
     const uint32_t n = BOOK_SPLIT / BOOK_BLOCK;
     for (uint32_t block = split * n; block < (split + 1) * n; block++)
         if (book_sees_any(b, block * BOOK_BLOCK, BOOK_BLOCK))
-            book_block(b, &s, lanes, block);
-    s.l = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+            book_block(b, &s, block);
     return s;
 }
 
@@ -128,8 +120,7 @@ static void book_fold(const struct book_query *b, struct book_sums *all, const s
     } else {
         add = det_exp2_integer(s->m - all->m);
     }
-    all->l = fmaf(s->l, add, all->l * keep);
-    for (uint32_t d = 0; d < b->head_dim; d++)
+    for (uint32_t d = 0; d <= b->head_dim; d++)
         all->o[d] = fmaf(s->o[d], add, all->o[d] * keep);
 }
 
@@ -137,20 +128,14 @@ static void book_fold(const struct book_query *b, struct book_sums *all, const s
 static void book_attention(uint16_t *out, const struct book_query *b)
 {
     struct book_sums all = {.m = -INFINITY};
-    bool any = false;
-    for (uint32_t split = 0; split <= b->position / BOOK_SPLIT; split++) {
-        if (!book_sees_any(b, split * BOOK_SPLIT, BOOK_SPLIT))
-            continue;
-        struct book_sums s = book_split(b, split);
-        if (any)
+    for (uint32_t split = 0; split <= b->position / BOOK_SPLIT; split++)
+        if (book_sees_any(b, split * BOOK_SPLIT, BOOK_SPLIT)) {
+            struct book_sums s = book_split(b, split);
             book_fold(b, &all, &s);
-        else
-            all = s;
-        any = true;
-    }
-    const float by = 1.0f / all.l;
+        }
+    const float by = 1.0f / all.o[b->head_dim];
     for (uint32_t d = 0; d < b->head_dim; d++)
-        out[d] = book_narrow(all.o[d] * by);
+        out[d] = book_narrow(all.o[d] * by + 0.0f);
 }
 
 #endif

@@ -26,7 +26,8 @@ struct http_server {
     const struct http_route *routes;
     void *context;
     struct http_stats stats;
-    const char *hint; /* after "There is nothing at this path." */
+    unsigned n_places; /* connections */
+    const char *hint;  /* after "There is nothing at this path." */
     bool draining;
 };
 
@@ -207,7 +208,7 @@ static void connections_changed(void *context)
     struct http_server *s = context;
     if (s->listener == NULL)
         return;
-    if (s->stats.n_connections >= HTTP_CONNECTIONS_MAX)
+    if (s->stats.n_connections >= s->n_places)
         evconnlistener_disable(s->listener);
     else
         evconnlistener_enable(s->listener);
@@ -225,6 +226,7 @@ struct err http_server_new(struct http_server **out, struct event_base *base, SS
     }
     *s = (struct http_server){
         .base = base, .http = http, .tls = tls, .routes = routes, .context = context, .hint = ""};
+    s->n_places = HTTP_CONNECTIONS_MAX;
     s->connections = http_connections_new(base, deadlines, &s->stats);
     http_connections_on_change(s->connections, connections_changed, s);
     evhttp_set_bevcb(http, new_connection, s);
@@ -244,6 +246,12 @@ struct err http_server_new(struct http_server **out, struct event_base *base, SS
 void http_server_hint(struct http_server *s, const char *hint)
 {
     s->hint = hint;
+}
+
+void http_server_places(struct http_server *s, unsigned n_connections)
+{
+    s->n_places = n_connections;
+    http_connections_places(s->connections, n_connections);
 }
 
 struct err http_server_accept(struct http_server *s, int fd)

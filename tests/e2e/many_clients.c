@@ -130,7 +130,7 @@ static void take(struct client *c, const char *data, size_t n)
 static void read_on(struct client *c)
 {
     char data[16384];
-    int n;
+    int n = 0;
     ERR_clear_error();
     while (c->step == READING && (n = SSL_read(c->ssl, data, sizeof data)) > 0)
         take(c, data, (size_t)n);

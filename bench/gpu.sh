@@ -24,7 +24,7 @@ TEXT
 
 PROGRAMS=(bench cuda_arithmetic_test cuda_rows_test cuda_matmul_test cuda_attention_test cuda_step_test
     cuda_sample_test engine_device_test engine_device_sample_test engine_device_steps_test
-    engine_device_failure_test)
+    engine_device_failure_test engine_device_family_test)
 ALL_PARTS=(arithmetic gemm attention decode tests engine sanitizer)
 out=build/gpu-results budget=530 programs='' emulated='' command=run
 parts=()
@@ -160,7 +160,7 @@ unit_test() {
 unit_tests() {
     local name
     for name in cuda_rows cuda_step cuda_matmul cuda_attention cuda_sample \
-        engine_device engine_device_sample engine_device_steps engine_device_failure; do
+        engine_device engine_device_sample engine_device_steps engine_device_failure engine_device_family; do
         unit_test "$name" 75
     done
 }

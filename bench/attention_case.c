@@ -205,7 +205,7 @@ static void launch_list(const struct attention_case *c, enum rig_code code, size
     must(c->r->driver->launch(c->r->stream, wide ? k->wide : k->narrow, &how, &args, sizeof args));
 }
 
-static void launch_folds(const struct attention_case *c, enum rig_code code)
+void attention_case_fold(const struct attention_case *c, enum rig_code code)
 {
     const struct attention_kernels *k = &c->kernels[code];
     const struct cuda_attention_fold_args args = {
@@ -230,7 +230,7 @@ void attention_case_launch(const struct attention_case *c, enum rig_code code, s
     if (c->plan.n_narrow > 0)
         launch_list(c, code, turn, false);
     if (c->plan.n_folds > 0)
-        launch_folds(c, code);
+        attention_case_fold(c, code);
 }
 
 void attention_case_run(void *context, size_t turn)

@@ -1,0 +1,173 @@
+#include "bench/step_case.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS_SHARED_LEN = CUDA_BLOCK / 32 * sizeof(float), N_EMBEDDED = 512 };
+
+static void find_kernels(struct step_case *c)
+{
+    static const char *const names[STEP_KERNELS] = {
+        [STEP_PREPARE] = "prepare_rows", [STEP_EMBED] = "embed_rows", [STEP_NORM] = "rmsnorm_rows",
+        [STEP_ROPE] = "rope_write",      [STEP_SCAN] = "sample_scan", [STEP_WEIGH] = "sample_weigh",
+        [STEP_CHOOSE] = "sample_choose"};
+    for (size_t i = 0; i < STEP_KERNELS; i++)
+        if (names[i] != NULL)
+            c->kernels[i] =
+                rig_kernel(c->rig, RIG_EXACT, names[i],
+                           i < STEP_ATTENTION ? ROWS_SHARED_LEN : CUDA_SAMPLE_SHARED_LEN);
+}
+
+/* 0, 1, ...: slots, tokens, pages. */
+static struct gpu_address put_numbers(struct rig *r, size_t n, uint32_t from)
+{
+    uint32_t *numbers = malloc(n * sizeof *numbers);
+    if (numbers == NULL)
+        must(err_set(ERR_MEMORY, "no memory for rows"));
+    for (size_t i = 0; i < n; i++)
+        numbers[i] = from + (uint32_t)i;
+    struct gpu_address at = rig_put(r, numbers, n * sizeof *numbers);
+    free(numbers);
+    return at;
+}
+
+static struct gpu_address put_plan(struct rig *r, size_t n)
+{
+    struct cuda_plan_row *plan = calloc(n, sizeof *plan);
+    if (plan == NULL)
+        must(err_set(ERR_MEMORY, "no memory for rows"));
+    for (size_t i = 0; i < n; i++)
+        plan[i] = (struct cuda_plan_row){.slot = (uint32_t)i, .token = CUDA_NEWEST};
+    struct gpu_address at = rig_put(r, plan, n * sizeof *plan);
+    free(plan);
+    return at;
+}
+
+static void make_rows(struct step_case *c)
+{
+    struct rig *r = c->rig;
+    const struct step_size *s = &c->size;
+    const uint32_t n = s->n_rows, table_len = c->attention.table_len;
+    const struct gpu_address tokens = put_numbers(r, n, 0), plan = put_plan(r, n);
+    c->prepare = (struct cuda_prepare_args){
+        .tokens = rig_pointer(rig_alloc(r, n * sizeof(uint32_t))),
+        .positions = rig_pointer(rig_alloc(r, n * sizeof(uint32_t))),
+        .page_tables = rig_pointer(rig_alloc(r, (size_t)n * table_len * sizeof(uint32_t))),
+        .plan = rig_pointer(plan),
+        .newest = rig_pointer(tokens),
+        .newest_at = rig_pointer(c->attention.positions),
+        .slot_tables = rig_pointer(c->attention.page_tables),
+        .page_table_len = table_len};
+    c->embed = (struct cuda_embed_args){
+        .x = rig_pointer(rig_random(r, (size_t)n * s->n_cols * 2)),
+        .table = rig_pointer(rig_random(r, (size_t)N_EMBEDDED * s->n_cols)),
+        .tokens = rig_pointer(tokens),
+        .n_cols = s->n_cols};
+    c->norm =
+        (struct cuda_rmsnorm_args){.out = rig_pointer(rig_alloc(r, (size_t)n * s->n_cols * 2)),
+                                   .x = c->embed.x,
+                                   .weight = rig_pointer(rig_random(r, (size_t)s->n_cols * 2)),
+                                   .n_cols = s->n_cols,
+                                   .eps = 1e-5f};
+    c->rope = (struct cuda_rope_write_args){
+        .qkv = rig_pointer(c->attention.qkv),
+        .cache = rig_pointer(c->attention.cache),
+        .cos_sin = rig_pointer(rig_random(r, (size_t)s->len * s->head_dim * 2)),
+        .positions = rig_pointer(c->attention.positions),
+        .page_tables = rig_pointer(c->attention.page_tables),
+        .page_table_len = table_len,
+        .n_heads = s->n_heads,
+        .n_kv_heads = s->n_kv_heads,
+        .head_dim = s->head_dim,
+        .n_turned = s->head_dim,
+        .n_layers = s->n_layers,
+        .eps = 1e-5f};
+}
+
+static void make_sampling(struct step_case *c)
+{
+    struct rig *r = c->rig;
+    const uint32_t n = c->size.n_rows, n_vocab = c->size.n_vocab;
+    c->params = rig_alloc(r, n * sizeof(struct cuda_sample_params));
+    c->sample = (struct cuda_sample_args){
+        .out = rig_pointer(rig_alloc(r, n * sizeof(struct cuda_sampled))),
+        .top = rig_pointer(rig_alloc(r, n * CUDA_SAMPLE_TOP * sizeof(struct cuda_token_float))),
+        .newest = rig_pointer(rig_alloc(r, n * sizeof(uint32_t))),
+        .newest_at = rig_pointer(rig_alloc(r, n * sizeof(uint32_t))),
+        .logits = rig_pointer(rig_random(r, (size_t)n * n_vocab * 2)),
+        .z = rig_pointer(rig_alloc(r, (size_t)n * n_vocab * sizeof(float))),
+        .scratch = rig_pointer(rig_alloc(r, CUDA_SAMPLE_SCRATCH_LEN(n, n_vocab))),
+        .params = rig_pointer(c->params),
+        .plan = c->prepare.plan,
+        .positions = rig_pointer(c->attention.positions),
+        .n_vocab = n_vocab,
+        .row_len = n_vocab};
+    step_case_choose(c, 0);
+}
+
+void step_case_init(struct step_case *c, struct rig *r, const struct step_size *size)
+{
+    const struct attention_size attention = {size->n_heads, size->n_kv_heads, size->head_dim,
+                                             size->n_rows,  size->len,        1,
+                                             size->n_layers};
+    *c = (struct step_case){.rig = r, .size = *size};
+    attention_case_init(&c->attention, r, &attention);
+    find_kernels(c);
+    make_rows(c);
+    make_sampling(c);
+}
+
+void step_case_cleanup(struct step_case *c)
+{
+    attention_case_cleanup(&c->attention);
+}
+
+void step_case_choose(struct step_case *c, float top_p)
+{
+    const size_t n = c->size.n_rows, len = n * sizeof(struct cuda_sample_params);
+    struct cuda_sample_params *params = calloc(n, sizeof *params);
+    if (params == NULL)
+        must(err_set(ERR_MEMORY, "no memory for parameters"));
+    for (size_t i = 0; i < n; i++)
+        params[i] = (struct cuda_sample_params){.seed = i,
+                                                .temperature = top_p > 0 ? 1.0f : 0.0f,
+                                                .top_p = top_p > 0 ? top_p : 1.0f,
+                                                .repetition_penalty = 1.0f};
+    must(c->rig->driver->copy_to(c->rig->stream, c->params, params, len));
+    must(c->rig->driver->stream_wait(c->rig->stream));
+    free(params);
+}
+
+static void launch(const struct step_case *c, enum step_kernel what, uint32_t across, uint32_t down,
+                   const void *args, size_t args_len)
+{
+    const bool samples = what > STEP_FOLD;
+    const struct gpu_launch how = {.grid = {across, down, 1},
+                                   .block = {samples ? CUDA_SAMPLE_BLOCK : CUDA_BLOCK, 1, 1},
+                                   .shared_len =
+                                       samples ? CUDA_SAMPLE_SHARED_LEN : ROWS_SHARED_LEN};
+    must(c->rig->driver->launch(c->rig->stream, c->kernels[what], &how, args, args_len));
+}
+
+void step_case_launch(const struct step_case *c, enum step_kernel what, size_t turn)
+{
+    const struct step_size *s = &c->size;
+    struct cuda_rope_write_args rope = c->rope;
+    rope.layer = (uint32_t)(turn % s->n_layers);
+    if (what == STEP_FOLD)
+        attention_case_fold(&c->attention, RIG_EXACT);
+    else if (what == STEP_PREPARE)
+        launch(c, what, s->n_rows, 1, &c->prepare, sizeof c->prepare);
+    else if (what == STEP_EMBED)
+        launch(c, what, s->n_rows, 1, &c->embed, sizeof c->embed);
+    else if (what == STEP_NORM)
+        launch(c, what, s->n_rows, 1, &c->norm, sizeof c->norm);
+    else if (what == STEP_ROPE)
+        launch(c, what, s->n_heads + s->n_kv_heads, s->n_rows, &rope, sizeof rope);
+    else if (what == STEP_ATTENTION)
+        attention_case_launch(&c->attention, RIG_EXACT, turn);
+    else if (what == STEP_CHOOSE)
+        launch(c, what, s->n_rows, 1, &c->sample, sizeof c->sample);
+    else
+        launch(c, what, CUDA_SAMPLE_CHUNKS(s->n_vocab), s->n_rows, &c->sample, sizeof c->sample);
+}

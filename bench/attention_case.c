@@ -201,7 +201,8 @@ static void launch_list(const struct attention_case *c, enum rig_code code, size
     const struct gpu_launch how = {.grid = {c->shape.n_multiprocessors, 1, 1},
                                    .block = {ATTENTION_BLOCK(tile), 1, 1},
                                    .shared_len =
-                                       (size_t)ATTENTION_SHARED_LEN(c->shape.head_dim, tile)};
+                                       (size_t)ATTENTION_SHARED_LEN(c->shape.head_dim, tile),
+                                   .overlaps_previous = true};
     must(c->r->driver->launch(c->r->stream, wide ? k->wide : k->narrow, &how, &args, sizeof args));
 }
 
@@ -219,7 +220,8 @@ void attention_case_fold(const struct attention_case *c, enum rig_code code)
         .scale = scale_of(c)};
     const struct gpu_launch how = {.grid = {c->shape.n_multiprocessors, 1, 1},
                                    .block = {CUDA_BLOCK, 1, 1},
-                                   .shared_len = FOLD_SHARED_LEN};
+                                   .shared_len = FOLD_SHARED_LEN,
+                                   .overlaps_previous = true};
     must(c->r->driver->launch(c->r->stream, k->fold, &how, &args, sizeof args));
 }
 

@@ -149,7 +149,8 @@ static void check(const struct options *o, const struct backend **backend)
     if (is_on_gpu(o))
         check_gpu(o);
     else if (o->bench.emulated)
-        must(err_set(ERR_USAGE, "--emulated takes gemm, attention, decode, step or --backend cuda"));
+        must(
+            err_set(ERR_USAGE, "--emulated takes gemm, attention, decode, step or --backend cuda"));
     else
         must(backend_get(backend, o->bench.backend, true)); /* random weights are bf16 */
     must(bench_shape_check(o->bench.shape));

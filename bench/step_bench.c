@@ -186,15 +186,15 @@ static void measure_rows(struct results *r, struct rig *rig, const struct step_s
 
 void bench_step(struct results *r, const struct bench_options *o)
 {
-    static const struct step_size large[] = {{1, 1024, 32, 8, 128, 4096, 128256, 32},
-                                             {8, 1024, 32, 8, 128, 4096, 128256, 8},
-                                             {64, 1024, 32, 8, 128, 4096, 128256, 4},
-                                             {256, 1024, 32, 8, 128, 4096, 128256, 4}};
+    static const struct step_size large[] = {
+        {1, 1024, 32, 8, 128, 4096, 128256, 32}, {1, 8192, 32, 8, 128, 4096, 128256, 8},
+        {8, 1024, 32, 8, 128, 4096, 128256, 8},  {8, 8192, 32, 8, 128, 4096, 128256, 4},
+        {64, 1024, 32, 8, 128, 4096, 128256, 4}, {256, 1024, 32, 8, 128, 4096, 128256, 4}};
     static const struct step_size small[] = {{1, 300, 4, 2, 64, 72, 5000, 2},
                                              {3, 70, 4, 2, 64, 72, 300, 2}};
     struct rig rig;
     rig_open(&rig, o, r);
-    for (size_t i = 0; i < (o->tiny ? 2 : 4); i++)
+    for (size_t i = 0; i < (o->tiny ? 2 : 6); i++)
         measure_rows(r, &rig, o->tiny ? &small[i] : &large[i], o);
     rig_close(&rig);
 }

@@ -144,8 +144,8 @@ static void launch(const struct step_case *c, enum step_kernel what, uint32_t ac
     const bool samples = what > STEP_FOLD;
     const struct gpu_launch how = {.grid = {across, down, 1},
                                    .block = {samples ? CUDA_SAMPLE_BLOCK : CUDA_BLOCK, 1, 1},
-                                   .shared_len =
-                                       samples ? CUDA_SAMPLE_SHARED_LEN : ROWS_SHARED_LEN};
+                                   .shared_len = samples ? CUDA_SAMPLE_SHARED_LEN : ROWS_SHARED_LEN,
+                                   .overlaps_previous = true};
     must(c->rig->driver->launch(c->rig->stream, c->kernels[what], &how, args, args_len));
 }
 
@@ -163,7 +163,7 @@ void step_case_launch(const struct step_case *c, enum step_kernel what, size_t t
     else if (what == STEP_NORM)
         launch(c, what, s->n_rows, 1, &c->norm, sizeof c->norm);
     else if (what == STEP_ROPE)
-        launch(c, what, s->n_heads + s->n_kv_heads, s->n_rows, &rope, sizeof rope);
+        launch(c, what, ROPE_BLOCKS(s->n_heads, s->n_kv_heads), s->n_rows, &rope, sizeof rope);
     else if (what == STEP_ATTENTION)
         attention_case_launch(&c->attention, RIG_EXACT, turn);
     else if (what == STEP_CHOOSE)

@@ -9,7 +9,8 @@ static struct err launch(const struct device *d, struct gpu_kernel *k, size_t ac
 {
     const struct gpu_launch how = {.grid = {(unsigned)across, (unsigned)down, 1},
                                    .block = {CUDA_BLOCK, 1, 1},
-                                   .shared_len = DEVICE_ROWS_SHARED_LEN};
+                                   .shared_len = DEVICE_ROWS_SHARED_LEN,
+                                   .overlaps_previous = d->set->launches_overlap};
     return d->gpu->launch(d->stream, k, &how, args, args_len);
 }
 
@@ -98,7 +99,8 @@ static struct err rope(const struct device *d, const struct device_layer *l, siz
                                               .layer = (uint32_t)layer,
                                               .n_layers = c->n_layers,
                                               .eps = c->rms_norm_eps};
-    return launch(d, d->kernels.rope_write, c->n_heads + c->n_kv_heads, n_rows, &args, sizeof args);
+    return launch(d, d->kernels.rope_write, ROPE_BLOCKS(c->n_heads, c->n_kv_heads), n_rows, &args,
+                  sizeof args);
 }
 
 static struct err fold(const struct device *d)

@@ -21,7 +21,8 @@ struct err device_sample(const struct device *d, size_t n_logits)
     struct gpu_launch how = {
         .grid = {(unsigned)CUDA_SAMPLE_CHUNKS(s->n_sampled_vocab), (unsigned)n_logits, 1},
         .block = {CUDA_SAMPLE_BLOCK, 1, 1},
-        .shared_len = CUDA_SAMPLE_SHARED_LEN};
+        .shared_len = CUDA_SAMPLE_SHARED_LEN,
+        .overlaps_previous = d->set->launches_overlap};
     TRY(d->gpu->launch(d->stream, d->kernels.sample_scan, &how, &args, sizeof args));
     TRY(d->gpu->launch(d->stream, d->kernels.sample_weigh, &how, &args, sizeof args));
     how.grid[0] = (unsigned)n_logits;

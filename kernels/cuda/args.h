@@ -36,7 +36,11 @@ struct cuda_rmsnorm_args {
 /* rope_write: turns the queries in place and the keys on their way into the cache; values go there
  * as they are. Of each head's first n_turned elements, pairs (i, i + n_turned / 2) are turned;
  * those behind stay. Where q_norm and k_norm are given, each head is normed first, as an rmsnorm
- * row of head_dim without the rounding between. Grid: (n_heads + n_kv_heads, n_rows) blocks. */
+ * row of head_dim without the rounding between. Grid: (ROPE_BLOCKS(n_heads, n_kv_heads), n_rows)
+ * blocks. */
+enum { ROPE_HEAD_MAX = 256 };
+#define ROPE_BLOCKS(n_heads, n_kv_heads)                                                           \
+    (((n_heads) + 2 * (n_kv_heads) + CUDA_BLOCK / 32 - 1) / (CUDA_BLOCK / 32))
 struct cuda_rope_write_args {
     uint16_t *qkv; /* bf16 (n_rows, (n_heads + 2 n_kv_heads) * head_dim): q, k and v of each row */
     uint16_t *cache; /* bf16 pages: (page, layer, keys then values, n_kv_heads, 64, head_dim) */
@@ -45,7 +49,7 @@ struct cuda_rope_write_args {
     const uint32_t *positions;    /* (n_rows) */
     const uint32_t *page_tables;  /* (n_rows, page_table_len) */
     uint32_t page_table_len;
-    uint32_t n_heads, n_kv_heads, head_dim; /* head_dim: even, at most 2 * CUDA_BLOCK */
+    uint32_t n_heads, n_kv_heads, head_dim; /* head_dim: even, at most ROPE_HEAD_MAX */
     uint32_t n_turned;                      /* even, 2 to head_dim */
     uint32_t layer, n_layers;
     float eps;

@@ -128,8 +128,9 @@ DEVICE folding fold_in(gathered &all, const gathered &own, const scores_scale &s
     f.seen = own.m > MINUS_INFINITY;
     f.first = f.seen && !(all.m > MINUS_INFINITY);
     const bool moved = f.seen && own.m > all.m + scale.slack;
-    f.keep = moved && !f.first ? det_exp2(scale.factor * (all.m - own.m)) : 1.0f;
-    f.add = moved ? 1.0f : det_exp2(scale.factor * (own.m - all.m));
+    const float power = det_exp2(scale.factor * (moved ? all.m - own.m : own.m - all.m));
+    f.keep = moved ? power : 1.0f; /* of the first: of no account */
+    f.add = moved ? 1.0f : power;
     all.l = f.first ? own.l : f.seen ? fmaf(own.l, f.add, all.l * f.keep) : all.l;
     all.m = moved ? own.m : all.m;
     return f;

@@ -151,6 +151,8 @@ template <int head_dim, int tile> DEVICE void run(const cuda_attention_args &arg
         fence_mbarrier_init();
     }
     __syncthreads();
+    grid_launch_dependents();
+    grid_wait();
     if (threadIdx.x < GROUP) {
         registers_release<24>();
         if (threadIdx.x == 0)

@@ -6,7 +6,7 @@
 
 const struct kernel_set kernel_set_sm80 = {.numerics = "sm80-1", .prefix = "sm80_"};
 const struct kernel_set kernel_set_sm90 = {
-    .numerics = "sm90-1", .prefix = "", .has_copy_engine = true};
+    .numerics = "sm90-1", .prefix = "", .has_copy_engine = true, .launches_overlap = true};
 
 #define FITS_SM80(len) _Static_assert((len) <= SM80_SHARED_MAX, "too much for chips 8.6 and 8.9")
 
@@ -83,7 +83,8 @@ struct gpu_launch kernel_set_attention(const struct kernel_set *s, unsigned n_mu
     if (s->has_copy_engine)
         return (struct gpu_launch){.grid = {n_multiprocessors, 1, 1},
                                    .block = {(unsigned)ATTENTION_BLOCK(tile), 1, 1},
-                                   .shared_len = (size_t)ATTENTION_SHARED_LEN(head_dim, tile)};
+                                   .shared_len = (size_t)ATTENTION_SHARED_LEN(head_dim, tile),
+                                   .overlaps_previous = true};
     return (struct gpu_launch){.grid = {n_multiprocessors * (tile == 64 ? 2 : 1), 1, 1},
                                .block = {(unsigned)SM80_ATTENTION_BLOCK(tile), 1, 1},
                                .shared_len = (size_t)SM80_ATTENTION_SHARED_LEN(head_dim, tile)};

@@ -14,9 +14,11 @@
 struct kernel_set {
     const char *numerics; /* the name in docs/NUMERICS.md */
     const char *prefix;   /* of the names of its matmul and attention */
-    /* Kernels read matrices by tensor maps, and launches may have clusters and overlap; else by the
-     * pointers beside them in args.h. */
+    /* Kernels read matrices by tensor maps, and launches may have clusters; else by the pointers
+     * beside them in args.h. */
     bool has_copy_engine;
+    /* Every launch of a step may overlap the one ahead of it. */
+    bool launches_overlap;
 };
 
 extern const struct kernel_set kernel_set_sm80, kernel_set_sm90;

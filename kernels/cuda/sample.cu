@@ -105,6 +105,8 @@ DEVICE void count_own(sample_room &room, const sample_field &f, id_range ids, sa
 
 KERNEL(sample_scan, cuda_sample_args, CUDA_SAMPLE_BLOCK)
 {
+    grid_launch_dependents();
+    grid_wait();
     const sample_row r = find_row(args, blockIdx.y);
     if (r.slot == CUDA_NO_SLOT)
         return;
@@ -130,11 +132,15 @@ KERNEL(sample_scan, cuda_sample_args, CUDA_SAMPLE_BLOCK)
 
 KERNEL(sample_weigh, cuda_sample_args, CUDA_SAMPLE_BLOCK)
 {
+    grid_launch_dependents();
+    grid_wait();
     const sample_row r = find_row(args, blockIdx.y);
     if (r.slot == CUDA_NO_SLOT)
         return;
-    sample_room &room = shared_room();
     const cuda_sample_params &p = *r.params;
+    if (p.logprobs == 0 && p.temperature == 0.0f)
+        return; /* the best is chosen, whatever the others weigh */
+    sample_room &room = shared_room();
     const id_range ids = chunk_range(blockIdx.x, args.n_vocab);
     uint64_t own_best, best, own_sum = 0, sum = 0;
     find_best(room, r, &own_best, &best);

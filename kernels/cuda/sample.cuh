@@ -7,7 +7,7 @@
 #define KERNELS_CUDA_SAMPLE_CUH
 
 #include "kernels/cuda/args.h"
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/ptx.cuh"
 #include "kernels/rank.h"
 
 enum {

@@ -109,11 +109,14 @@ DEVICE void load_rows(uint8_t *to, const cuda_attention_args &args, uint32_t slo
                        (int)(i * rows<head_dim>::chunk), (int)slot, full);
 }
 
-/* One thread. The next page's number is fetched ahead: the ring may be full for long. */
+/* One thread. The next page's number is fetched ahead: the ring may be full for long. Of a narrow
+ * item, which has all rows that its sequence has in this step, the pages before that of its first
+ * row were written by earlier steps: they are fetched before the launch ahead has ended. */
 template <int head_dim, int tile>
 DEVICE void fill(const cuda_attention_args &args, ring<head_dim, tile> r)
 {
     const uint32_t n_work = count_work(args);
+    bool waited = false;
     tensor_map_prefetch(&args.cache);
     for (uint32_t number = blockIdx.x; number < n_work; number += gridDim.x) {
         const work w = find_work(args, number);
@@ -121,6 +124,10 @@ DEVICE void fill(const cuda_attention_args &args, ring<head_dim, tile> r)
             args.page_tables + (size_t)(w.item.row + w.item.n_rows - 1) * args.page_table_len;
         uint32_t page = w.first < w.end ? pages[w.first] : 0;
         for (uint32_t i = w.first; i < w.end; i++) {
+            if (!waited && (tile > QUERIES || (i + 1) * KEYS > w.position)) {
+                grid_wait();
+                waited = true;
+            }
             const uint32_t next = i + 1 < w.end ? pages[i + 1] : 0;
             const uint32_t keys = (page * args.n_layers + args.layer) * 2 * args.n_kv_heads;
             mbarrier_wait_parity(r.empty(), r.parity ^ 1); /* at first, at once */
@@ -131,6 +138,8 @@ DEVICE void fill(const cuda_attention_args &args, ring<head_dim, tile> r)
             page = next;
         }
     }
+    if (!waited)
+        grid_wait();
 }
 
 DEVICE void join_group(const place &p)

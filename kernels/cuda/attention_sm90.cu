@@ -128,6 +128,7 @@ DEVICE void attend(const cuda_attention_args &args, ring<head_dim, tile> &r,
 {
     const place p = find_place(args, w, threadIdx.x / GROUP - 1);
     consumer<head_dim, tile> c(args, r, turn, w, p);
+    grid_wait(); /* for the queries */
     load_queries<head_dim>(c.queries, args, w, p);
     c.first_page();
     for (uint32_t page = w.first + 1; page < w.end; page++)
@@ -152,7 +153,6 @@ template <int head_dim, int tile> DEVICE void run(const cuda_attention_args &arg
     }
     __syncthreads();
     grid_launch_dependents();
-    grid_wait();
     if (threadIdx.x < GROUP) {
         registers_release<24>();
         if (threadIdx.x == 0)

@@ -11,8 +11,9 @@ enum { N_WARPS = CUDA_BLOCK / WARP, PAGE_TOKENS = 64 };
 
 KERNEL(embed_rows, cuda_embed_args, CUDA_BLOCK)
 {
-    grid_launch_dependents();
     grid_wait();
+    grid_launch_dependents(); /* what prepare_rows wrote is there for all that follow this launch,
+                                 before their own grid_wait, too */
     const size_t row = blockIdx.x;
     const bf16 *from = (const bf16 *)args.table + (size_t)args.tokens[row] * args.n_cols;
     float *to = args.x + row * args.n_cols;
@@ -131,10 +132,15 @@ DEVICE void turn_head(const cuda_rope_write_args &args, const bf16 *from, bf16 *
     UNROLL
     for (uint32_t n = 0; n < PAIRS; n++) {
         const head_pair p = find_pair(args, n);
-        a[n] = p.active ? widen(from[p.a]) : 0.0f;
-        b[n] = p.active ? widen(from[p.b]) : 0.0f;
         c[n] = p.turned ? angles[p.i] : 1.0f;
         s[n] = p.turned ? angles[half + p.i] : 0.0f;
+    }
+    grid_wait();
+    UNROLL
+    for (uint32_t n = 0; n < PAIRS; n++) {
+        const head_pair p = find_pair(args, n);
+        a[n] = p.active ? widen(from[p.a]) : 0.0f;
+        b[n] = p.active ? widen(from[p.b]) : 0.0f;
     }
     UNROLL
     for (uint32_t n = 0; n < PAIRS; n++)
@@ -159,7 +165,6 @@ DEVICE void turn_head(const cuda_rope_write_args &args, const bf16 *from, bf16 *
 KERNEL(rope_write, cuda_rope_write_args, CUDA_BLOCK)
 {
     grid_launch_dependents();
-    grid_wait();
     const uint32_t row = blockIdx.y, head = blockIdx.x * N_WARPS + threadIdx.x / WARP;
     const uint32_t n_heads = args.n_heads + 2 * args.n_kv_heads;
     if (head >= n_heads)
@@ -173,6 +178,7 @@ KERNEL(rope_write, cuda_rope_write_args, CUDA_BLOCK)
         turn_head(args, own, to, args.k_norm, position);
     } else {
         bf16 *to = cache_row(args, row, position, head - args.n_heads - args.n_kv_heads, true);
+        grid_wait();
         for (uint32_t i = threadIdx.x % WARP; i < args.head_dim; i += WARP)
             to[i] = own[i];
     }

@@ -198,11 +198,8 @@ static void launch_list(const struct attention_case *c, enum rig_code code, size
                                              .layer = (uint32_t)(turn % c->size.n_layers),
                                              .n_layers = c->size.n_layers,
                                              .scale = scale_of(c)};
-    const struct gpu_launch how = {.grid = {c->shape.n_multiprocessors, 1, 1},
-                                   .block = {ATTENTION_BLOCK(tile), 1, 1},
-                                   .shared_len =
-                                       (size_t)ATTENTION_SHARED_LEN(c->shape.head_dim, tile),
-                                   .overlaps_previous = true};
+    const struct gpu_launch how =
+        kernel_set_attention(&kernel_set_sm90, c->shape.n_multiprocessors, c->shape.head_dim, tile);
     must(c->r->driver->launch(c->r->stream, wide ? k->wide : k->narrow, &how, &args, sizeof args));
 }
 

@@ -116,11 +116,11 @@ enum { SM80_SHARED_MAX = 99 << 10 };
  * and the splits of ATTENTION_SPLIT absolute positions that it covers. Prefill: many rows, all
  * splits. Decode: one row; all its splits, or some, so that several blocks share a long context.
  *
- * Grid: any number of blocks, each takes every gridDim.x-th piece of work. On Hopper one a
- * multiprocessor is meant, of ATTENTION_BLOCK(tile) threads and ATTENTION_SHARED_LEN(head_dim,
- * tile) bytes of shared memory; sm80_attention_<head_dim>_<tile> has SM80_ATTENTION_BLOCK(tile) and
- * SM80_ATTENTION_SHARED_LEN(head_dim, tile), and of tiles of 64 two go on one multiprocessor
- * of 8.0.
+ * Grid: any number of blocks, each takes every gridDim.x-th piece of work. On Hopper
+ * ATTENTION_BESIDE(tile) a multiprocessor are meant, of ATTENTION_BLOCK(tile) threads and
+ * ATTENTION_SHARED_LEN(head_dim, tile) bytes of shared memory; sm80_attention_<head_dim>_<tile> has
+ * SM80_ATTENTION_BLOCK(tile) and SM80_ATTENTION_SHARED_LEN(head_dim, tile), and of tiles of 64 two
+ * go on one multiprocessor of 8.0.
  */
 enum { ATTENTION_KEYS = 64, ATTENTION_SPLIT = 256 }; /* positions of a block (a page), of a split */
 
@@ -178,10 +178,15 @@ struct cuda_attention_fold_args {
 #define ATTENTION_CHUNK(head_dim) ((head_dim) % 64 == 0 ? 64 : 32)
 #define ATTENTION_BLOCK(tile) ((tile) + (tile) + 128)
 /* Queries, then a ring of pages: keys and values of one head; barriers for each, and two more. */
-#define ATTENTION_STAGES(head_dim) ((head_dim) == 128 ? 6 : 8)
+#define ATTENTION_STAGES(head_dim, tile)                                                           \
+    ((tile) == 64 ? ((head_dim) == 128 ? 3 : (head_dim) == 96 ? 4 : 6) : (head_dim) == 128 ? 6 : 8)
 #define ATTENTION_PAGE_LEN(head_dim) (2 * ATTENTION_KEYS * (head_dim)*2)
 #define ATTENTION_SHARED_LEN(head_dim, tile)                                                       \
-    ((tile) * (head_dim)*2 + ATTENTION_STAGES(head_dim) * (ATTENTION_PAGE_LEN(head_dim) + 24) + 16)
+    ((tile) * (head_dim)*2 +                                                                       \
+     ATTENTION_STAGES(head_dim, tile) * (ATTENTION_PAGE_LEN(head_dim) + 24) + 16)
+/* Blocks that go on one multiprocessor. Decode is a chain of latencies, page by page: two of them
+ * fill each other's gaps. */
+#define ATTENTION_BESIDE(tile) ((tile) == 64 ? 2 : 1)
 
 /* sm80: queries, a ring of halves of pages (keys or values of one head), the work. */
 #define SM80_ATTENTION_BLOCK(tile) ((tile)*2)

@@ -26,7 +26,7 @@ template <int head_dim> struct rows {
 
 /* In shared memory: the queries, a ring of pages, three barriers for each, two for turns. */
 template <int head_dim, int tile> struct ring {
-    static constexpr uint32_t stages = ATTENTION_STAGES(head_dim);
+    static constexpr uint32_t stages = ATTENTION_STAGES(head_dim, tile);
     static constexpr uint32_t page_len = ATTENTION_PAGE_LEN(head_dim);
     static constexpr uint32_t queries_len = tile * head_dim * 2;
     uint32_t stage = 0, parity = 0;

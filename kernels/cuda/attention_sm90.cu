@@ -159,7 +159,7 @@ template <int head_dim, int tile> DEVICE void run(const cuda_attention_args &arg
             fill<head_dim, tile>(args, r);
         return;
     }
-    registers_take<240>();
+    registers_take<tile == QUERIES ? 232 : 240>();
     turns<head_dim, tile> turn;
     const uint32_t n_work = count_work(args);
     for (uint32_t number = blockIdx.x; number < n_work; number += gridDim.x) {
@@ -172,7 +172,8 @@ template <int head_dim, int tile> DEVICE void run(const cuda_attention_args &arg
 } // namespace attention_sm90
 
 #define ATTENTION_KERNEL(head_dim, tile)                                                           \
-    KERNEL(attention_##head_dim##_##tile, cuda_attention_args, ATTENTION_BLOCK(tile))              \
+    KERNEL_BESIDE(attention_##head_dim##_##tile, cuda_attention_args, ATTENTION_BLOCK(tile),       \
+                  ATTENTION_BESIDE(tile))                                                          \
     {                                                                                              \
         attention_sm90::run<head_dim, tile>(args);                                                 \
     }

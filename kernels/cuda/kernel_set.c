@@ -8,6 +8,17 @@ const struct kernel_set kernel_set_sm80 = {.numerics = "sm80-1", .prefix = "sm80
 const struct kernel_set kernel_set_sm90 = {
     .numerics = "sm90-1", .prefix = "", .has_copy_engine = true, .launches_overlap = true};
 
+/* 228 KiB of a multiprocessor; of a block's 1 KiB is the system's. */
+#define FITS_SM90(head_dim, tile)                                                                  \
+    _Static_assert(ATTENTION_BESIDE(tile) * (ATTENTION_SHARED_LEN(head_dim, tile) + 1024) <=       \
+                       228 << 10,                                                                  \
+                   "too much for one multiprocessor")
+
+FITS_SM90(64, 64);
+FITS_SM90(96, 64);
+FITS_SM90(128, 64);
+FITS_SM90(128, 128);
+
 #define FITS_SM80(len) _Static_assert((len) <= SM80_SHARED_MAX, "too much for chips 8.6 and 8.9")
 
 FITS_SM80(2 * SM80_MATMUL_SHARED_LEN(8));
@@ -81,7 +92,7 @@ struct gpu_launch kernel_set_attention(const struct kernel_set *s, unsigned n_mu
                                        unsigned head_dim, unsigned tile)
 {
     if (s->has_copy_engine)
-        return (struct gpu_launch){.grid = {n_multiprocessors, 1, 1},
+        return (struct gpu_launch){.grid = {n_multiprocessors * ATTENTION_BESIDE(tile), 1, 1},
                                    .block = {(unsigned)ATTENTION_BLOCK(tile), 1, 1},
                                    .shared_len = (size_t)ATTENTION_SHARED_LEN(head_dim, tile),
                                    .overlaps_previous = true};

@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS_SHARED_LEN = CUDA_BLOCK / 32 * sizeof(float), N_EMBEDDED = 512 };
+#include "kernels/cuda/kernel_set.h"
+
+enum { N_EMBEDDED = 512 };
 
 static void find_kernels(struct step_case *c)
 {
@@ -15,7 +17,7 @@ static void find_kernels(struct step_case *c)
         if (names[i] != NULL)
             c->kernels[i] =
                 rig_kernel(c->rig, RIG_EXACT, names[i],
-                           i < STEP_ATTENTION ? ROWS_SHARED_LEN : CUDA_SAMPLE_SHARED_LEN);
+                           i < STEP_ATTENTION ? CUDA_ROWS_SHARED_LEN : CUDA_SAMPLE_SHARED_LEN);
 }
 
 /* 0, 1, ...: slots, tokens, pages. */
@@ -84,6 +86,29 @@ static void make_rows(struct step_case *c)
         .eps = 1e-5f};
 }
 
+/* Spread as a model's are: nearly a normal distribution, of deviation 3. All rows have the same. */
+static struct gpu_address put_logits(struct rig *r, size_t n_rows, size_t n_vocab)
+{
+    const size_t len = n_vocab * sizeof(float);
+    const struct gpu_address at = rig_alloc(r, n_rows * len);
+    float *row = malloc(len);
+    uint64_t random = 5;
+    if (row == NULL)
+        must(err_set(ERR_MEMORY, "no memory for logits"));
+    for (size_t i = 0; i < n_vocab; i++) {
+        row[i] = 0;
+        for (size_t j = 0; j < 12; j++) {
+            random = random * 6364136223846793005u + 1442695040888963407u;
+            row[i] += 3 * ((float)(random >> 40) * 0x1p-24f - 0.5f);
+        }
+    }
+    for (size_t i = 0; i < n_rows; i++)
+        must(r->driver->copy_to(r->stream, (struct gpu_address){at.at + i * len}, row, len));
+    must(r->driver->stream_wait(r->stream));
+    free(row);
+    return at;
+}
+
 static void make_sampling(struct step_case *c)
 {
     struct rig *r = c->rig;
@@ -94,7 +119,7 @@ static void make_sampling(struct step_case *c)
         .top = rig_pointer(rig_alloc(r, n * CUDA_SAMPLE_TOP * sizeof(struct cuda_token_float))),
         .newest = rig_pointer(rig_alloc(r, n * sizeof(uint32_t))),
         .newest_at = rig_pointer(rig_alloc(r, n * sizeof(uint32_t))),
-        .logits = rig_pointer(rig_random(r, (size_t)n * n_vocab * 2)),
+        .logits = rig_pointer(put_logits(r, n, n_vocab)),
         .z = rig_pointer(rig_alloc(r, (size_t)n * n_vocab * sizeof(float))),
         .scratch = rig_pointer(rig_alloc(r, CUDA_SAMPLE_SCRATCH_LEN(n, n_vocab))),
         .params = rig_pointer(c->params),
@@ -138,15 +163,15 @@ void step_case_choose(struct step_case *c, float top_p)
     free(params);
 }
 
-static void launch(const struct step_case *c, enum step_kernel what, uint32_t across, uint32_t down,
+static void launch(const struct step_case *c, enum step_kernel what, struct gpu_launch how,
                    const void *args, size_t args_len)
 {
-    const bool samples = what > STEP_FOLD;
-    const struct gpu_launch how = {.grid = {across, down, 1},
-                                   .block = {samples ? CUDA_SAMPLE_BLOCK : CUDA_BLOCK, 1, 1},
-                                   .shared_len = samples ? CUDA_SAMPLE_SHARED_LEN : ROWS_SHARED_LEN,
-                                   .overlaps_previous = true};
     must(c->rig->driver->launch(c->rig->stream, c->kernels[what], &how, args, args_len));
+}
+
+static struct gpu_launch rows_of(size_t across, size_t down)
+{
+    return kernel_set_rows(&kernel_set_sm90, across, down);
 }
 
 void step_case_launch(const struct step_case *c, enum step_kernel what, size_t turn)
@@ -157,17 +182,22 @@ void step_case_launch(const struct step_case *c, enum step_kernel what, size_t t
     if (what == STEP_FOLD)
         attention_case_fold(&c->attention, RIG_EXACT);
     else if (what == STEP_PREPARE)
-        launch(c, what, s->n_rows, 1, &c->prepare, sizeof c->prepare);
+        launch(c, what, rows_of(s->n_rows, 1), &c->prepare, sizeof c->prepare);
     else if (what == STEP_EMBED)
-        launch(c, what, s->n_rows, 1, &c->embed, sizeof c->embed);
+        launch(c, what, rows_of(s->n_rows, 1), &c->embed, sizeof c->embed);
     else if (what == STEP_NORM)
-        launch(c, what, s->n_rows, 1, &c->norm, sizeof c->norm);
+        launch(c, what, rows_of(s->n_rows, 1), &c->norm, sizeof c->norm);
     else if (what == STEP_ROPE)
-        launch(c, what, ROPE_BLOCKS(s->n_heads, s->n_kv_heads), s->n_rows, &rope, sizeof rope);
+        launch(c, what, rows_of(ROPE_BLOCKS(s->n_heads, s->n_kv_heads), s->n_rows), &rope,
+               sizeof rope);
     else if (what == STEP_ATTENTION)
         attention_case_launch(&c->attention, RIG_EXACT, turn);
     else if (what == STEP_CHOOSE)
-        launch(c, what, s->n_rows, 1, &c->sample, sizeof c->sample);
+        launch(c, what, kernel_set_choose(&kernel_set_sm90, s->n_rows), &c->sample,
+               sizeof c->sample);
     else
-        launch(c, what, CUDA_SAMPLE_CHUNKS(s->n_vocab), s->n_rows, &c->sample, sizeof c->sample);
+        launch(c, what,
+               kernel_set_scan(&kernel_set_sm90, c->rig->info.n_multiprocessors, s->n_vocab,
+                               s->n_rows),
+               &c->sample, sizeof c->sample);
 }

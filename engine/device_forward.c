@@ -7,10 +7,7 @@
 static struct err launch(const struct device *d, struct gpu_kernel *k, size_t across, size_t down,
                          const void *args, size_t args_len)
 {
-    const struct gpu_launch how = {.grid = {(unsigned)across, (unsigned)down, 1},
-                                   .block = {CUDA_BLOCK, 1, 1},
-                                   .shared_len = DEVICE_ROWS_SHARED_LEN,
-                                   .overlaps_previous = d->set->launches_overlap};
+    const struct gpu_launch how = kernel_set_rows(d->set, across, down);
     return d->gpu->launch(d->stream, k, &how, args, args_len);
 }
 

@@ -11,7 +11,9 @@
 
 #include "kernels/cuda/tensor_map.h"
 
-enum { CUDA_BLOCK = 256 }; /* threads of a block of every kernel below: part of the numerics */
+/* Threads of a block of every kernel below, part of the numerics; what those on rows use of shared
+ * memory for their sums. */
+enum { CUDA_BLOCK = 256, CUDA_ROWS_SHARED_LEN = CUDA_BLOCK / 32 * 4 };
 
 /* embed_rows: x[r] = table[tokens[r]], widened. Grid: n_rows blocks. */
 struct cuda_embed_args {
@@ -260,13 +262,15 @@ struct cuda_count_args {
 /*
  * Sampling: docs/NUMERICS.md, "Sampling", bit for bit what engine/sample.c does. Three kernels with
  * the same arguments, one after the other:
- *   sample_scan:   step 1, largest logits.    Grid: (CUDA_SAMPLE_CHUNKS(n_vocab), n_rows) blocks
+ *   sample_scan:   step 1, largest logits.    Grid: (any, n_rows) blocks, each takes every
+ *                                             gridDim.x-th of CUDA_SAMPLE_CHUNKS(n_vocab) chunks
  *   sample_weigh:  step 3.                    Grid: likewise
  *   sample_choose: the rest; moves slots on.  Grid: n_rows blocks
  * CUDA_SAMPLE_BLOCK threads, CUDA_SAMPLE_SHARED_LEN bytes of shared memory each.
  */
 enum {
     CUDA_SAMPLE_BLOCK = 512,
+    CUDA_SAMPLE_BESIDE = 2,   /* blocks of sample_scan and sample_weigh on one multiprocessor */
     CUDA_SAMPLE_CHUNK = 4096, /* ids of one block */
     CUDA_SAMPLE_BINS = 2048,  /* of a row's ids by their distance from the best */
     CUDA_SAMPLE_TOP = 20,     /* alternatives that one token can report */

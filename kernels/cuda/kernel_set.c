@@ -100,3 +100,30 @@ struct gpu_launch kernel_set_attention(const struct kernel_set *s, unsigned n_mu
                                .block = {(unsigned)SM80_ATTENTION_BLOCK(tile), 1, 1},
                                .shared_len = (size_t)SM80_ATTENTION_SHARED_LEN(head_dim, tile)};
 }
+
+struct gpu_launch kernel_set_rows(const struct kernel_set *s, size_t across, size_t down)
+{
+    return (struct gpu_launch){.grid = {(unsigned)across, (unsigned)down, 1},
+                               .block = {CUDA_BLOCK, 1, 1},
+                               .shared_len = CUDA_ROWS_SHARED_LEN,
+                               .overlaps_previous = s->launches_overlap};
+}
+
+struct gpu_launch kernel_set_scan(const struct kernel_set *s, unsigned n_multiprocessors,
+                                  size_t n_vocab, size_t n_rows)
+{
+    const size_t n_chunks = CUDA_SAMPLE_CHUNKS(n_vocab);
+    const size_t held = ceil_div((size_t)n_multiprocessors * CUDA_SAMPLE_BESIDE, n_rows);
+    struct gpu_launch how = kernel_set_choose(s, n_rows);
+    how.grid[0] = (unsigned)(held < n_chunks ? held : n_chunks);
+    how.grid[1] = (unsigned)n_rows;
+    return how;
+}
+
+struct gpu_launch kernel_set_choose(const struct kernel_set *s, size_t n_rows)
+{
+    return (struct gpu_launch){.grid = {(unsigned)n_rows, 1, 1},
+                               .block = {CUDA_SAMPLE_BLOCK, 1, 1},
+                               .shared_len = CUDA_SAMPLE_SHARED_LEN,
+                               .overlaps_previous = s->launches_overlap};
+}

@@ -44,4 +44,13 @@ void kernel_set_attention_name(char out[KERNEL_NAME_MAX], const struct kernel_se
 struct gpu_launch kernel_set_attention(const struct kernel_set *s, unsigned n_multiprocessors,
                                        unsigned head_dim, unsigned tile);
 
+/* The kernels of rows.cu, and prepare_rows. */
+struct gpu_launch kernel_set_rows(const struct kernel_set *s, size_t across, size_t down);
+
+/* sample_scan and sample_weigh: as many blocks as the chip holds at once, at least one a row and at
+ * most one a chunk. sample_choose. */
+struct gpu_launch kernel_set_scan(const struct kernel_set *s, unsigned n_multiprocessors,
+                                  size_t n_vocab, size_t n_rows);
+struct gpu_launch kernel_set_choose(const struct kernel_set *s, size_t n_rows);
+
 #endif

@@ -15,7 +15,7 @@ enum {
     SAMPLE_CANDIDATES = CUDA_SAMPLE_BLOCK, /* one a thread */
 };
 
-/* The best of each are rank keys (rank_of). */
+/* The best are rank keys (rank_of), those of all chunks that the same block has scanned. */
 struct sample_chunk {
     uint64_t own_best, best; /* of the logits; of z */
     uint64_t own_sum, sum;   /* of weights: of the model's own distribution; of step 3 */
@@ -28,8 +28,14 @@ struct sample_bins {
     uint32_t own_count[CUDA_SAMPLE_BINS]; /* of the logits: ids with a probability at all */
 };
 
+/* A sum that many threads add to, in halves: shared memory adds 32 bits by itself, 64 only by
+ * trying again and again. */
+struct sample_sum {
+    uint32_t low, high;
+};
+
 struct sample_room_bins {
-    uint64_t weight[CUDA_SAMPLE_BINS];
+    sample_sum weight[CUDA_SAMPLE_BINS];
     uint32_t count[CUDA_SAMPLE_BINS];
 };
 
@@ -52,6 +58,19 @@ struct sample_room {
 static_assert(sizeof(sample_chunk) == 32 && sizeof(sample_bins) == 16 * CUDA_SAMPLE_BINS,
               "CUDA_SAMPLE_SCRATCH_LEN says so");
 static_assert(sizeof(sample_room) <= CUDA_SAMPLE_SHARED_LEN, "the room is too large");
+
+DEVICE void add_to(sample_sum &sum, uint64_t more)
+{
+    const uint32_t low = (uint32_t)more, before = atomicAdd(&sum.low, low);
+    const uint32_t high = (uint32_t)(more >> 32) + (before + low < before ? 1 : 0);
+    if (high > 0)
+        atomicAdd(&sum.high, high);
+}
+
+DEVICE uint64_t value_of(const sample_sum &sum)
+{
+    return (uint64_t)sum.high << 32 | sum.low;
+}
 
 DEVICE sample_room &shared_room()
 {
@@ -152,7 +171,34 @@ DEVICE uint32_t bin_of(const sample_field &f, float z)
     return at < CUDA_SAMPLE_BINS - 1 ? (uint32_t)at : CUDA_SAMPLE_BINS - 1;
 }
 
+/* Ids of a chunk, as many a thread as it has, fetched at once: f(z[i], i) for each i. */
+template <typename function> DEVICE void for_each_in_chunk(const float *z, id_range ids, function f)
+{
+    enum { EACH = CUDA_SAMPLE_CHUNK / CUDA_SAMPLE_BLOCK };
+    float own[EACH];
+    UNROLL
+    for (uint32_t n = 0; n < EACH; n++) {
+        const uint32_t i = ids.first + threadIdx.x + n * CUDA_SAMPLE_BLOCK;
+        own[n] = i < ids.end ? z[i] : 0.0f;
+    }
+    UNROLL
+    for (uint32_t n = 0; n < EACH; n++) {
+        const uint32_t i = ids.first + threadIdx.x + n * CUDA_SAMPLE_BLOCK;
+        if (i < ids.end)
+            f(own[n], i);
+    }
+}
+
 /* The operations below are for all threads of a block at once. */
+
+DEVICE void clear_bins(sample_room &room)
+{
+    for (uint32_t i = threadIdx.x; i < CUDA_SAMPLE_BINS; i += CUDA_SAMPLE_BLOCK) {
+        room.bins.weight[i] = sample_sum{0, 0};
+        room.bins.count[i] = 0;
+    }
+    __syncthreads();
+}
 
 /* The sum of what the threads before this one have; `total`: of all. `of_warp` is free again after
  * the next barrier. */

@@ -40,11 +40,19 @@ DEVICE void fold_element(const cuda_attention_fold_args &args, const cuda_attent
 KERNEL(attention_fold, cuda_attention_fold_args, CUDA_BLOCK)
 {
     const uint32_t n_groups = CUDA_BLOCK / FOLD_GROUP, element = threadIdx.x % FOLD_GROUP;
+    const uint32_t first = blockIdx.x * n_groups + threadIdx.x / FOLD_GROUP;
     grid_launch_dependents();
-    grid_wait();
     const uint32_t n = *args.n_folds * args.n_heads;
-    for (uint32_t i = blockIdx.x * n_groups + threadIdx.x / FOLD_GROUP; i < n;
-         i += gridDim.x * n_groups)
+    if (blockIdx.x * n_groups >= n && blockIdx.x > 0)
+        return; /* the first block waits for the launch ahead, so that no launch behind is too early
+                 */
+    for (uint32_t i = first; i < n; i += gridDim.x * n_groups) {
+        const cuda_attention_fold row = args.folds[i / args.n_heads];
+        if (i == first)
+            grid_wait();
         if (element < args.head_dim)
-            fold_element(args, args.folds[i / args.n_heads], i % args.n_heads, element);
+            fold_element(args, row, i % args.n_heads, element);
+    }
+    if (first >= n)
+        grid_wait();
 }

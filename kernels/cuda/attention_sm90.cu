@@ -141,6 +141,11 @@ DEVICE void attend(const cuda_attention_args &args, ring<head_dim, tile> &r,
 template <int head_dim, int tile> DEVICE void run(const cuda_attention_args &args)
 {
     ring<head_dim, tile> r;
+    grid_launch_dependents();
+    const uint32_t n_work = count_work(args);
+    if (blockIdx.x >= n_work && blockIdx.x > 0)
+        return; /* the first block waits for the launch ahead, so that no launch behind is too early
+                 */
     if (threadIdx.x == 0) {
         for (ring<head_dim, tile> i; i.parity == 0; i.advance()) {
             mbarrier_init(i.keys_full(), 1);
@@ -152,7 +157,6 @@ template <int head_dim, int tile> DEVICE void run(const cuda_attention_args &arg
         fence_mbarrier_init();
     }
     __syncthreads();
-    grid_launch_dependents();
     if (threadIdx.x < GROUP) {
         registers_release<24>();
         if (threadIdx.x == 0)
@@ -161,7 +165,6 @@ template <int head_dim, int tile> DEVICE void run(const cuda_attention_args &arg
     }
     registers_take<tile == QUERIES ? 232 : 240>();
     turns<head_dim, tile> turn;
-    const uint32_t n_work = count_work(args);
     for (uint32_t number = blockIdx.x; number < n_work; number += gridDim.x) {
         const work w = find_work(args, number);
         if (w.first < w.end)

@@ -9,24 +9,6 @@
 
 enum { N_WARPS = CUDA_BLOCK / WARP, PAGE_TOKENS = 64 };
 
-KERNEL(embed_rows, cuda_embed_args, CUDA_BLOCK)
-{
-    grid_wait();
-    grid_launch_dependents(); /* what prepare_rows wrote is there for all that follow this launch,
-                                 before their own grid_wait, too */
-    const size_t row = blockIdx.x;
-    const bf16 *from = (const bf16 *)args.table + (size_t)args.tokens[row] * args.n_cols;
-    float *to = args.x + row * args.n_cols;
-    for (uint32_t i = threadIdx.x; i < args.n_cols; i += CUDA_BLOCK)
-        to[i] = widen(from[i]);
-}
-
-/* 1 / sqrt(mean + eps), each step rounded to nearest: never the hardware's approximation. */
-DEVICE float norm_scale(float sum, float n, float eps)
-{
-    return __fdiv_rn(1.0f, __fsqrt_rn(__fdiv_rn(sum, n) + eps));
-}
-
 /* Sixteen bytes of a row, and eight. */
 struct alignas(16) four {
     float x[4];
@@ -36,12 +18,33 @@ struct alignas(8) four_narrow {
     bf16 x[4];
 };
 
-DEVICE float add_squares(float sum, const four &v)
+KERNEL(embed_rows, cuda_embed_args, CUDA_BLOCK)
+{
+    grid_wait();
+    grid_launch_dependents(); /* what prepare_rows wrote is there for all that follow this launch,
+                                 before their own grid_wait, too */
+    const size_t row = blockIdx.x;
+    const four_narrow *from =
+        (const four_narrow *)(args.table + (size_t)args.tokens[row] * args.n_cols);
+    four *to = (four *)(args.x + row * args.n_cols);
+    for (uint32_t i = threadIdx.x; i < args.n_cols / 4; i += CUDA_BLOCK) {
+        const four_narrow v = from[i];
+        to[i] = four{{widen(v.x[0]), widen(v.x[1]), widen(v.x[2]), widen(v.x[3])}};
+    }
+}
+
+/* 1 / sqrt(mean + eps), each step rounded to nearest: never the hardware's approximation. */
+DEVICE float norm_scale(float sum, float n, float eps)
+{
+    return __fdiv_rn(1.0f, __fsqrt_rn(__fdiv_rn(sum, n) + eps));
+}
+
+/* Four sums of squares, of each place of a four, which do not wait for each other. */
+DEVICE void add_squares(four &sums, const four &v)
 {
     UNROLL
     for (int i = 0; i < 4; i++)
-        sum = fmaf(v.x[i], v.x[i], sum);
-    return sum;
+        sums.x[i] = fmaf(v.x[i], v.x[i], sums.x[i]);
 }
 
 DEVICE four_narrow normed(const four &v, float scale, const four &weight)
@@ -55,39 +58,39 @@ DEVICE four_narrow normed(const four &v, float scale, const four &weight)
 
 /* Of a row's fours of elements a thread has every CUDA_BLOCK-th: the first FOURS of them are
  * fetched at once and kept. */
-enum { FOURS = 8 };
+enum { FOURS = 4 };
 
 KERNEL(rmsnorm_rows, cuda_rmsnorm_args, CUDA_BLOCK)
 {
     float *scratch = shared_at<float>(0, N_WARPS);
-    const uint32_t n = args.n_cols / 4;
+    const uint32_t n = args.n_cols / 4, behind = threadIdx.x + FOURS * CUDA_BLOCK;
     const four *weight = (const four *)args.weight;
-    four w[FOURS] = {}, v[FOURS] = {};
+    four w[FOURS] = {}, v[FOURS] = {}, sums = {};
     grid_launch_dependents();
     UNROLL
     for (uint32_t i = 0; i < FOURS; i++)
         if (threadIdx.x + i * CUDA_BLOCK < n)
             w[i] = weight[threadIdx.x + i * CUDA_BLOCK];
-    grid_wait();
     const uint32_t row = args.rows != nullptr ? args.rows[blockIdx.x] : blockIdx.x;
     const four *x = (const four *)(args.x + (size_t)row * args.n_cols);
     four_narrow *out = (four_narrow *)(args.out + (size_t)blockIdx.x * args.n_cols);
-    float sum = 0.0f;
+    grid_wait();
     UNROLL
     for (uint32_t i = 0; i < FOURS; i++)
         if (threadIdx.x + i * CUDA_BLOCK < n)
             v[i] = x[threadIdx.x + i * CUDA_BLOCK];
     UNROLL
     for (uint32_t i = 0; i < FOURS; i++)
-        sum = add_squares(sum, v[i]);
-    for (uint32_t i = threadIdx.x + FOURS * CUDA_BLOCK; i < n; i += CUDA_BLOCK)
-        sum = add_squares(sum, x[i]);
-    const float scale = norm_scale(block_sum(sum, scratch, N_WARPS), (float)args.n_cols, args.eps);
+        add_squares(sums, v[i]);
+    for (uint32_t i = behind; i < n; i += CUDA_BLOCK)
+        add_squares(sums, x[i]);
+    const float own = (sums.x[0] + sums.x[1]) + (sums.x[2] + sums.x[3]);
+    const float scale = norm_scale(block_sum(own, scratch, N_WARPS), (float)args.n_cols, args.eps);
     UNROLL
     for (uint32_t i = 0; i < FOURS; i++)
         if (threadIdx.x + i * CUDA_BLOCK < n)
             out[threadIdx.x + i * CUDA_BLOCK] = normed(v[i], scale, w[i]);
-    for (uint32_t i = threadIdx.x + FOURS * CUDA_BLOCK; i < n; i += CUDA_BLOCK)
+    for (uint32_t i = behind; i < n; i += CUDA_BLOCK)
         out[i] = normed(x[i], scale, weight[i]);
 }
 

@@ -110,8 +110,8 @@ DEVICE void count_own(sample_room &room, const sample_row &r, const sample_field
 KERNEL_BESIDE(sample_scan, cuda_sample_args, CUDA_SAMPLE_BLOCK, CUDA_SAMPLE_BESIDE)
 {
     grid_launch_dependents();
-    grid_wait();
     const sample_row r = find_row(args, blockIdx.y);
+    grid_wait();
     if (r.slot == CUDA_NO_SLOT)
         return;
     sample_room &room = shared_room();
@@ -142,8 +142,8 @@ KERNEL_BESIDE(sample_scan, cuda_sample_args, CUDA_SAMPLE_BLOCK, CUDA_SAMPLE_BESI
 KERNEL_BESIDE(sample_weigh, cuda_sample_args, CUDA_SAMPLE_BLOCK, CUDA_SAMPLE_BESIDE)
 {
     grid_launch_dependents();
-    grid_wait();
     const sample_row r = find_row(args, blockIdx.y);
+    grid_wait();
     if (r.slot == CUDA_NO_SLOT)
         return;
     const cuda_sample_params &p = *r.params;

@@ -73,9 +73,13 @@ static float sum_of_block(const float own[CUDA_BLOCK])
 
 static void norm_row(uint16_t *out, const float *x, const float *weight, size_t n, float eps)
 {
-    float own[CUDA_BLOCK] = {0};
-    for (size_t i = 0; i < n; i++)
-        own[i / 4 % CUDA_BLOCK] = fmaf(x[i], x[i], own[i / 4 % CUDA_BLOCK]);
+    float own[CUDA_BLOCK], of[CUDA_BLOCK][4] = {{0}};
+    for (size_t i = 0; i < n; i++) {
+        float *sum = &of[i / 4 % CUDA_BLOCK][i % 4];
+        *sum = fmaf(x[i], x[i], *sum);
+    }
+    for (size_t t = 0; t < CUDA_BLOCK; t++)
+        own[t] = (of[t][0] + of[t][1]) + (of[t][2] + of[t][3]);
     float scale = 1.0f / sqrtf(sum_of_block(own) / (float)n + eps);
     for (size_t i = 0; i < n; i++)
         out[i] = narrow((x[i] * scale) * weight[i]);
@@ -85,7 +89,7 @@ static void embeds_each_token(void **state)
 {
     (void)state;
     for (uint64_t seed = 0; seed < 6; seed++) {
-        size_t n_rows = 1 + draw(5), n_cols = 1 + draw(700), n_vocab = 1 + draw(40);
+        size_t n_rows = 1 + draw(5), n_cols = 4 * (1 + draw(600)), n_vocab = 1 + draw(40);
         uint16_t *table = malloc(n_vocab * n_cols * 2);
         uint32_t tokens[8];
         float *x = malloc(n_rows * n_cols * 4);

@@ -125,20 +125,30 @@ DEVICE head_pair find_pair(const cuda_rope_write_args &args, uint32_t number)
     return head_pair{i, a, b, i < args.head_dim / 2, turned};
 }
 
-/* One head of q or k, by a warp. */
-DEVICE void turn_head(const cuda_rope_write_args &args, const bf16 *from, bf16 *to,
-                      const float *weight, uint32_t position)
+/* Cosines and sines of a lane's pairs; 1 and 0 of those that are not turned. */
+struct head_angles {
+    float c[PAIRS], s[PAIRS];
+};
+
+DEVICE head_angles find_angles(const cuda_rope_write_args &args, uint32_t position)
 {
     const uint32_t half = args.n_turned / 2;
     const float *angles = args.cos_sin + (size_t)position * 2 * half;
-    float a[PAIRS], b[PAIRS], c[PAIRS], s[PAIRS], sum = 0.0f, scale = 1.0f;
+    head_angles to;
     UNROLL
     for (uint32_t n = 0; n < PAIRS; n++) {
         const head_pair p = find_pair(args, n);
-        c[n] = p.turned ? angles[p.i] : 1.0f;
-        s[n] = p.turned ? angles[half + p.i] : 0.0f;
+        to.c[n] = p.turned ? angles[p.i] : 1.0f;
+        to.s[n] = p.turned ? angles[half + p.i] : 0.0f;
     }
-    grid_wait();
+    return to;
+}
+
+/* One head of q or k, by a warp. */
+DEVICE void turn_head(const cuda_rope_write_args &args, const bf16 *from, bf16 *to,
+                      const float *weight, const head_angles &by)
+{
+    float a[PAIRS], b[PAIRS], sum = 0.0f, scale = 1.0f;
     UNROLL
     for (uint32_t n = 0; n < PAIRS; n++) {
         const head_pair p = find_pair(args, n);
@@ -159,8 +169,8 @@ DEVICE void turn_head(const cuda_rope_write_args &args, const bf16 *from, bf16 *
             a[n] = (a[n] * scale) * weight[p.a];
             b[n] = (b[n] * scale) * weight[p.b];
         }
-        to[p.a] = narrow(p.turned ? a[n] * c[n] - b[n] * s[n] : a[n]);
-        to[p.b] = narrow(p.turned ? b[n] * c[n] + a[n] * s[n] : b[n]);
+        to[p.a] = narrow(p.turned ? a[n] * by.c[n] - b[n] * by.s[n] : a[n]);
+        to[p.b] = narrow(p.turned ? b[n] * by.c[n] + a[n] * by.s[n] : b[n]);
     }
 }
 
@@ -169,20 +179,20 @@ KERNEL(rope_write, cuda_rope_write_args, CUDA_BLOCK)
 {
     grid_launch_dependents();
     const uint32_t row = blockIdx.y, head = blockIdx.x * N_WARPS + threadIdx.x / WARP;
-    const uint32_t n_heads = args.n_heads + 2 * args.n_kv_heads;
+    const uint32_t first_k = args.n_heads, first_v = args.n_heads + args.n_kv_heads;
+    const uint32_t n_heads = first_v + args.n_kv_heads;
     if (head >= n_heads)
         return;
-    bf16 *own = (bf16 *)args.qkv + ((size_t)row * n_heads + head) * args.head_dim;
     const uint32_t position = args.positions[row];
-    if (head < args.n_heads) {
-        turn_head(args, own, own, args.q_norm, position);
-    } else if (head < args.n_heads + args.n_kv_heads) {
-        bf16 *to = cache_row(args, row, position, head - args.n_heads, false);
-        turn_head(args, own, to, args.k_norm, position);
-    } else {
-        bf16 *to = cache_row(args, row, position, head - args.n_heads - args.n_kv_heads, true);
-        grid_wait();
+    const head_angles by = find_angles(args, position);
+    bf16 *own = (bf16 *)args.qkv + ((size_t)row * n_heads + head) * args.head_dim, *to = own;
+    if (head >= first_k)
+        to = cache_row(args, row, position, head - (head < first_v ? first_k : first_v),
+                       head >= first_v);
+    grid_wait();
+    if (head < first_v)
+        turn_head(args, own, to, head < first_k ? args.q_norm : args.k_norm, by);
+    else
         for (uint32_t i = threadIdx.x % WARP; i < args.head_dim; i += WARP)
             to[i] = own[i];
-    }
 }

@@ -5,7 +5,7 @@
 
 #include "kernels/cuda/kernel_set.h"
 
-enum { N_EMBEDDED = 512 };
+enum { N_EMBEDDED = 512, N_OUTSTANDING = 12 };
 
 static void find_kernels(struct step_case *c)
 {
@@ -20,16 +20,15 @@ static void find_kernels(struct step_case *c)
                            i < STEP_ATTENTION ? CUDA_ROWS_SHARED_LEN : CUDA_SAMPLE_SHARED_LEN);
 }
 
-/* 0, 1, ...: slots, tokens, pages. */
-static struct gpu_address put_numbers(struct rig *r, size_t n, uint32_t from)
+static struct gpu_address put_tokens(struct rig *r, size_t n)
 {
-    uint32_t *numbers = malloc(n * sizeof *numbers);
-    if (numbers == NULL)
+    uint32_t *tokens = malloc(n * sizeof *tokens);
+    if (tokens == NULL)
         must(err_set(ERR_MEMORY, "no memory for rows"));
     for (size_t i = 0; i < n; i++)
-        numbers[i] = from + (uint32_t)i;
-    struct gpu_address at = rig_put(r, numbers, n * sizeof *numbers);
-    free(numbers);
+        tokens[i] = (uint32_t)(i % N_EMBEDDED);
+    struct gpu_address at = rig_put(r, tokens, n * sizeof *tokens);
+    free(tokens);
     return at;
 }
 
@@ -50,7 +49,7 @@ static void make_rows(struct step_case *c)
     struct rig *r = c->rig;
     const struct step_size *s = &c->size;
     const uint32_t n = s->n_rows, table_len = c->attention.table_len;
-    const struct gpu_address tokens = put_numbers(r, n, 0), plan = put_plan(r, n);
+    const struct gpu_address tokens = put_tokens(r, n), plan = put_plan(r, n);
     c->prepare = (struct cuda_prepare_args){
         .tokens = rig_pointer(rig_alloc(r, n * sizeof(uint32_t))),
         .positions = rig_pointer(rig_alloc(r, n * sizeof(uint32_t))),
@@ -86,7 +85,8 @@ static void make_rows(struct step_case *c)
         .eps = 1e-5f};
 }
 
-/* Spread as a model's are: nearly a normal distribution, of deviation 3. All rows have the same. */
+/* As a model's are: a few stand out, the others are nearly a normal distribution, of deviation 2.
+ * All rows have the same. */
 static struct gpu_address put_logits(struct rig *r, size_t n_rows, size_t n_vocab)
 {
     const size_t len = n_vocab * sizeof(float);
@@ -99,9 +99,11 @@ static struct gpu_address put_logits(struct rig *r, size_t n_rows, size_t n_voca
         row[i] = 0;
         for (size_t j = 0; j < 12; j++) {
             random = random * 6364136223846793005u + 1442695040888963407u;
-            row[i] += 3 * ((float)(random >> 40) * 0x1p-24f - 0.5f);
+            row[i] += 2 * ((float)(random >> 40) * 0x1p-24f - 0.5f);
         }
     }
+    for (size_t i = 0; i < N_OUTSTANDING; i++)
+        row[(i * 7919 + 11) % n_vocab] = 12 + 0.5f * (float)i;
     for (size_t i = 0; i < n_rows; i++)
         must(r->driver->copy_to(r->stream, (struct gpu_address){at.at + i * len}, row, len));
     must(r->driver->stream_wait(r->stream));

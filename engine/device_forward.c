@@ -111,7 +111,8 @@ static struct err fold(const struct device *d)
         .n_heads = d->config->n_heads,
         .head_dim = d->config->head_dim,
         .scale = 1.0f / sqrtf((float)d->config->head_dim)};
-    return launch(d, d->kernels.fold, d->info.n_multiprocessors, 1, &args, sizeof args);
+    const struct gpu_launch how = kernel_set_fold(d->set, d->info.n_multiprocessors);
+    return d->gpu->launch(d->stream, d->kernels.fold, &how, &args, sizeof args);
 }
 
 static struct err attend_list(const struct device *d, size_t layer, bool wide)

@@ -33,7 +33,7 @@ static struct err find_kernels(struct device *d)
     TRY(find(d, &k->rope_write, "rope_write", CUDA_ROWS_SHARED_LEN));
     TRY(find(d, &k->prepare, "prepare_rows", CUDA_ROWS_SHARED_LEN));
     TRY(find(d, &k->copy_pages, "copy_pages", 0));
-    TRY(find(d, &k->fold, "attention_fold", CUDA_ROWS_SHARED_LEN));
+    TRY(find(d, &k->fold, "attention_fold", CUDA_FOLD_SHARED_LEN));
     TRY(find(d, &k->count_tokens, "count_tokens", 0));
     TRY(find(d, &k->sample_scan, "sample_scan", CUDA_SAMPLE_SHARED_LEN));
     TRY(find(d, &k->sample_weigh, "sample_weigh", CUDA_SAMPLE_SHARED_LEN));

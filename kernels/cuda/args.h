@@ -158,7 +158,8 @@ struct cuda_attention_args {
 };
 
 /* attention_fold: out[row] from its partials, ascending. Grid: any number of blocks of CUDA_BLOCK
- * threads; no shared memory. */
+ * threads. It uses no shared memory; a launch may ask for some. */
+enum { CUDA_FOLD_SHARED_LEN = 96 << 10 };
 struct cuda_attention_fold {
     uint32_t row;
     /* Beside each other, splits ascending; one that the row does not see changes nothing. */

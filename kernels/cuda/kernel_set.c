@@ -109,6 +109,16 @@ struct gpu_launch kernel_set_rows(const struct kernel_set *s, size_t across, siz
                                .overlaps_previous = s->launches_overlap};
 }
 
+/* Where launches overlap, blocks go wherever there is room first, and many would go on one
+ * multiprocessor: shared memory that nobody uses keeps them apart. */
+struct gpu_launch kernel_set_fold(const struct kernel_set *s, unsigned n_multiprocessors)
+{
+    struct gpu_launch how = kernel_set_rows(s, n_multiprocessors, 1);
+    if (s->launches_overlap)
+        how.shared_len = CUDA_FOLD_SHARED_LEN;
+    return how;
+}
+
 struct gpu_launch kernel_set_scan(const struct kernel_set *s, unsigned n_multiprocessors,
                                   size_t n_vocab, size_t n_rows)
 {

@@ -44,6 +44,9 @@ void kernel_set_attention_name(char out[KERNEL_NAME_MAX], const struct kernel_se
 struct gpu_launch kernel_set_attention(const struct kernel_set *s, unsigned n_multiprocessors,
                                        unsigned head_dim, unsigned tile);
 
+/* attention_fold. */
+struct gpu_launch kernel_set_fold(const struct kernel_set *s, unsigned n_multiprocessors);
+
 /* The kernels of rows.cu, and prepare_rows. */
 struct gpu_launch kernel_set_rows(const struct kernel_set *s, size_t across, size_t down);
 

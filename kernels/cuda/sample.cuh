@@ -150,7 +150,14 @@ DEVICE bool is_sound(uint64_t best)
 struct sample_field {
     const float *z;
     float best, temperature, min_p;
+    float n_bins; /* for a distance of 1 */
 };
+
+DEVICE sample_field make_field(const float *z, uint64_t best, float temperature, float min_p)
+{
+    const float n_bins = __fdiv_rn((float)CUDA_SAMPLE_BINS / 28.0f, temperature);
+    return sample_field{z, z[(uint32_t)best], temperature, min_p, n_bins};
+}
 
 /* W of step 3. */
 DEVICE uint64_t weigh(const sample_field &f, float z)
@@ -167,7 +174,7 @@ DEVICE bool is_possible(float z)
 /* Never falls when z falls, which is all that its meaning asks for; exp(-28) weighs nothing. */
 DEVICE uint32_t bin_of(const sample_field &f, float z)
 {
-    const float at = (f.best - z) * __fdiv_rn((float)CUDA_SAMPLE_BINS / 28.0f, f.temperature);
+    const float at = (f.best - z) * f.n_bins;
     return at < CUDA_SAMPLE_BINS - 1 ? (uint32_t)at : CUDA_SAMPLE_BINS - 1;
 }
 
@@ -259,12 +266,12 @@ DEVICE void find_best(sample_room &room, const sample_row &r, uint64_t *own_best
 
 DEVICE sample_field own_field(const sample_row &r, uint64_t own_best)
 {
-    return sample_field{r.logits, r.logits[(uint32_t)own_best], 1.0f, 0.0f};
+    return make_field(r.logits, own_best, 1.0f, 0.0f);
 }
 
 DEVICE sample_field field_of(const sample_row &r, uint64_t best)
 {
-    return sample_field{r.z, r.z[(uint32_t)best], r.params->temperature, r.params->min_p};
+    return make_field(r.z, best, r.params->temperature, r.params->min_p);
 }
 
 #endif

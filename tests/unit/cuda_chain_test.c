@@ -78,7 +78,7 @@ struct scene {
     struct gpu_address tokens, positions, page_tables, plan, newest, newest_at, slot_tables;
     struct gpu_address x, h, qkv, attended, inner, logits, cache, sampled;
     struct gpu_address w_qkv[LAYERS], w_o[LAYERS], w_gate_up[LAYERS], w_down[LAYERS], w_output;
-    struct gpu_address table, norm, cos_sin;
+    struct gpu_address table, norm, cos_sin, n_items, no_items;
     struct cuda_attention_args attention;
     struct cuda_attention_fold_args fold;
     struct cuda_sample_args sample;
@@ -140,6 +140,9 @@ static void put_attention(struct scene *s)
     struct attention_plan plan = {
         .wide = wide, .narrow = narrow, .folds = folds, .n_partials_max = PARTIALS};
     attention_plan_make(&plan, &shape, runs, ROWS);
+    s->n_items = gpu_room_put(r, &plan.n_narrow, 4);
+    s->no_items = gpu_room_put(r, &plan.n_wide, 4);
+    assert_int_equal(plan.n_wide, 0);
     s->cache = put_bf16(r, (size_t)PAGES * LAYERS * 2 * KV_HEADS * PAGE * DIM);
     const struct gpu_tensor t =
         attention_cache_tensor(s->cache, (uint64_t)PAGES * LAYERS * 2 * KV_HEADS * PAGE, DIM);
@@ -149,7 +152,6 @@ static void put_attention(struct scene *s)
         .positions = of(s->positions),
         .page_tables = of(s->page_tables),
         .items = of(gpu_room_put(r, narrow, plan.n_narrow * sizeof *narrow)),
-        .n_items = of(gpu_room_put(r, &plan.n_narrow, 4)),
         .partial_sums = of(put_room(r, PARTIALS * HEADS * DIM * 4)),
         .partial_weights = of(put_room(r, PARTIALS * HEADS * 2 * 4)),
         .page_table_len = TABLE,
@@ -200,10 +202,9 @@ static void launch(struct scene *s, const char *name, struct gpu_launch how, con
     gpu_must(gpu_room_enqueue(&s->room, name, &how, args, args_len));
 }
 
-static struct gpu_launch rows_of(unsigned across, unsigned down)
+static struct gpu_launch rows_of(size_t across, size_t down)
 {
-    return (struct gpu_launch){
-        .grid = {across, down, 1}, .block = {CUDA_BLOCK, 1, 1}, .shared_len = CUDA_BLOCK / 32 * 4};
+    return kernel_set_rows(&kernel_set_sm90, across, down);
 }
 
 static void make_map(struct scene *s, struct gpu_tensor_map *out, struct gpu_address at,
@@ -257,14 +258,23 @@ static void rope(struct scene *s, uint32_t layer)
     launch(s, "rope_write", rows_of(ROPE_BLOCKS(HEADS, KV_HEADS), ROWS), &args, sizeof args);
 }
 
-static void attend(struct scene *s, uint32_t layer)
+static void attend_list(struct scene *s, uint32_t layer, unsigned tile, const uint32_t *n_items)
 {
     char name[KERNEL_NAME_MAX];
     s->attention.layer = layer;
-    kernel_set_attention_name(name, &kernel_set_sm90, DIM, ATTENTION_NARROW);
-    launch(s, name, kernel_set_attention(&kernel_set_sm90, BLOCKS, DIM, ATTENTION_NARROW),
-           &s->attention, sizeof s->attention);
-    launch(s, "attention_fold", rows_of(BLOCKS, 1), &s->fold, sizeof s->fold);
+    s->attention.n_items = n_items;
+    kernel_set_attention_name(name, &kernel_set_sm90, DIM, tile);
+    launch(s, name, kernel_set_attention(&kernel_set_sm90, BLOCKS, DIM, tile), &s->attention,
+           sizeof s->attention);
+}
+
+/* The wide list is empty. */
+static void attend(struct scene *s, uint32_t layer)
+{
+    attend_list(s, layer, ATTENTION_WIDE, of(s->no_items));
+    attend_list(s, layer, ATTENTION_NARROW, of(s->n_items));
+    launch(s, "attention_fold", kernel_set_fold(&kernel_set_sm90, BLOCKS), &s->fold,
+           sizeof s->fold);
 }
 
 static void begin(struct scene *s)
@@ -286,14 +296,11 @@ static void begin(struct scene *s)
 
 static void sample(struct scene *s)
 {
-    struct gpu_launch how = {.grid = {CUDA_SAMPLE_CHUNKS(VOCABULARY), ROWS, 1},
-                             .block = {CUDA_SAMPLE_BLOCK, 1, 1},
-                             .shared_len = CUDA_SAMPLE_SHARED_LEN};
-    launch(s, "sample_scan", how, &s->sample, sizeof s->sample);
-    launch(s, "sample_weigh", how, &s->sample, sizeof s->sample);
-    how.grid[0] = ROWS;
-    how.grid[1] = 1;
-    launch(s, "sample_choose", how, &s->sample, sizeof s->sample);
+    const struct gpu_launch scan = kernel_set_scan(&kernel_set_sm90, BLOCKS, VOCABULARY, ROWS);
+    const struct gpu_launch choose = kernel_set_choose(&kernel_set_sm90, ROWS);
+    launch(s, "sample_scan", scan, &s->sample, sizeof s->sample);
+    launch(s, "sample_weigh", scan, &s->sample, sizeof s->sample);
+    launch(s, "sample_choose", choose, &s->sample, sizeof s->sample);
 }
 
 static void step(struct scene *s)

@@ -9,32 +9,12 @@
 
 enum { LAYERS = 4, LAUNCHES = 32 };
 
-/* A graph of `n` times the same. */
-struct chain {
-    struct rig *rig;
-    struct gpu_graph *graph;
-    size_t n;
-};
-
-static void replay(void *context, size_t turn)
-{
-    const struct chain *c = context;
-    (void)turn;
-    must(c->rig->driver->graph_launch(c->graph, c->rig->stream));
-}
-
-static double time_of(const struct chain *c)
-{
-    struct chain own = *c;
-    return rig_time(c->rig, replay, &own, 0.004) / (double)c->n;
-}
-
 struct scene {
     struct step_case step;
     struct gemm parts[GEMM_SHAPES];
 };
 
-/* What a graph holds: launches of one kernel (enum step_kernel), or of several in turn. */
+/* What is timed: launches of one kernel (enum step_kernel), or of several in turn. */
 enum { LAYER = STEP_KERNELS, PRODUCTS, OTHERS, SAMPLING, LISTS };
 
 static void launch_layer(const struct scene *s, size_t turn, bool products, bool others)
@@ -61,15 +41,22 @@ static void launch(const struct scene *s, int what, size_t turn)
         step_case_launch(&s->step, (enum step_kernel)i, turn);
 }
 
-static struct chain record(const struct scene *s, int what)
+struct list {
+    const struct scene *scene;
+    int what;
+};
+
+static void launch_list(void *context, size_t turn)
+{
+    const struct list *l = context;
+    launch(l->scene, l->what, turn);
+}
+
+static double time_of(const struct scene *s, int what)
 {
     struct rig *rig = s->step.rig;
-    struct chain c = {.rig = rig, .n = rig->tiny ? 3 : LAUNCHES};
-    must(rig->driver->capture_begin(rig->stream));
-    for (size_t i = 0; i < c.n; i++)
-        launch(s, what, i);
-    must(rig->driver->capture_end(rig->stream, &c.graph));
-    return c;
+    struct list l = {s, what};
+    return rig_time_graph(rig, launch_list, &l, rig->tiny ? 3 : LAUNCHES, 0.004);
 }
 
 /* --- what is told --- */
@@ -112,16 +99,16 @@ struct times {
     struct series seconds[LISTS], top_p[LISTS]; /* with top_p: of the kernels of sampling */
 };
 
-static void measure_round(struct times *t, struct scene *s, const struct chain *chains)
+static void measure_round(struct times *t, struct scene *s)
 {
     struct rig *rig = s->step.rig;
     series_add(&t->allowed, allowed(s, rig_copy_rate(rig), rig_product_rate(rig)));
     for (int i = 0; i < LISTS; i++)
-        series_add(&t->seconds[i], time_of(&chains[i]));
+        series_add(&t->seconds[i], time_of(s, i));
     series_add(&t->layers, 1 / t->seconds[LAYER].at[t->layers.n]);
     step_case_choose(&s->step, 0.9f);
-    series_add(&t->top_p[SAMPLING], time_of(&chains[SAMPLING]));
-    series_add(&t->top_p[STEP_CHOOSE], time_of(&chains[STEP_CHOOSE])); /* of what lies there now */
+    series_add(&t->top_p[SAMPLING], time_of(s, SAMPLING));
+    series_add(&t->top_p[STEP_CHOOSE], time_of(s, STEP_CHOOSE)); /* of what lies there now */
     step_case_choose(&s->step, 0);
 }
 
@@ -157,14 +144,9 @@ static void report(struct results *r, const struct times *t)
 static void measure(struct results *r, struct scene *s, unsigned n_rounds)
 {
     struct times times = {0};
-    struct chain chains[LISTS];
-    for (int i = 0; i < LISTS; i++)
-        chains[i] = record(s, i);
     for (unsigned round = 0; round < n_rounds; round++)
-        measure_round(&times, s, chains);
+        measure_round(&times, s);
     report(r, &times);
-    for (int i = 0; i < LISTS; i++)
-        s->step.rig->driver->graph_free(chains[i].graph);
 }
 
 static void measure_rows(struct results *r, struct rig *rig, const struct step_size *size,

@@ -7,7 +7,7 @@
 
 #include "kernels/cuda/kernel_set.h"
 
-enum { PAGE = ATTENTION_KEYS, PARTIALS_MAX = 2048, FOLD_SHARED_LEN = CUDA_BLOCK / 32 * 4 };
+enum { PAGE = ATTENTION_KEYS, PARTIALS_MAX = 2048 };
 
 static size_t row_len(const struct attention_case *c)
 {
@@ -26,7 +26,7 @@ static void find_kernels(struct attention_case *c, enum rig_code code)
     k->wide = rig_kernel(c->r, code, name, (size_t)ATTENTION_SHARED_LEN(dim, ATTENTION_WIDE));
     kernel_set_attention_name(name, &kernel_set_sm90, dim, ATTENTION_NARROW);
     k->narrow = rig_kernel(c->r, code, name, (size_t)ATTENTION_SHARED_LEN(dim, ATTENTION_NARROW));
-    k->fold = rig_kernel(c->r, code, "attention_fold", FOLD_SHARED_LEN);
+    k->fold = rig_kernel(c->r, code, "attention_fold", CUDA_FOLD_SHARED_LEN);
     k->partial_sums = rig_alloc(c->r, heads * dim * sizeof(float));
     k->partial_weights = rig_alloc(c->r, heads * 2 * sizeof(float));
 }
@@ -198,14 +198,12 @@ static void launch_list(const struct attention_case *c, enum rig_code code, size
                                              .layer = (uint32_t)(turn % c->size.n_layers),
                                              .n_layers = c->size.n_layers,
                                              .scale = scale_of(c)};
-    const struct gpu_launch how = {.grid = {c->shape.n_multiprocessors, 1, 1},
-                                   .block = {ATTENTION_BLOCK(tile), 1, 1},
-                                   .shared_len =
-                                       (size_t)ATTENTION_SHARED_LEN(c->shape.head_dim, tile)};
+    const struct gpu_launch how =
+        kernel_set_attention(&kernel_set_sm90, c->shape.n_multiprocessors, c->shape.head_dim, tile);
     must(c->r->driver->launch(c->r->stream, wide ? k->wide : k->narrow, &how, &args, sizeof args));
 }
 
-static void launch_folds(const struct attention_case *c, enum rig_code code)
+void attention_case_fold(const struct attention_case *c, enum rig_code code)
 {
     const struct attention_kernels *k = &c->kernels[code];
     const struct cuda_attention_fold_args args = {
@@ -217,9 +215,7 @@ static void launch_folds(const struct attention_case *c, enum rig_code code)
         .n_heads = c->shape.n_heads,
         .head_dim = c->shape.head_dim,
         .scale = scale_of(c)};
-    const struct gpu_launch how = {.grid = {c->shape.n_multiprocessors, 1, 1},
-                                   .block = {CUDA_BLOCK, 1, 1},
-                                   .shared_len = FOLD_SHARED_LEN};
+    const struct gpu_launch how = kernel_set_fold(&kernel_set_sm90, c->shape.n_multiprocessors);
     must(c->r->driver->launch(c->r->stream, k->fold, &how, &args, sizeof args));
 }
 
@@ -230,7 +226,7 @@ void attention_case_launch(const struct attention_case *c, enum rig_code code, s
     if (c->plan.n_narrow > 0)
         launch_list(c, code, turn, false);
     if (c->plan.n_folds > 0)
-        launch_folds(c, code);
+        attention_case_fold(c, code);
 }
 
 void attention_case_run(void *context, size_t turn)

@@ -36,6 +36,8 @@ struct attention_case {
 void attention_case_init(struct attention_case *c, struct rig *r, const struct attention_size *s);
 void attention_case_cleanup(struct attention_case *c);
 void attention_case_launch(const struct attention_case *c, enum rig_code code, size_t turn);
+/* The fold of its list alone, which may be empty. */
+void attention_case_fold(const struct attention_case *c, enum rig_code code);
 /* Launches and looks at the results: all written, rows here and there against double. Of the exact
  * code, the last row has the same bits alone. Their hash. */
 void attention_case_check(struct attention_case *c, enum rig_code code, char hash[17]);

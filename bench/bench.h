@@ -31,6 +31,7 @@ void bench_load(struct results *r, const struct bench_options *o);
 void bench_gemm(struct results *r, const struct bench_options *o);
 void bench_attention(struct results *r, const struct bench_options *o);
 void bench_decode(struct results *r, const struct bench_options *o);
+void bench_step(struct results *r, const struct bench_options *o);
 void bench_engine_gpu(struct results *r, const struct bench_options *o);
 
 #endif

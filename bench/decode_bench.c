@@ -118,7 +118,8 @@ static void measure_layers(struct results *r, struct rig *rig, const struct benc
 static double rate_of_attention(const struct attention_case *c, enum rig_code code)
 {
     struct attention_run_of run = {c, code};
-    return attention_case_bytes(c) / rig_time(c->r, attention_case_run, &run, 0.02);
+    const size_t n = c->r->tiny ? 2 : 32;
+    return attention_case_bytes(c) / rig_time_graph(c->r, attention_case_run, &run, n, 0.02);
 }
 
 static void measure_attention(struct results *r, struct rig *rig, const struct attention_size *size,

@@ -18,14 +18,14 @@ usage: bench/gpu.sh [run] [--out DIR] [--budget SECONDS] [--programs DIR] [--emu
          for a machine with a GPU and without Debian's packages: copy the sources, build/gpu/bin
          and build/gpu/lib there.
 
-parts: arithmetic gemm attention decode tests engine sanitizer
+parts: arithmetic gemm attention decode step tests engine sanitizer
 TEXT
 }
 
 PROGRAMS=(bench cuda_arithmetic_test cuda_rows_test cuda_matmul_test cuda_attention_test cuda_step_test
-    cuda_sample_test engine_device_test engine_device_sample_test engine_device_steps_test
+    cuda_chain_test cuda_sample_test engine_device_test engine_device_sample_test engine_device_steps_test
     engine_device_failure_test engine_device_family_test)
-ALL_PARTS=(arithmetic gemm attention decode tests engine sanitizer)
+ALL_PARTS=(arithmetic gemm attention decode step tests engine sanitizer)
 out=build/gpu-results budget=530 programs='' emulated='' command=run
 parts=()
 
@@ -190,8 +190,8 @@ unit_test() {
 
 unit_tests() {
     local name
-    for name in cuda_rows cuda_step cuda_matmul cuda_attention cuda_sample engine_device engine_device_sample \
-        engine_device_steps engine_device_failure engine_device_family; do
+    for name in cuda_rows cuda_step cuda_chain cuda_matmul cuda_attention cuda_sample engine_device \
+        engine_device_sample engine_device_steps engine_device_failure engine_device_family; do
         unit_test "$name" 75
     done
     join_parts
@@ -206,7 +206,7 @@ sanitizer() {
         return
     fi
     for tool in memcheck racecheck synccheck initcheck; do
-        for bench in gemm attention decode engine; do
+        for bench in gemm attention decode step engine; do
             start_part "$tool-$bench" 90 compute-sanitizer --tool "$tool" --error-exitcode 9 \
                 "$programs/bench" "$bench" --tiny --rounds 1 --backend cuda --folder "$folder"
         done
@@ -277,6 +277,7 @@ run() {
         gemm) bench gemm 80 ;;
         attention) bench attention 60 ;;
         decode) bench decode 60 ;;
+        step) bench step 40 --rounds 3 ;;
         engine) bench engine 200 --rounds 3 ;;
         tests) unit_tests ;;
         sanitizer) sanitizer ;;
@@ -284,7 +285,7 @@ run() {
     done
     rm -f "$out"/part-*.txt
     write_summary
-    grep -E '\(first [0-9.]+, aim [0-9.]+\)|^(gemm|attention|decode|engine on)' "$out/log.txt" >"$out/table.txt"
+    grep -E '\(first [0-9.]+, aim [0-9.]+\)|^(gemm|attention|decode|a decode step|engine on)' "$out/log.txt" >"$out/table.txt"
     say "$SECONDS s; results in $out"
     cat "$out/table.txt"
     ! printf '%s\n' "${results[@]}" | grep -qE ' (failed|too-slow|no-time-left|not-built) '

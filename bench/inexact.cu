@@ -38,7 +38,7 @@ DEVICE float fast_exp(float x)
 
 #define det_exp fast_exp
 #define det_exp2 fast_exp2
-#define det_exp2_bf16 fast_exp2
+#define ATTENTION_WEIGHS_QUICKLY false
 #define __fdiv_rn fast_divide
 #define ATTENTION_FIXED_SPLITS false
 

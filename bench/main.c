@@ -22,7 +22,8 @@ static const struct bench {
                {"load", bench_load, false},
                {"gemm", bench_gemm, true},
                {"attention", bench_attention, true},
-               {"decode", bench_decode, true}};
+               {"decode", bench_decode, true},
+               {"step", bench_step, true}};
 
 enum { N_BENCHES = sizeof benches / sizeof benches[0], ROUNDS = 7 };
 
@@ -98,7 +99,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
         argp_error(
             state,
             "there is no benchmark \"%s\"; there are: engine log tokenizer load all, and on a GPU "
-            "gemm attention decode",
+            "gemm attention decode step",
             text);
     else if (key == ARGP_KEY_ARG && o->name != NULL)
         argp_error(state, "one benchmark at a time, or all");
@@ -148,7 +149,8 @@ static void check(const struct options *o, const struct backend **backend)
     if (is_on_gpu(o))
         check_gpu(o);
     else if (o->bench.emulated)
-        must(err_set(ERR_USAGE, "--emulated takes gemm, attention, decode or --backend cuda"));
+        must(
+            err_set(ERR_USAGE, "--emulated takes gemm, attention, decode, step or --backend cuda"));
     else
         must(backend_get(backend, o->bench.backend, true)); /* random weights are bf16 */
     must(bench_shape_check(o->bench.shape));
@@ -181,7 +183,7 @@ int main(int argc, char **argv)
 {
     static const struct argp argp = {known,
                                      parse,
-                                     "[engine|log|tokenizer|load|all|gemm|attention|decode]",
+                                     "[engine|log|tokenizer|load|all|gemm|attention|decode|step]",
                                      "Benchmarks, as ratios measured in one run.",
                                      NULL,
                                      NULL,

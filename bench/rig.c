@@ -225,6 +225,30 @@ double rig_time(struct rig *r, rig_work *work, void *context, double seconds)
     return time_of(r, work, context, n < 3 ? 3 : n > TIMES_MAX ? TIMES_MAX : (size_t)n);
 }
 
+struct replay {
+    struct rig *r;
+    struct gpu_graph *graph;
+};
+
+static void replay_once(void *context, size_t turn)
+{
+    const struct replay *p = context;
+    (void)turn;
+    must(p->r->driver->graph_launch(p->graph, p->r->stream));
+}
+
+double rig_time_graph(struct rig *r, rig_work *work, void *context, size_t n, double seconds)
+{
+    struct replay p = {r, NULL};
+    must(r->driver->capture_begin(r->stream));
+    for (size_t i = 0; i < n; i++)
+        work(context, i);
+    must(r->driver->capture_end(r->stream, &p.graph));
+    const double all = rig_time(r, replay_once, &p, seconds);
+    r->driver->graph_free(p.graph);
+    return all / (double)n;
+}
+
 static size_t copy_len(const struct rig *r)
 {
     return r->tiny ? 1 << 16 : COPY_LEN;

@@ -74,6 +74,9 @@ typedef void rig_work(void *context, size_t turn);
  */
 double rig_time(struct rig *r, rig_work *work, void *context, double seconds);
 
+/* The same of a graph that holds `n` of them, in turn. */
+double rig_time_graph(struct rig *r, rig_work *work, void *context, size_t n, double seconds);
+
 /* Bytes a second of a copy within the GPU's memory, those read and those written. Its two buffers
  * of 1 GiB are kept from the first time on. */
 double rig_copy_rate(struct rig *r);

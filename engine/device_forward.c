@@ -7,9 +7,7 @@
 static struct err launch(const struct device *d, struct gpu_kernel *k, size_t across, size_t down,
                          const void *args, size_t args_len)
 {
-    const struct gpu_launch how = {.grid = {(unsigned)across, (unsigned)down, 1},
-                                   .block = {CUDA_BLOCK, 1, 1},
-                                   .shared_len = DEVICE_ROWS_SHARED_LEN};
+    const struct gpu_launch how = kernel_set_rows(d->set, across, down);
     return d->gpu->launch(d->stream, k, &how, args, args_len);
 }
 
@@ -98,7 +96,8 @@ static struct err rope(const struct device *d, const struct device_layer *l, siz
                                               .layer = (uint32_t)layer,
                                               .n_layers = c->n_layers,
                                               .eps = c->rms_norm_eps};
-    return launch(d, d->kernels.rope_write, c->n_heads + c->n_kv_heads, n_rows, &args, sizeof args);
+    return launch(d, d->kernels.rope_write, ROPE_BLOCKS(c->n_heads, c->n_kv_heads), n_rows, &args,
+                  sizeof args);
 }
 
 static struct err fold(const struct device *d)
@@ -112,7 +111,8 @@ static struct err fold(const struct device *d)
         .n_heads = d->config->n_heads,
         .head_dim = d->config->head_dim,
         .scale = 1.0f / sqrtf((float)d->config->head_dim)};
-    return launch(d, d->kernels.fold, d->info.n_multiprocessors, 1, &args, sizeof args);
+    const struct gpu_launch how = kernel_set_fold(d->set, d->info.n_multiprocessors);
+    return d->gpu->launch(d->stream, d->kernels.fold, &how, &args, sizeof args);
 }
 
 static struct err attend_list(const struct device *d, size_t layer, bool wide)

@@ -60,9 +60,6 @@ struct device_flight {
     struct gpu_event *passed;
 };
 
-/* What the kernels of rows.cu use for their sums. */
-enum { DEVICE_ROWS_SHARED_LEN = CUDA_BLOCK / 32 * sizeof(float) };
-
 enum { DEVICE_BUCKETS = 10 }; /* graphs of up to 512 rows */
 enum { DEVICE_PARTIALS_MAX = 2048, DEVICE_COPIES = 4096 };
 enum { DEVICE_STAGE_LEN = 1 << 20 };

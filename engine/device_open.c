@@ -28,12 +28,12 @@ static struct err find_matmuls(struct device *d)
 static struct err find_kernels(struct device *d)
 {
     struct device_kernels *k = &d->kernels;
-    TRY(find(d, &k->embed, "embed_rows", DEVICE_ROWS_SHARED_LEN));
-    TRY(find(d, &k->rmsnorm, "rmsnorm_rows", DEVICE_ROWS_SHARED_LEN));
-    TRY(find(d, &k->rope_write, "rope_write", DEVICE_ROWS_SHARED_LEN));
-    TRY(find(d, &k->prepare, "prepare_rows", DEVICE_ROWS_SHARED_LEN));
+    TRY(find(d, &k->embed, "embed_rows", CUDA_ROWS_SHARED_LEN));
+    TRY(find(d, &k->rmsnorm, "rmsnorm_rows", CUDA_ROWS_SHARED_LEN));
+    TRY(find(d, &k->rope_write, "rope_write", CUDA_ROWS_SHARED_LEN));
+    TRY(find(d, &k->prepare, "prepare_rows", CUDA_ROWS_SHARED_LEN));
     TRY(find(d, &k->copy_pages, "copy_pages", 0));
-    TRY(find(d, &k->fold, "attention_fold", DEVICE_ROWS_SHARED_LEN));
+    TRY(find(d, &k->fold, "attention_fold", CUDA_FOLD_SHARED_LEN));
     TRY(find(d, &k->count_tokens, "count_tokens", 0));
     TRY(find(d, &k->sample_scan, "sample_scan", CUDA_SAMPLE_SHARED_LEN));
     TRY(find(d, &k->sample_weigh, "sample_weigh", CUDA_SAMPLE_SHARED_LEN));

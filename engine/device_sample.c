@@ -18,15 +18,12 @@ struct err device_sample(const struct device *d, size_t n_logits)
                                           .rows = d->inputs_on_device.logit_rows,
                                           .n_vocab = (uint32_t)s->n_sampled_vocab,
                                           .row_len = d->config->vocab_size};
-    struct gpu_launch how = {
-        .grid = {(unsigned)CUDA_SAMPLE_CHUNKS(s->n_sampled_vocab), (unsigned)n_logits, 1},
-        .block = {CUDA_SAMPLE_BLOCK, 1, 1},
-        .shared_len = CUDA_SAMPLE_SHARED_LEN};
-    TRY(d->gpu->launch(d->stream, d->kernels.sample_scan, &how, &args, sizeof args));
-    TRY(d->gpu->launch(d->stream, d->kernels.sample_weigh, &how, &args, sizeof args));
-    how.grid[0] = (unsigned)n_logits;
-    how.grid[1] = 1;
-    return d->gpu->launch(d->stream, d->kernels.sample_choose, &how, &args, sizeof args);
+    const struct gpu_launch scan =
+        kernel_set_scan(d->set, d->info.n_multiprocessors, s->n_sampled_vocab, n_logits);
+    const struct gpu_launch choose = kernel_set_choose(d->set, n_logits);
+    TRY(d->gpu->launch(d->stream, d->kernels.sample_scan, &scan, &args, sizeof args));
+    TRY(d->gpu->launch(d->stream, d->kernels.sample_weigh, &scan, &args, sizeof args));
+    return d->gpu->launch(d->stream, d->kernels.sample_choose, &choose, &args, sizeof args);
 }
 
 struct err device_read(struct device *d)

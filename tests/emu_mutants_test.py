@@ -31,7 +31,7 @@ LIMIT_S = 120  # of one test
 
 # (test, file, text, what stands there instead)
 MATMUL, ROWS, ATTENTION = "cuda_matmul_test", "cuda_rows_test", "cuda_attention_test"
-STEP, SAMPLE = "cuda_step_test", "cuda_sample_test"
+STEP, SAMPLE, CHAIN = "cuda_step_test", "cuda_sample_test", "cuda_chain_test"
 MATMUL_80, ATTENTION_80 = "cuda_matmul_sm80_test", "cuda_attention_sm80_test"
 KERNEL_80, PAGES_80 = "kernels/cuda/matmul_sm80.cu", "kernels/cuda/attention_sm80.cu"
 KERNEL, DEVICE = "kernels/cuda/matmul_sm90.cu", "kernels/cuda/device.cuh"
@@ -40,10 +40,11 @@ PAGES, WEIGHTS = "kernels/cuda/attention_sm90.cu", "kernels/cuda/attention.cuh"
 WORK, QUERIES = "kernels/cuda/attention_ring_sm90.cuh", "kernels/cuda/attention_queries.cuh"
 ROWS_CU, STEP_CU, SCAN = "kernels/cuda/rows.cu", "kernels/cuda/step.cu", "kernels/cuda/sample.cu"
 COMMON, SELECT = "kernels/cuda/sample.cuh", "kernels/cuda/sample_select.cuh"
-CHOOSE = "kernels/cuda/sample_choose.cu"
+CHOOSE, FOLD = "kernels/cuda/sample_choose.cu", "kernels/cuda/attention_fold.cu"
 # What has the kernels of a test: less to compile than all.
-SOURCES = {MATMUL: [KERNEL], ROWS: [ROWS_CU], ATTENTION: [PAGES, "kernels/cuda/attention_fold.cu"],
-           MATMUL_80: [KERNEL_80], ATTENTION_80: [PAGES_80, "kernels/cuda/attention_fold.cu"], STEP: [STEP_CU], SAMPLE: [SCAN, CHOOSE, STEP_CU]}
+SOURCES = {MATMUL: [KERNEL], ROWS: [ROWS_CU], ATTENTION: [PAGES, FOLD],
+           MATMUL_80: [KERNEL_80], ATTENTION_80: [PAGES_80, FOLD], STEP: [STEP_CU], SAMPLE: [SCAN, CHOOSE, STEP_CU],
+           CHAIN: [KERNEL, ROWS_CU, STEP_CU, PAGES, FOLD, SCAN, CHOOSE]}
 # Every time: some of each kernel that are soon compiled and found.
 SOME = [
     (MATMUL, KERNEL, "mbarrier_wait_parity(&r.full[r.stage], r.parity);", ""),
@@ -73,8 +74,10 @@ SOME = [
     (STEP, STEP_CU, "        if (args.tokens[i] >= args.n_vocab)\n            continue;\n", ""),
     (SAMPLE, SCAN, "    __syncthreads();\n}\n\n/* The chunk's z", "}\n\n/* The chunk's z"),
     (SAMPLE, COMMON, "    __syncthreads();\n    uint64_t before = 0, all = 0;", "    uint64_t before = 0, all = 0;"),
-    (SAMPLE, SELECT, "need <= before + value_of", "need < before + value_of"),
+    (SAMPLE, SELECT, "need <= before + counted", "need < before + counted"),
     (SAMPLE, CHOOSE, "point - chunk.before", "point"),
+    (SAMPLE, COMMON, "before + low < before ? 1 : 0", "0"),
+    (CHAIN, FOLD, "        if (i == first)\n            grid_wait();\n", "", "a fold's grid_wait, watched for races"),
 ]
 # With --all.
 OTHERS = [
@@ -174,7 +177,7 @@ ORDERS = re.compile(r"\b(?:__syncthreads\(\)|__syncwarp\(\w*\)|barrier_sync\([^;
                     r"mbarrier_wait_parity\([^;]*\)|wgmma_wait<\d>\(\)|bulk_wait(?:_read)?<\d>\(\)|copy_async_wait<\d>\(\)|"
                     r"grid_wait\(\)|fence_proxy_async\(\));")
 IN_TEST = {MATMUL: [KERNEL], ROWS: [ROWS_CU, DEVICE], ATTENTION: [PAGES, WORK], STEP: [STEP_CU],
-           SAMPLE: [SCAN, COMMON, SELECT, CHOOSE]}
+           SAMPLE: [SCAN, COMMON, SELECT, CHOOSE], CHAIN: [FOLD]}
 
 
 def dropped_orders():
@@ -184,7 +187,8 @@ def dropped_orders():
             source = (ROOT / file).read_text()
             for m in ORDERS.finditer(source):
                 line = source.count("\n", 0, m.start()) + 1
-                mutants.append((test, file, source, source[:m.start()] + ";" + source[m.end():],
+                found_by = CHAIN if m.group().startswith("grid_wait") and test != MATMUL else test
+                mutants.append((found_by, file, source, source[:m.start()] + ";" + source[m.end():],
                                 f"{file}:{line} {m.group()}"))
     return mutants
 

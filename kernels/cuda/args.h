@@ -11,7 +11,9 @@
 
 #include "kernels/cuda/tensor_map.h"
 
-enum { CUDA_BLOCK = 256 }; /* threads of a block of every kernel below: part of the numerics */
+/* Threads of a block of every kernel below, part of the numerics; what those on rows use of shared
+ * memory for their sums. */
+enum { CUDA_BLOCK = 256, CUDA_ROWS_SHARED_LEN = CUDA_BLOCK / 32 * 4 };
 
 /* embed_rows: x[r] = table[tokens[r]], widened. Grid: n_rows blocks. */
 struct cuda_embed_args {
@@ -36,7 +38,11 @@ struct cuda_rmsnorm_args {
 /* rope_write: turns the queries in place and the keys on their way into the cache; values go there
  * as they are. Of each head's first n_turned elements, pairs (i, i + n_turned / 2) are turned;
  * those behind stay. Where q_norm and k_norm are given, each head is normed first, as an rmsnorm
- * row of head_dim without the rounding between. Grid: (n_heads + n_kv_heads, n_rows) blocks. */
+ * row of head_dim without the rounding between. Grid: (ROPE_BLOCKS(n_heads, n_kv_heads), n_rows)
+ * blocks. */
+enum { ROPE_HEAD_MAX = 256 };
+#define ROPE_BLOCKS(n_heads, n_kv_heads)                                                           \
+    (((n_heads) + 2 * (n_kv_heads) + CUDA_BLOCK / 32 - 1) / (CUDA_BLOCK / 32))
 struct cuda_rope_write_args {
     uint16_t *qkv; /* bf16 (n_rows, (n_heads + 2 n_kv_heads) * head_dim): q, k and v of each row */
     uint16_t *cache; /* bf16 pages: (page, layer, keys then values, n_kv_heads, 64, head_dim) */
@@ -45,7 +51,7 @@ struct cuda_rope_write_args {
     const uint32_t *positions;    /* (n_rows) */
     const uint32_t *page_tables;  /* (n_rows, page_table_len) */
     uint32_t page_table_len;
-    uint32_t n_heads, n_kv_heads, head_dim; /* head_dim: even, at most 2 * CUDA_BLOCK */
+    uint32_t n_heads, n_kv_heads, head_dim; /* head_dim: even, at most ROPE_HEAD_MAX */
     uint32_t n_turned;                      /* even, 2 to head_dim */
     uint32_t layer, n_layers;
     float eps;
@@ -112,11 +118,11 @@ enum { SM80_SHARED_MAX = 99 << 10 };
  * and the splits of ATTENTION_SPLIT absolute positions that it covers. Prefill: many rows, all
  * splits. Decode: one row; all its splits, or some, so that several blocks share a long context.
  *
- * Grid: any number of blocks, each takes every gridDim.x-th piece of work. On Hopper one a
- * multiprocessor is meant, of ATTENTION_BLOCK(tile) threads and ATTENTION_SHARED_LEN(head_dim,
- * tile) bytes of shared memory; sm80_attention_<head_dim>_<tile> has SM80_ATTENTION_BLOCK(tile) and
- * SM80_ATTENTION_SHARED_LEN(head_dim, tile), and of tiles of 64 two go on one multiprocessor
- * of 8.0.
+ * Grid: any number of blocks, each takes every gridDim.x-th piece of work, to and fro. On Hopper
+ * ATTENTION_BESIDE(tile) a multiprocessor are meant, of ATTENTION_BLOCK(tile) threads and
+ * ATTENTION_SHARED_LEN(head_dim, tile) bytes of shared memory; sm80_attention_<head_dim>_<tile> has
+ * SM80_ATTENTION_BLOCK(tile) and SM80_ATTENTION_SHARED_LEN(head_dim, tile), and of tiles of 64 two
+ * go on one multiprocessor of 8.0.
  */
 enum { ATTENTION_KEYS = 64, ATTENTION_SPLIT = 256 }; /* positions of a block (a page), of a split */
 
@@ -152,7 +158,8 @@ struct cuda_attention_args {
 };
 
 /* attention_fold: out[row] from its partials, ascending. Grid: any number of blocks of CUDA_BLOCK
- * threads; no shared memory. */
+ * threads. It uses no shared memory; a launch may ask for some. */
+enum { CUDA_FOLD_SHARED_LEN = 96 << 10 };
 struct cuda_attention_fold {
     uint32_t row;
     /* Beside each other, splits ascending; one that the row does not see changes nothing. */
@@ -175,12 +182,17 @@ struct cuda_attention_fold_args {
 #define ATTENTION_BLOCK(tile) ((tile) + (tile) + 128)
 /* Queries; what they have of splits that have ended; a ring of keys and one of values, of two pages
  * and a head each; a column of ones; two barriers for each place. */
-#define ATTENTION_STAGES(head_dim) ((head_dim) == 128 ? 2 : (head_dim) == 96 ? 3 : 4)
+#define ATTENTION_STAGES(head_dim, tile)                                                           \
+    ((tile) == 64 ? ((head_dim) == 64 ? 2 : 1) : (head_dim) == 128 ? 2 : (head_dim) == 96 ? 3 : 4)
 #define ATTENTION_PART_LEN(head_dim) (2 * ATTENTION_KEYS * (head_dim)*2)
-#define ATTENTION_ONES_LEN 2048
+#define ATTENTION_ONES_LEN 512
 #define ATTENTION_SHARED_LEN(head_dim, tile)                                                       \
-    ((tile) * (head_dim)*6 + ATTENTION_STAGES(head_dim) * (2 * ATTENTION_PART_LEN(head_dim) + 32) + \
+    ((tile) * (head_dim)*6 +                                                                       \
+     ATTENTION_STAGES(head_dim, tile) * (2 * ATTENTION_PART_LEN(head_dim) + 32) +                  \
      ATTENTION_ONES_LEN)
+/* Blocks that go on one multiprocessor. Decode is a chain of latencies, page by page: two of them
+ * fill each other's gaps. */
+#define ATTENTION_BESIDE(tile) ((tile) == 64 ? 2 : 1)
 
 /* sm80: queries, a ring of halves of pages (keys or values of one head), the work. */
 #define SM80_ATTENTION_BLOCK(tile) ((tile)*2)
@@ -254,13 +266,15 @@ struct cuda_count_args {
 /*
  * Sampling: docs/NUMERICS.md, "Sampling", bit for bit what engine/sample.c does. Three kernels with
  * the same arguments, one after the other:
- *   sample_scan:   step 1, largest logits.    Grid: (CUDA_SAMPLE_CHUNKS(n_vocab), n_rows) blocks
+ *   sample_scan:   step 1, largest logits.    Grid: (any, n_rows) blocks, each takes every
+ *                                             gridDim.x-th of CUDA_SAMPLE_CHUNKS(n_vocab) chunks
  *   sample_weigh:  step 3.                    Grid: likewise
  *   sample_choose: the rest; moves slots on.  Grid: n_rows blocks
  * CUDA_SAMPLE_BLOCK threads, CUDA_SAMPLE_SHARED_LEN bytes of shared memory each.
  */
 enum {
     CUDA_SAMPLE_BLOCK = 512,
+    CUDA_SAMPLE_BESIDE = 2,   /* blocks of sample_scan and sample_weigh on one multiprocessor */
     CUDA_SAMPLE_CHUNK = 4096, /* ids of one block */
     CUDA_SAMPLE_BINS = 2048,  /* of a row's ids by their distance from the best */
     CUDA_SAMPLE_TOP = 20,     /* alternatives that one token can report */

@@ -153,8 +153,8 @@ struct folding {
 DEVICE folding fold_in(gathered &all, const gathered &own)
 {
     const bool moved = own.m > all.m + ATTENTION_SLACK;
-    const folding f = {moved ? det_exp2_integer(all.m - own.m) : 1.0f,
-                       moved ? 1.0f : det_exp2_integer(own.m - all.m)};
+    const float power = det_exp2_integer(moved ? all.m - own.m : own.m - all.m);
+    const folding f = {moved ? power : 1.0f, moved ? 1.0f : power};
     all.l = fmaf(own.l, f.add, all.l * f.keep);
     all.m = moved ? own.m : all.m;
     return f;

@@ -28,7 +28,7 @@ enum part { KEYS_OF_PAGE, VALUES_OF_PAGE };
 
 /* A ring of one head's keys, or values, of a block each; two barriers for each place. */
 template <int head_dim, int tile, part which> struct ring {
-    static constexpr uint32_t stages = ATTENTION_STAGES(head_dim);
+    static constexpr uint32_t stages = ATTENTION_STAGES(head_dim, tile);
     static constexpr uint32_t len = rows<head_dim, BLOCK>::len;
     static constexpr uint32_t first = tile * head_dim * 6; /* behind queries and sums */
     uint32_t stage = 0, parity = 0;
@@ -90,14 +90,18 @@ template <int head_dim, int tile, part which> DEVICE void init(ring<head_dim, ti
 
 /* One thread, a page at a time, those of a block beside each other. A page outside of the work
  * comes as zeros, which the copy engine finds beyond the cache. The next page's number is fetched
- * ahead: the ring may be full for long. */
+ * ahead: the ring may be full for long. Of a narrow item, which has all rows that its sequence has
+ * in this step, the pages before that of its first row were written by earlier steps: they are
+ * fetched before the launch ahead has ended. */
 template <int head_dim, int tile, part which>
 DEVICE void fill(const cuda_attention_args &args, ring<head_dim, tile, which> r)
 {
     using row = rows<head_dim, BLOCK>;
     const uint32_t n_work = count_work(args);
-    for (uint32_t number = blockIdx.x; number < n_work; number += gridDim.x) {
-        const work w = find_work(args, number);
+    bool waited = false;
+    tensor_map_prefetch(&args.cache);
+    for (uint32_t round = 0; number_of(round) < n_work; round++) {
+        const work w = find_work(args, number_of(round));
         const uint32_t *pages =
             args.page_tables + (size_t)(w.item.row + w.item.n_rows - 1) * args.page_table_len;
         uint32_t page = w.first < w.end ? pages[w.first] : 0;
@@ -106,6 +110,10 @@ DEVICE void fill(const cuda_attention_args &args, ring<head_dim, tile, which> r)
             mbarrier_arrive_expect_tx(r.full(), r.len);
             for (uint32_t j = i; j < i + PAGES_OF_BLOCK; j++) {
                 const bool is_there = j >= w.first && j < w.end;
+                if (!waited && (tile > QUERIES || (j + 1) * KEYS > w.position)) {
+                    grid_wait();
+                    waited = true;
+                }
                 const uint32_t head =
                     ((page * args.n_layers + args.layer) * 2 + which) * args.n_kv_heads + w.kv_head;
                 for (uint32_t c = 0; c < row::n_chunks; c++)
@@ -118,6 +126,8 @@ DEVICE void fill(const cuda_attention_args &args, ring<head_dim, tile, which> r)
             r.advance();
         }
     }
+    if (!waited)
+        grid_wait();
 }
 
 DEVICE void join_group(const place &p)

@@ -45,27 +45,27 @@ template <int head_dim, int tile> struct ring {
     static constexpr uint32_t len = SM80_ATTENTION_HALF_LEN(head_dim);
     const cuda_attention_args &args;
     const work &w;
-    uint32_t at;                 /* the next half to copy: of block at / 4 */
-    uint32_t number[2], next[2]; /* that block's pages in the cache, and the next one's */
-    uint32_t stage = 0;          /* the next to multiply */
+    uint32_t at;        /* the next half to copy: of block at / 4 */
+    uint32_t number;    /* its page in the cache */
+    uint32_t stage = 0; /* the next to multiply */
 
     DEVICE_MEMBER ring(const cuda_attention_args &its_args, const work &its_work)
         : args(its_args), w(its_work), at(w.first / PAGES_OF_BLOCK * 4)
     {
-        find_pages(number, at / 4);
-        find_pages(next, at / 4 + 1);
+        find_page();
     }
 
-    DEVICE_MEMBER void find_pages(uint32_t (&pages)[2], uint32_t block) const
+    DEVICE_MEMBER uint32_t page() const
+    {
+        return at / 4 * PAGES_OF_BLOCK + at % 2;
+    }
+
+    DEVICE_MEMBER void find_page()
     {
         const size_t last_row = w.item.row + w.item.n_rows - 1;
-        UNROLL
-        for (uint32_t i = 0; i < 2; i++) {
-            const uint32_t page = block * PAGES_OF_BLOCK + i;
-            pages[i] = page >= w.first && page < w.end
-                           ? args.page_tables[last_row * args.page_table_len + page]
-                           : 0;
-        }
+        number = page() >= w.first && page() < w.end
+                     ? args.page_tables[last_row * args.page_table_len + page()]
+                     : 0;
     }
 
     /* The thread's share of a half, in one column: rows eight or sixteen apart lie turned alike, so
@@ -76,9 +76,9 @@ template <int head_dim, int tile> struct ring {
         constexpr uint32_t pieces = head_dim / 8, n_threads = SM80_ATTENTION_BLOCK(tile);
         constexpr uint32_t at_once = n_threads / (SIDE * pieces) * SIDE;
         const uint32_t row = threadIdx.x / pieces, piece = threadIdx.x % pieces;
-        const uint32_t page = at / 4 * PAGES_OF_BLOCK + at % 2;
-        const size_t block = (((size_t)(at % 2 == 0 ? number[0] : number[1]) * args.n_layers +
-                               args.layer) * 2 + at % 4 / 2) * args.n_kv_heads + w.kv_head;
+        const size_t block =
+            (((size_t)number * args.n_layers + args.layer) * 2 + at % 4 / 2) * args.n_kv_heads +
+            w.kv_head;
         const uint16_t *from = args.cache_at + (block * KEYS + row) * head_dim + piece * 8;
         uint8_t *to =
             shared_at<uint8_t>(queries_len + to_stage * len, len) + place_of<head_dim>(row, piece);
@@ -87,7 +87,7 @@ template <int head_dim, int tile> struct ring {
         UNROLL
         for (uint32_t i = 0; i < KEYS; i += at_once)
             copy_async(to + i * head_dim * 2, from + i * head_dim,
-                       page >= w.first && page * KEYS + row + i <= last_position(w));
+                       page() >= w.first && page() * KEYS + row + i <= last_position(w));
     }
 
     /* One half, or nothing behind the last page; a group of copies in any case. */
@@ -95,10 +95,8 @@ template <int head_dim, int tile> struct ring {
     {
         if (at / 4 * PAGES_OF_BLOCK < w.end) {
             copy_half(to_stage);
-            if (++at % 4 == 0) {
-                number[0] = next[0], number[1] = next[1];
-                find_pages(next, at / 4 + 1);
-            }
+            at++;
+            find_page();
         }
         copy_async_commit();
     }
@@ -244,11 +242,10 @@ template <int head_dim, int tile> DEVICE void run(const cuda_attention_args &arg
     constexpr size_t at = SM80_ATTENTION_SHARED_LEN(head_dim, tile) - 2 * SM80_ATTENTION_WORK_LEN;
     static_assert(sizeof(work) <= SM80_ATTENTION_WORK_LEN, "the work has its place");
     const uint32_t n_work = count_work(args);
-    uint32_t turn = 0;
-    for (uint32_t number = blockIdx.x; number < n_work; number += gridDim.x, turn = 1 - turn) {
-        work &w = *shared_at<work>(at + turn * SM80_ATTENTION_WORK_LEN, 1);
+    for (uint32_t round = 0; number_of(round) < n_work; round++) {
+        work &w = *shared_at<work>(at + round % 2 * SM80_ATTENTION_WORK_LEN, 1);
         if (threadIdx.x == 0)
-            w = find_work(args, number);
+            w = find_work(args, number_of(round));
         __syncthreads();
         if (w.first < w.end)
             attend<head_dim, tile>(args, w);

@@ -47,7 +47,7 @@ DEVICE void multiply_values(accumulators<head_dim> &sums, accumulators<8> &weigh
     for (uint32_t k = 0; k < BLOCK; k += STEP) {
         wgmma_rows(sums, weights[k / STEP], wgmma_operand_behind(b, k * r::swizzle),
                    fresh && k == 0);
-        wgmma_rows(weight, weights[k / STEP], wgmma_operand<128>(ones, 0), fresh && k == 0);
+        wgmma_rows(weight, weights[k / STEP], wgmma_operand<32>(ones, 0), fresh && k == 0);
     }
     wgmma_commit();
 }
@@ -92,14 +92,17 @@ template <int head_dim, int tile> struct consumer {
         multiply_keys<head_dim>(s, queries, keys);
         ask_values(first ? keys : shared_address(r.values.data()), page - PAGES_OF_BLOCK);
         wgmma_wait<1>();
+        if (!first)
+            r.keys.leave();
         const float ended[2] = {q.of[0].m, q.of[1].m};
         const bool begins = q.begins_split(page);
         if (begins)
             q.begin_split();
         const bool moved = q.follow_block(s, page);
         wgmma_wait<0>();
-        r.keys.leave();
-        if (!first)
+        if (first)
+            r.keys.leave();
+        else
             r.values.leave();
         if (begins && !first)
             q.end_split(ended, page - 1);
@@ -127,6 +130,7 @@ DEVICE void attend(const cuda_attention_args &args, rings<head_dim, tile> &r, co
     const place p = find_place(args, w, uniform(threadIdx.x / GROUP) - 1);
     uint8_t *queries =
         shared_at<uint8_t>(p.group * QUERIES * head_dim * 2, QUERIES * head_dim * 2);
+    grid_wait(); /* for the queries */
     load_queries<head_dim>(queries, args, w, p);
     consumer<head_dim, tile> c(args, r, w, p, queries);
     for (uint32_t page = first_of_block(w.first); page < w.end; page += PAGES_OF_BLOCK)
@@ -139,6 +143,11 @@ DEVICE void attend(const cuda_attention_args &args, rings<head_dim, tile> &r, co
 template <int head_dim, int tile> DEVICE void run(const cuda_attention_args &args)
 {
     rings<head_dim, tile> r;
+    grid_launch_dependents();
+    const uint32_t n_work = count_work(args);
+    if (blockIdx.x >= n_work && blockIdx.x > 0)
+        return; /* the first block waits for the launch ahead, so that no launch behind is too early
+                 */
     if (threadIdx.x == 0) {
         init(r.keys);
         init(r.values);
@@ -155,10 +164,9 @@ template <int head_dim, int tile> DEVICE void run(const cuda_attention_args &arg
         else if (threadIdx.x == WARP)
             fill(args, r.values);
     } else {
-        registers_take<232>();
-        const uint32_t n_work = count_work(args);
-        for (uint32_t number = blockIdx.x; number < n_work; number += gridDim.x) {
-            work w = find_work(args, number);
+        registers_take<tile == QUERIES ? 216 : 232>();
+        for (uint32_t round = 0; number_of(round) < n_work; round++) {
+            work w = find_work(args, number_of(round));
             w.first = uniform(w.first), w.end = uniform(w.end);
             if (w.first < w.end)
                 attend<head_dim, tile>(args, r, w);
@@ -169,7 +177,8 @@ template <int head_dim, int tile> DEVICE void run(const cuda_attention_args &arg
 } // namespace attention_sm90
 
 #define ATTENTION_KERNEL(head_dim, tile)                                                           \
-    KERNEL(attention_##head_dim##_##tile, cuda_attention_args, ATTENTION_BLOCK(tile))              \
+    KERNEL_BESIDE(attention_##head_dim##_##tile, cuda_attention_args, ATTENTION_BLOCK(tile),       \
+                  ATTENTION_BESIDE(tile))                                                          \
     {                                                                                              \
         attention_sm90::run<head_dim, tile>(args);                                                 \
     }

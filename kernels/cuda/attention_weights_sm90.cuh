@@ -12,10 +12,13 @@
 namespace attention_sm90
 {
 
-/* Units in the last place that exp2_approximate and det_exp2 are apart, at most. */
-#ifndef EXP2_APART
-#define EXP2_APART 2
+/* bench/inexact.cu, which measures what exactness costs, has det_exp2 itself be the chip's. */
+#if !defined(ATTENTION_WEIGHS_QUICKLY)
+#define ATTENTION_WEIGHS_QUICKLY true
 #endif
+
+/* Units in the last place that exp2_approximate and det_exp2 are apart at most (docs/CUDA.md). */
+enum { EXP2_APART = 2 };
 
 /* Of float bits the lower half is what bf16 rounds away; 8000 is the middle. */
 DEVICE uint32_t nearest_to_middle(float x, uint32_t nearest)
@@ -47,6 +50,12 @@ DEVICE void weigh_block(uint32_t (&to)[BLOCK / STEP][4], const accumulators<BLOC
                         const reference (&of)[2])
 {
     const float m[2] = {finite(of[0].m), finite(of[1].m)};
+    if (!ATTENTION_WEIGHS_QUICKLY) {
+        UNROLL
+        for (uint32_t step = 0; step < BLOCK / STEP; step++)
+            weigh(to[step], s, step, scale, m);
+        return;
+    }
     uint32_t nearest[BLOCK / STEP], of_all = 0xffff;
     UNROLL
     for (uint32_t step = 0; step < BLOCK / STEP; step++) {

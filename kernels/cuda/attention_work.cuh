@@ -40,6 +40,13 @@ DEVICE uint32_t count_work(const cuda_attention_args &args)
     return *args.n_items * args.n_kv_heads;
 }
 
+/* The block's pieces of work: every gridDim.x-th, to and fro, so that the block whose first one
+ * takes longest has the shortest of the next ones. */
+DEVICE uint32_t number_of(uint32_t round)
+{
+    return round * gridDim.x + (round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x);
+}
+
 /* The same in all lanes, which the compiler does not see by itself: what is made from it need not be
  * kept in each of them. */
 DEVICE uint32_t uniform(uint32_t x)

@@ -11,9 +11,10 @@
 #if defined(__CUDACC__)
 #include <stdint.h>
 
-/* One struct by value is a kernel's whole interface; `args` is its name inside. */
-#define KERNEL(name, args_type, max_threads)                                                       \
-    extern "C" __global__ void __launch_bounds__(max_threads, 1)                                   \
+/* One struct by value is a kernel's whole interface; `args` is its name inside. n_blocks of it go
+ * on one multiprocessor, by their registers. */
+#define KERNEL_BESIDE(name, args_type, max_threads, n_blocks)                                      \
+    extern "C" __global__ void __launch_bounds__(max_threads, n_blocks)                            \
         name(const __grid_constant__ args_type args)
 
 extern __shared__ __align__(1024) uint8_t shared_block[];
@@ -33,6 +34,8 @@ template <typename type> static inline type *shared_at(size_t offset, size_t n)
 }
 
 #endif
+
+#define KERNEL(name, args_type, max_threads) KERNEL_BESIDE(name, args_type, max_threads, 1)
 
 /* Before a loop over a thread's registers: rolled, they would lie in memory. */
 #if defined(__CUDACC__)

@@ -6,7 +6,18 @@
 
 const struct kernel_set kernel_set_sm80 = {.numerics = "sm80-1", .prefix = "sm80_"};
 const struct kernel_set kernel_set_sm90 = {
-    .numerics = "sm90-1", .prefix = "", .has_copy_engine = true};
+    .numerics = "sm90-1", .prefix = "", .has_copy_engine = true, .launches_overlap = true};
+
+/* 228 KiB of a multiprocessor; of a block's 1 KiB is the system's. */
+#define FITS_SM90(head_dim, tile)                                                                  \
+    _Static_assert(ATTENTION_BESIDE(tile) * (ATTENTION_SHARED_LEN(head_dim, tile) + 1024) <=       \
+                       228 << 10,                                                                  \
+                   "too much for one multiprocessor")
+
+FITS_SM90(64, 64);
+FITS_SM90(96, 64);
+FITS_SM90(128, 64);
+FITS_SM90(128, 128);
 
 #define FITS_SM80(len) _Static_assert((len) <= SM80_SHARED_MAX, "too much for chips 8.6 and 8.9")
 
@@ -81,10 +92,48 @@ struct gpu_launch kernel_set_attention(const struct kernel_set *s, unsigned n_mu
                                        unsigned head_dim, unsigned tile)
 {
     if (s->has_copy_engine)
-        return (struct gpu_launch){.grid = {n_multiprocessors, 1, 1},
+        return (struct gpu_launch){.grid = {n_multiprocessors * ATTENTION_BESIDE(tile), 1, 1},
                                    .block = {(unsigned)ATTENTION_BLOCK(tile), 1, 1},
-                                   .shared_len = (size_t)ATTENTION_SHARED_LEN(head_dim, tile)};
+                                   .shared_len = (size_t)ATTENTION_SHARED_LEN(head_dim, tile),
+                                   .overlaps_previous = true};
     return (struct gpu_launch){.grid = {n_multiprocessors * (tile == 64 ? 2 : 1), 1, 1},
                                .block = {(unsigned)SM80_ATTENTION_BLOCK(tile), 1, 1},
                                .shared_len = (size_t)SM80_ATTENTION_SHARED_LEN(head_dim, tile)};
+}
+
+struct gpu_launch kernel_set_rows(const struct kernel_set *s, size_t across, size_t down)
+{
+    return (struct gpu_launch){.grid = {(unsigned)across, (unsigned)down, 1},
+                               .block = {CUDA_BLOCK, 1, 1},
+                               .shared_len = CUDA_ROWS_SHARED_LEN,
+                               .overlaps_previous = s->launches_overlap};
+}
+
+/* Where launches overlap, blocks go wherever there is room first, and many would go on one
+ * multiprocessor: shared memory that nobody uses keeps them apart. */
+struct gpu_launch kernel_set_fold(const struct kernel_set *s, unsigned n_multiprocessors)
+{
+    struct gpu_launch how = kernel_set_rows(s, n_multiprocessors, 1);
+    if (s->launches_overlap)
+        how.shared_len = CUDA_FOLD_SHARED_LEN;
+    return how;
+}
+
+struct gpu_launch kernel_set_scan(const struct kernel_set *s, unsigned n_multiprocessors,
+                                  size_t n_vocab, size_t n_rows)
+{
+    const size_t n_chunks = CUDA_SAMPLE_CHUNKS(n_vocab);
+    const size_t held = ceil_div((size_t)n_multiprocessors * CUDA_SAMPLE_BESIDE, n_rows);
+    struct gpu_launch how = kernel_set_choose(s, n_rows);
+    how.grid[0] = (unsigned)(held < n_chunks ? held : n_chunks);
+    how.grid[1] = (unsigned)n_rows;
+    return how;
+}
+
+struct gpu_launch kernel_set_choose(const struct kernel_set *s, size_t n_rows)
+{
+    return (struct gpu_launch){.grid = {(unsigned)n_rows, 1, 1},
+                               .block = {CUDA_SAMPLE_BLOCK, 1, 1},
+                               .shared_len = CUDA_SAMPLE_SHARED_LEN,
+                               .overlaps_previous = s->launches_overlap};
 }

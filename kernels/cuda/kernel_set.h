@@ -14,9 +14,11 @@
 struct kernel_set {
     const char *numerics; /* the name in docs/NUMERICS.md */
     const char *prefix;   /* of the names of its matmul and attention */
-    /* Kernels read matrices by tensor maps, and launches may have clusters and overlap; else by the
-     * pointers beside them in args.h. */
+    /* Kernels read matrices by tensor maps, and launches may have clusters; else by the pointers
+     * beside them in args.h. */
     bool has_copy_engine;
+    /* Every launch of a step may overlap the one ahead of it. */
+    bool launches_overlap;
 };
 
 extern const struct kernel_set kernel_set_sm80, kernel_set_sm90;
@@ -41,5 +43,17 @@ void kernel_set_attention_name(char out[KERNEL_NAME_MAX], const struct kernel_se
 /* As many blocks as the chip holds at once. */
 struct gpu_launch kernel_set_attention(const struct kernel_set *s, unsigned n_multiprocessors,
                                        unsigned head_dim, unsigned tile);
+
+/* attention_fold. */
+struct gpu_launch kernel_set_fold(const struct kernel_set *s, unsigned n_multiprocessors);
+
+/* The kernels of rows.cu, and prepare_rows. */
+struct gpu_launch kernel_set_rows(const struct kernel_set *s, size_t across, size_t down);
+
+/* sample_scan and sample_weigh: as many blocks as the chip holds at once, at least one a row and at
+ * most one a chunk. sample_choose. */
+struct gpu_launch kernel_set_scan(const struct kernel_set *s, unsigned n_multiprocessors,
+                                  size_t n_vocab, size_t n_rows);
+struct gpu_launch kernel_set_choose(const struct kernel_set *s, size_t n_rows);
 
 #endif

@@ -31,7 +31,9 @@ DEVICE void grid_wait()
 #endif
 }
 
-/* The launch behind this one may begin, as far as it can without grid_wait. */
+/* The launch behind this one may begin, as far as it can without grid_wait, once every block has
+ * come here or ended. Of a kernel that comes here behind its grid_wait the launch ahead is over by
+ * then. */
 DEVICE void grid_launch_dependents()
 {
 #if __CUDA_ARCH__ >= 900
@@ -78,6 +80,7 @@ DEVICE void grid_wait()
 
 DEVICE void grid_launch_dependents()
 {
+    emu_grid_launch_dependents();
 }
 
 __attribute__((noinline)) inline void barrier_sync(uint32_t id, uint32_t n_threads)

@@ -7,7 +7,7 @@
 #define KERNELS_CUDA_SAMPLE_CUH
 
 #include "kernels/cuda/args.h"
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/ptx.cuh"
 #include "kernels/rank.h"
 
 enum {
@@ -15,7 +15,7 @@ enum {
     SAMPLE_CANDIDATES = CUDA_SAMPLE_BLOCK, /* one a thread */
 };
 
-/* The best of each are rank keys (rank_of). */
+/* The best are rank keys (rank_of), those of all chunks that the same block has scanned. */
 struct sample_chunk {
     uint64_t own_best, best; /* of the logits; of z */
     uint64_t own_sum, sum;   /* of weights: of the model's own distribution; of step 3 */
@@ -28,8 +28,14 @@ struct sample_bins {
     uint32_t own_count[CUDA_SAMPLE_BINS]; /* of the logits: ids with a probability at all */
 };
 
+/* A sum that many threads add to, in halves: shared memory adds 32 bits by itself, 64 only by
+ * trying again and again. */
+struct sample_sum {
+    uint32_t low, high;
+};
+
 struct sample_room_bins {
-    uint64_t weight[CUDA_SAMPLE_BINS];
+    sample_sum weight[CUDA_SAMPLE_BINS];
     uint32_t count[CUDA_SAMPLE_BINS];
 };
 
@@ -52,6 +58,19 @@ struct sample_room {
 static_assert(sizeof(sample_chunk) == 32 && sizeof(sample_bins) == 16 * CUDA_SAMPLE_BINS,
               "CUDA_SAMPLE_SCRATCH_LEN says so");
 static_assert(sizeof(sample_room) <= CUDA_SAMPLE_SHARED_LEN, "the room is too large");
+
+DEVICE void add_to(sample_sum &sum, uint64_t more)
+{
+    const uint32_t low = (uint32_t)more, before = atomicAdd(&sum.low, low);
+    const uint32_t high = (uint32_t)(more >> 32) + (before + low < before ? 1 : 0);
+    if (high > 0)
+        atomicAdd(&sum.high, high);
+}
+
+DEVICE uint64_t value_of(const sample_sum &sum)
+{
+    return (uint64_t)sum.high << 32 | sum.low;
+}
 
 DEVICE sample_room &shared_room()
 {
@@ -131,7 +150,14 @@ DEVICE bool is_sound(uint64_t best)
 struct sample_field {
     const float *z;
     float best, temperature, min_p;
+    float n_bins; /* for a distance of 1 */
 };
+
+DEVICE sample_field make_field(const float *z, uint64_t best, float temperature, float min_p)
+{
+    const float n_bins = __fdiv_rn((float)CUDA_SAMPLE_BINS / 28.0f, temperature);
+    return sample_field{z, z[(uint32_t)best], temperature, min_p, n_bins};
+}
 
 /* W of step 3. */
 DEVICE uint64_t weigh(const sample_field &f, float z)
@@ -148,11 +174,38 @@ DEVICE bool is_possible(float z)
 /* Never falls when z falls, which is all that its meaning asks for; exp(-28) weighs nothing. */
 DEVICE uint32_t bin_of(const sample_field &f, float z)
 {
-    const float at = (f.best - z) * __fdiv_rn((float)CUDA_SAMPLE_BINS / 28.0f, f.temperature);
+    const float at = (f.best - z) * f.n_bins;
     return at < CUDA_SAMPLE_BINS - 1 ? (uint32_t)at : CUDA_SAMPLE_BINS - 1;
 }
 
+/* Ids of a chunk, as many a thread as it has, fetched at once: f(z[i], i) for each i. */
+template <typename function> DEVICE void for_each_in_chunk(const float *z, id_range ids, function f)
+{
+    enum { EACH = CUDA_SAMPLE_CHUNK / CUDA_SAMPLE_BLOCK };
+    float own[EACH];
+    UNROLL
+    for (uint32_t n = 0; n < EACH; n++) {
+        const uint32_t i = ids.first + threadIdx.x + n * CUDA_SAMPLE_BLOCK;
+        own[n] = i < ids.end ? z[i] : 0.0f;
+    }
+    UNROLL
+    for (uint32_t n = 0; n < EACH; n++) {
+        const uint32_t i = ids.first + threadIdx.x + n * CUDA_SAMPLE_BLOCK;
+        if (i < ids.end)
+            f(own[n], i);
+    }
+}
+
 /* The operations below are for all threads of a block at once. */
+
+DEVICE void clear_bins(sample_room &room)
+{
+    for (uint32_t i = threadIdx.x; i < CUDA_SAMPLE_BINS; i += CUDA_SAMPLE_BLOCK) {
+        room.bins.weight[i] = sample_sum{0, 0};
+        room.bins.count[i] = 0;
+    }
+    __syncthreads();
+}
 
 /* The sum of what the threads before this one have; `total`: of all. `of_warp` is free again after
  * the next barrier. */
@@ -213,12 +266,12 @@ DEVICE void find_best(sample_room &room, const sample_row &r, uint64_t *own_best
 
 DEVICE sample_field own_field(const sample_row &r, uint64_t own_best)
 {
-    return sample_field{r.logits, r.logits[(uint32_t)own_best], 1.0f, 0.0f};
+    return make_field(r.logits, own_best, 1.0f, 0.0f);
 }
 
 DEVICE sample_field field_of(const sample_row &r, uint64_t best)
 {
-    return sample_field{r.z, r.z[(uint32_t)best], r.params->temperature, r.params->min_p};
+    return make_field(r.z, best, r.params->temperature, r.params->min_p);
 }
 
 #endif

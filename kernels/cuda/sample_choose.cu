@@ -154,7 +154,9 @@ DEVICE void put_fault(const cuda_sample_args &args, const sample_row &r, uint32_
 
 KERNEL(sample_choose, cuda_sample_args, CUDA_SAMPLE_BLOCK)
 {
+    grid_launch_dependents();
     const sample_row r = find_row(args, blockIdx.x);
+    grid_wait();
     if (r.slot == CUDA_NO_SLOT)
         return;
     sample_room &room = shared_room();

@@ -18,20 +18,29 @@ struct alignas(16) four_floats {
 };
 
 /* f(z[i], i) for each i from 0 to n - 1, spread over the threads `own` of `of`; loads of 16 bytes
- * where they are aligned. */
+ * where they are aligned, some at once. */
 template <typename function>
 DEVICE void for_each(const float *z, uint32_t n, uint32_t own, uint32_t of, function f)
 {
+    enum { AT_ONCE = 4 };
     const uint32_t skew = (uint32_t)((16 - (uintptr_t)z % 16) % 16 / 4);
     const uint32_t head = skew < n ? skew : n, n_fours = (n - head) / 4;
     const uint32_t tail = head + 4 * n_fours;
     for (uint32_t i = own; i < head; i += of)
         f(z[i], i);
-    for (uint32_t i = own; i < n_fours; i += of) {
-        const four_floats four = ((const four_floats *)(z + head))[i];
+    for (uint32_t i = own; i < n_fours; i += AT_ONCE * of) {
+        four_floats fours[AT_ONCE];
         UNROLL
-        for (uint32_t j = 0; j < 4; j++)
-            f(four.z[j], head + 4 * i + j);
+        for (uint32_t k = 0; k < AT_ONCE; k++)
+            if (i + k * of < n_fours)
+                fours[k] = ((const four_floats *)(z + head))[i + k * of];
+        UNROLL
+        for (uint32_t k = 0; k < AT_ONCE; k++) {
+            UNROLL
+            for (uint32_t j = 0; j < 4; j++)
+                if (i + k * of < n_fours)
+                    f(fours[k].z[j], head + 4 * (i + k * of) + j);
+        }
     }
     for (uint32_t i = tail + own; i < n; i += of)
         f(z[i], i);
@@ -89,7 +98,7 @@ template <selection by> DEVICE uint64_t weight_in(const sample_field &f, float z
     return by == OWN ? (is_possible(z) ? 1 : 0) : weigh(f, z);
 }
 
-template <selection by> DEVICE uint64_t value_of(uint64_t weight)
+template <selection by> DEVICE uint64_t counted(uint64_t weight)
 {
     return by == BY_WEIGHT ? weight : weight > 0 ? 1 : 0;
 }
@@ -117,24 +126,22 @@ DEVICE key_range narrow_range(sample_room &room, const sample_field &f, uint32_t
     const uint32_t shift = g.shift > SAMPLE_DIGIT_BITS ? g.shift - SAMPLE_DIGIT_BITS : 0;
     const uint64_t mask = ((uint64_t)1 << (g.shift - shift)) - 1;
     __syncthreads(); /* everybody has read what lies there */
-    for (uint32_t i = threadIdx.x; i < CUDA_SAMPLE_BINS; i += CUDA_SAMPLE_BLOCK) {
-        room.bins.weight[i] = 0;
-        room.bins.count[i] = 0;
-    }
-    __syncthreads();
+    clear_bins(room);
     for_each(f.z, n_vocab, threadIdx.x, CUDA_SAMPLE_BLOCK, [&](float z, uint32_t id) {
         const uint64_t key = rank_key(z, id);
         const uint64_t w = is_in(g, f, z, key) ? weight_in<by>(f, z) : 0;
         if (w == 0)
             return;
-        atomic_add(&room.bins.weight[key >> shift & mask], w);
+        add_to(room.bins.weight[key >> shift & mask], w);
         atomicAdd(&room.bins.count[key >> shift & mask], 1u);
     });
     __syncthreads();
     const found in = locate(
         room, CUDA_SAMPLE_BINS, *need - 1,
-        [&](uint32_t i) { return by == BY_WEIGHT ? room.bins.weight[i] : room.bins.count[i]; },
-        [&](uint32_t i) { return room.bins.weight[i]; });
+        [&](uint32_t i) {
+            return by == BY_WEIGHT ? value_of(room.bins.weight[i]) : room.bins.count[i];
+        },
+        [&](uint32_t i) { return value_of(room.bins.weight[i]); });
     *need -= in.before;
     *weight_before += in.weight_before;
     const uint64_t prefix = g.shift == 64 ? 0 : g.prefix << (g.shift - shift);
@@ -171,11 +178,11 @@ DEVICE kept keep_among(sample_room &room, uint32_t n, uint64_t need, uint64_t we
     for (uint32_t i = 0; own < n && i < n; i++) {
         const bool first = room.candidates.key[i] < room.candidates.key[own];
         const uint64_t w = first ? room.candidates.weight[i] : 0;
-        before += value_of<by>(w);
+        before += counted<by>(w);
         weight += w;
     }
     const uint64_t w = own < n ? room.candidates.weight[own] : 0;
-    if (own < n && before < need && need <= before + value_of<by>(w)) {
+    if (own < n && before < need && need <= before + counted<by>(w)) {
         room.last = room.candidates.key[own];
         room.kept = weight + w;
     }

@@ -3,7 +3,7 @@
  * and zeroed, tokens counted for penalties. No arithmetic on numbers of the model.
  */
 #include "kernels/cuda/args.h"
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/ptx.cuh"
 
 namespace
 {
@@ -18,6 +18,8 @@ struct sixteen_bytes {
 
 KERNEL(prepare_rows, cuda_prepare_args, CUDA_BLOCK)
 {
+    grid_launch_dependents();
+    grid_wait();
     const size_t row = blockIdx.x;
     const cuda_plan_row plan = args.plan[row];
     const bool filler = plan.slot == CUDA_NO_SLOT;

@@ -168,8 +168,15 @@ void emu_grid_wait()
         running->n_at_grid++;
         emu_wait(&running->before, "the launch ahead of its own");
     }
+    self().waited_at_grid = true;
     races_launch_waited(self());
     emu_yield();
+}
+
+void emu_grid_launch_dependents()
+{
+    if (!self().waited_at_grid && running->grid->lets_early != nullptr)
+        *running->grid->lets_early = true;
 }
 
 bool emu::emu_run_before(machine &m)

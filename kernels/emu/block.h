@@ -40,6 +40,7 @@ struct thread {
     const char *waits_for = "";
     uint64_t got = 0; /* what the last exchange brought */
     uint32_t got_bits = 0;
+    bool waited_at_grid = false;
     bool at_cluster = false;    /* it has arrived at the cluster's barrier and not waited yet */
     uint64_t cluster_phase = 0; /* that it arrived in */
     std::vector<store_group> stores; /* committed ones, then the open one */

@@ -24,7 +24,7 @@
 #define gridDim (emu_grid_size())
 
 /* extern "C" __global__, and the name is entered where the emulated driver looks for it. */
-#define KERNEL(name, args_type, max_threads)                                                       \
+#define KERNEL_BESIDE(name, args_type, max_threads, n_blocks)                                      \
     extern "C" void name(const args_type &);                                                       \
     static const emu_registration name##_registration(                                             \
         #name, [](const void *args) { name(*(const args_type *)args); }, sizeof(args_type),        \

@@ -6,7 +6,9 @@
 #include "kernels/emu/gpu_parts.h"
 #include "kernels/emu/races.h"
 
-/* Launches of which each overlaps the one before it. */
+/* Launches of which each overlaps the one before it. Where one lets the next begin only when it has
+ * waited itself, the one before it is over by then: so a chain ends with such a launch, or begins
+ * with it. */
 struct chain {
     std::vector<std::shared_ptr<const kernel_launch>> launches;
     unsigned number; /* of the first one */
@@ -27,12 +29,26 @@ static bool run_chain(const chain &all, size_t n, std::string &error)
                      how.cluster > 1 ? how.cluster : 1,
                      how.shared_len,
                      nullptr,
-                     all.number + (unsigned)n};
+                     all.number + (unsigned)n,
+                     &l.entry->lets_early};
     if (n > 0)
         grid.before = [&all, n](std::string &its_error) {
             return run_chain(all, n - 1, its_error);
         };
     return emu_run(grid, gpu_dice, error);
+}
+
+static unsigned number_launch(const gpu_stream *s, const kernel_launch &l)
+{
+    return emu::races_launch(s, l.how.overlaps_previous, l.entry->lets_early);
+}
+
+static bool next_overlaps(const gpu_stream *s, const chain &all)
+{
+    if (s->tasks.empty() || s->tasks.front().launch == nullptr ||
+        !s->tasks.front().launch->how.overlaps_previous || all.launches.size() == CHAIN_MAX)
+        return false;
+    return all.launches.size() == 1 || all.launches.back()->entry->lets_early;
 }
 
 /* With the launches behind a launch that overlap it, as many as are drawn. */
@@ -45,12 +61,11 @@ static void run_first(gpu_stream *s)
         t.run();
         return;
     }
-    chain all = {{t.launch}, emu::races_launch(s, t.launch->how.overlaps_previous)};
+    chain all = {{t.launch}, number_launch(s, *t.launch)};
     auto &launches = all.launches;
-    while (launches.size() < CHAIN_MAX && !s->tasks.empty() && s->tasks.front().launch != nullptr &&
-           s->tasks.front().launch->how.overlaps_previous && gpu_dice.below(4) != 0) {
+    while (next_overlaps(s, all) && gpu_dice.below(4) != 0) {
         launches.push_back(s->tasks.front().launch);
-        (void)emu::races_launch(s, true);
+        (void)number_launch(s, *launches.back());
         s->tasks.pop_front();
     }
     (void)run_chain(all, launches.size() - 1, s->home->failure);

@@ -37,6 +37,8 @@ struct emu_grid {
      * one, and it runs at a drawn moment when one of them waits for it, at the latest. */
     emu_before before;
     unsigned launch; /* its number for races.h */
+    /* Set when a thread lets the launch behind begin before it has waited for the one ahead. */
+    bool *lets_early;
 };
 
 /* Runs all of it. True, or false and the reason in `error`: memory is then as it was left. */
@@ -60,6 +62,8 @@ void emu_cluster_arrive();
 void emu_cluster_wait();
 /* Until the launch ahead of this one has ended. */
 void emu_grid_wait();
+/* The launch behind this one may begin, once every block has said so or ended. */
+void emu_grid_launch_dependents();
 /* Each lane of `lanes` gives a value; each gets that of lane `from`. All must be at one `call`. */
 uint64_t emu_exchange(uint32_t lanes, uint64_t value, unsigned from, const void *call);
 /* The lanes of `lanes` whose `value` is not zero. */

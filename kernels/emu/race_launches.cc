@@ -13,6 +13,7 @@ struct launch {
     const void *stream;
     unsigned ordered; /* those up to this one are over when it begins */
     bool waited;      /* one of its threads, for the launch ahead: so that is over when it is */
+    bool lets_early;  /* else the launch ahead is over when the one behind begins */
 };
 
 std::deque<launch> launches(1); /* from 1 on */
@@ -31,12 +32,14 @@ race_run_info &race_run_get(uint32_t run)
     return runs[run];
 }
 
-unsigned races_launch(const void *stream, bool overlaps_previous)
+unsigned races_launch(const void *stream, bool overlaps_previous, bool lets_early)
 {
     unsigned number = (unsigned)launches.size(), ordered = number - 1;
-    if (overlaps_previous && newest.count(stream) != 0)
-        ordered = launches[newest[stream]].ordered;
-    launches.push_back(launch{stream, ordered, false});
+    if (overlaps_previous && newest.count(stream) != 0) {
+        const launch &ahead = launches[newest[stream]];
+        ordered = ahead.lets_early ? ahead.ordered : newest[stream] - 1;
+    }
+    launches.push_back(launch{stream, ordered, false, lets_early});
     newest[stream] = number;
     return number;
 }

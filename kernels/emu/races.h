@@ -72,9 +72,10 @@ struct race_run {
 /* Kernels that tell of their accesses are in this program. */
 void races_watch();
 
-/* A launch of a stream, in the stream's order: its number. Something else in the stream, which
- * waits for all launches ahead of it. */
-unsigned races_launch(const void *stream, bool overlaps_previous);
+/* A launch of a stream, in the stream's order: its number. `lets_early`: the launch behind it may
+ * begin before it has waited for the one ahead. Something else in the stream, which waits for all
+ * launches ahead of it. */
+unsigned races_launch(const void *stream, bool overlaps_previous, bool lets_early);
 void races_no_launch(const void *stream);
 
 /* The blocks of `m` are made. */

@@ -12,6 +12,9 @@ struct emu_registration {
     size_t args_len;
     unsigned max_threads; /* that a block may have: the kernel's launch bounds */
     const emu_registration *next;
+    /* Seen so far: a thread lets the launch behind begin before it has waited for the launch ahead.
+     * Of other kernels that is over when the launch behind begins. */
+    mutable bool lets_early = false;
 
     emu_registration(const char *name, emu_kernel kernel, size_t args_len, unsigned max_threads);
 };

@@ -8,7 +8,7 @@ set(fake_cublaslt_dir ${CMAKE_CURRENT_BINARY_DIR}/fake_cublaslt_lib)
 set_target_properties(fake_cublaslt PROPERTIES OUTPUT_NAME cublasLt VERSION 13 SOVERSION 13
   LIBRARY_OUTPUT_DIRECTORY ${fake_cublaslt_dir})
 
-foreach(name gemm attention decode engine)
+foreach(name gemm attention decode step engine)
   add_test(NAME bench.gpu_${name} COMMAND bench ${name} --backend cuda --emulated --tiny --rounds 2
     WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(bench.gpu_${name} PROPERTIES LABELS unit TIMEOUT 600

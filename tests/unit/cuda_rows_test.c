@@ -49,28 +49,37 @@ static void *of(struct gpu_address a)
     return (void *)(uintptr_t)a.at;
 }
 
-/* The sum of a block: thread t holds own[t]; lanes by halves, warps ascending. */
+/* The sum of a warp: lanes by halves. */
+static float sum_of_warp(const float own[32])
+{
+    float lanes[32], next[32];
+    memcpy(lanes, own, sizeof lanes);
+    for (size_t apart = 16; apart > 0; apart /= 2) {
+        for (size_t l = 0; l < 32; l++)
+            next[l] = lanes[l] + lanes[l ^ apart];
+        memcpy(lanes, next, sizeof lanes);
+    }
+    return lanes[0];
+}
+
+/* Of a block: thread t holds own[t]; warps ascending. */
 static float sum_of_block(const float own[CUDA_BLOCK])
 {
     float sum = 0.0f;
-    for (size_t warp = 0; warp < CUDA_BLOCK / 32; warp++) {
-        float lanes[32], next[32];
-        memcpy(lanes, own + 32 * warp, sizeof lanes);
-        for (size_t apart = 16; apart > 0; apart /= 2) {
-            for (size_t l = 0; l < 32; l++)
-                next[l] = lanes[l] + lanes[l ^ apart];
-            memcpy(lanes, next, sizeof lanes);
-        }
-        sum = sum + lanes[0];
-    }
+    for (size_t warp = 0; warp < CUDA_BLOCK / 32; warp++)
+        sum = sum + sum_of_warp(own + 32 * warp);
     return sum;
 }
 
 static void norm_row(uint16_t *out, const float *x, const float *weight, size_t n, float eps)
 {
-    float own[CUDA_BLOCK] = {0};
-    for (size_t i = 0; i < n; i++)
-        own[i % CUDA_BLOCK] = fmaf(x[i], x[i], own[i % CUDA_BLOCK]);
+    float own[CUDA_BLOCK], of[CUDA_BLOCK][4] = {{0}};
+    for (size_t i = 0; i < n; i++) {
+        float *sum = &of[i / 4 % CUDA_BLOCK][i % 4];
+        *sum = fmaf(x[i], x[i], *sum);
+    }
+    for (size_t t = 0; t < CUDA_BLOCK; t++)
+        own[t] = (of[t][0] + of[t][1]) + (of[t][2] + of[t][3]);
     float scale = 1.0f / sqrtf(sum_of_block(own) / (float)n + eps);
     for (size_t i = 0; i < n; i++)
         out[i] = narrow((x[i] * scale) * weight[i]);
@@ -80,7 +89,7 @@ static void embeds_each_token(void **state)
 {
     (void)state;
     for (uint64_t seed = 0; seed < 6; seed++) {
-        size_t n_rows = 1 + draw(5), n_cols = 1 + draw(700), n_vocab = 1 + draw(40);
+        size_t n_rows = 1 + draw(5), n_cols = 4 * (1 + draw(600)), n_vocab = 1 + draw(40);
         uint16_t *table = malloc(n_vocab * n_cols * 2);
         uint32_t tokens[8];
         float *x = malloc(n_rows * n_cols * 4);
@@ -130,7 +139,7 @@ static void norm_on_gpu(uint16_t *out, const float *x, const float *weight, size
 static void norms_rows_as_defined_in_any_company(void **state)
 {
     (void)state;
-    static const size_t sizes[] = {1, 31, 256, 257, 576, 2048};
+    static const size_t sizes[] = {4, 32, 576, 1024, 1028, 8192, 8200, 12288};
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
         enum { ROWS = 4 };
         size_t n = sizes[s];
@@ -277,7 +286,7 @@ static void scene_cleanup(struct scene *s)
     free(s->tables);
 }
 
-/* Where the pair of thread i lies: those that are turned first, then the others. */
+/* Where pair i lies: those that are turned first, then the others. */
 static void find_pair(const struct scene *s, size_t i, size_t *a, size_t *b)
 {
     size_t turned = s->n_turned / 2, rest = (s->head_dim - s->n_turned) / 2;
@@ -287,20 +296,20 @@ static void find_pair(const struct scene *s, size_t i, size_t *a, size_t *b)
 
 static float norm_scale(const uint16_t *from, const struct scene *s)
 {
-    float own[CUDA_BLOCK] = {0};
+    float own[32] = {0};
     for (size_t i = 0; i < s->head_dim / 2; i++) {
         size_t at_a, at_b;
         find_pair(s, i, &at_a, &at_b);
         float a = widen(from[at_a]), b = widen(from[at_b]);
-        own[i] = fmaf(b, b, a * a);
+        own[i % 32] = fmaf(b, b, fmaf(a, a, own[i % 32]));
     }
-    return 1.0f / sqrtf(sum_of_block(own) / (float)s->head_dim + 1e-6f);
+    return 1.0f / sqrtf(sum_of_warp(own) / (float)s->head_dim + 1e-6f);
 }
 
 static void turn(uint16_t *to, const uint16_t *from, const float *weight, const struct scene *s,
                  size_t row)
 {
-    float x[2 * CUDA_BLOCK], scale = norm_scale(from, s);
+    float x[ROPE_HEAD_MAX], scale = norm_scale(from, s);
     for (size_t i = 0; i < s->head_dim; i++)
         x[i] = s->with_norm ? (widen(from[i]) * scale) * weight[i] : widen(from[i]);
     for (size_t i = s->n_turned; i < s->head_dim; i++)
@@ -332,7 +341,7 @@ static void write_expected(struct scene *s)
             memcpy(cache_row(s, r, h, 1), v + h * s->head_dim, s->head_dim * 2);
         }
         for (size_t h = 0; h < s->n_heads; h++) {
-            uint16_t before[2 * CUDA_BLOCK];
+            uint16_t before[ROPE_HEAD_MAX];
             memcpy(before, q + h * s->head_dim, s->head_dim * 2);
             turn(q + h * s->head_dim, before, s->q_norm, s, r);
         }
@@ -363,9 +372,10 @@ static void check_rope_write(size_t head_dim, size_t n_turned, bool with_norm, u
         .layer = (uint32_t)s.layer,
         .n_layers = (uint32_t)s.n_layers,
         .eps = 1e-6f};
-    struct gpu_launch how = {.grid = {(unsigned)(s.n_heads + s.n_kv_heads), (unsigned)s.n_rows, 1},
-                             .block = {CUDA_BLOCK, 1, 1},
-                             .shared_len = SHARED_LEN};
+    struct gpu_launch how = {
+        .grid = {(unsigned)ROPE_BLOCKS(s.n_heads, s.n_kv_heads), (unsigned)s.n_rows, 1},
+        .block = {CUDA_BLOCK, 1, 1},
+        .shared_len = SHARED_LEN};
     gpu_must(gpu_room_try(&r, "rope_write", &how, &args, sizeof args));
     uint16_t *got_qkv = malloc(qkv_len(&s) * 2), *got_cache = malloc(cache_len(&s) * 2);
     gpu_room_get(&r, got_qkv, qkv, qkv_len(&s) * 2);
@@ -383,7 +393,7 @@ static void turns_and_writes_as_defined(void **state)
 {
     (void)state;
     static const size_t dims[][2] = {{2, 2},  {64, 64}, {80, 80},   {128, 128}, {128, 96},
-                                     {80, 2}, {64, 34}, {512, 512}, {512, 500}};
+                                     {80, 2}, {64, 34}, {256, 256}, {256, 250}};
     for (size_t i = 0; i < sizeof dims / sizeof dims[0]; i++)
         for (uint64_t seed = 0; seed < 3; seed++) {
             check_rope_write(dims[i][0], dims[i][1], false, seed);

@@ -23,6 +23,7 @@ enum fault {
     NARROW_MASK,
     NO_GRID_WAIT,
     WRITES_EARLY,
+    LETS_LATE,
 };
 
 DEVICE uint16_t *element(uint8_t *tile, uint32_t i)
@@ -158,8 +159,11 @@ template <fault which> DEVICE void add_one(const emu_async_args &args)
         x = args.in[threadIdx.x];
     if (which == WRITES_EARLY)
         args.out[threadIdx.x] = 0;
-    grid_launch_dependents();
+    if (which != LETS_LATE)
+        grid_launch_dependents();
     grid_wait();
+    if (which == LETS_LATE)
+        grid_launch_dependents();
     if (which != NO_GRID_WAIT)
         x = args.in[threadIdx.x];
     args.out[threadIdx.x] = (uint16_t)(x + 1);
@@ -191,6 +195,7 @@ ASYNC_KERNEL(pair_narrow_mask, pair, NARROW_MASK)
 ASYNC_KERNEL(add_one, add_one, NONE)
 ASYNC_KERNEL(add_one_no_grid_wait, add_one, NO_GRID_WAIT)
 ASYNC_KERNEL(add_one_writes_early, add_one, WRITES_EARLY)
+ASYNC_KERNEL(add_one_lets_late, add_one, LETS_LATE)
 
 namespace
 {

@@ -270,6 +270,40 @@ static void what_a_launch_ahead_still_uses_is_found_touched(void **state)
     assert_true(wrong_chains("add_one_writes_early") > SEEDS / 2);
 }
 
+/* Three launches, the later two overlapping those ahead: the third reads, without a wait, what the
+ * first writes. How often that is old. */
+static unsigned times_old(const char *between)
+{
+    static const unsigned in[3] = {0, 3, 1}, out[3] = {1, 2, 4};
+    const char *kernels[3] = {"add_one", between, "add_one_no_grid_wait"};
+    unsigned n = 0;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        struct gpu_room r;
+        uint16_t zeros[ASYNC_THREADS] = {0}, got[ASYNC_THREADS];
+        struct gpu_address at[5];
+        gpu_room_open(&r, seed);
+        for (size_t i = 0; i < 5; i++)
+            at[i] = gpu_room_put(&r, zeros, sizeof zeros);
+        for (unsigned i = 0; i < 3; i++) {
+            struct emu_async_args args = {.out = pointer(at[out[i]]), .in = pointer(at[in[i]])};
+            struct gpu_launch how = {
+                .grid = {1, 1, 1}, .block = {ASYNC_THREADS, 1, 1}, .overlaps_previous = i > 0};
+            gpu_must(gpu_room_enqueue(&r, kernels[i], &how, &args, sizeof args));
+        }
+        gpu_room_get(&r, got, at[4], sizeof got);
+        n += got[0] != 2;
+        gpu_room_close(&r);
+    }
+    return n;
+}
+
+static void a_launch_that_lets_late_has_waited_for_those_behind_it(void **state)
+{
+    (void)state;
+    assert_true(times_old("add_one") > SEEDS / 8);
+    assert_int_equal(times_old("add_one_lets_late"), 0);
+}
+
 /* Sums as the tensor cores of a chip have them, in every element of out (16, 8). */
 static bool sums_are(const uint16_t out[N_OUT],
                      float step(float c, const uint16_t a[TENSOR_K], const uint16_t b[TENSOR_K]))
@@ -355,6 +389,7 @@ int main(void)
         cmocka_unit_test(refuses_what_an_older_chip_lacks),
         cmocka_unit_test(launches_overlap_up_to_their_wait),
         cmocka_unit_test(what_a_launch_ahead_still_uses_is_found_touched),
+        cmocka_unit_test(a_launch_that_lets_late_has_waited_for_those_behind_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

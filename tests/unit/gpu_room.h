@@ -13,7 +13,7 @@ struct gpu_room {
     struct gpu *gpu;
     struct gpu_stream *stream;
     struct gpu_module *module;
-    struct gpu_address taken[48];
+    struct gpu_address taken[64];
     size_t n_taken;
 };
 

@@ -150,8 +150,9 @@ static void stage_open(struct stage *st, uint64_t seed)
 
 static void stage_sample(struct stage *st)
 {
-    unsigned n_rows = (unsigned)company.n_rows;
-    struct gpu_launch how = {.grid = {(unsigned)CUDA_SAMPLE_CHUNKS(company.n_vocab), n_rows, 1},
+    const unsigned n_rows = (unsigned)company.n_rows;
+    const unsigned n_chunks = (unsigned)CUDA_SAMPLE_CHUNKS(company.n_vocab);
+    struct gpu_launch how = {.grid = {1 + n_rows % n_chunks, n_rows, 1}, /* as may be */
                              .block = {CUDA_SAMPLE_BLOCK, 1, 1},
                              .shared_len = CUDA_SAMPLE_SHARED_LEN};
     enqueue(&st->room, "sample_scan", how, &st->args, sizeof st->args);

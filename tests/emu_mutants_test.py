@@ -38,6 +38,7 @@ KERNEL, DEVICE = "kernels/cuda/matmul_sm90.cu", "kernels/cuda/device.cuh"
 EPILOGUE = "kernels/cuda/matmul_epilogue.cuh"
 PAGES, WEIGHTS = "kernels/cuda/attention_sm90.cu", "kernels/cuda/attention.cuh"
 WORK, QUERIES = "kernels/cuda/attention_ring_sm90.cuh", "kernels/cuda/attention_queries.cuh"
+QUICKLY = "kernels/cuda/attention_weights_sm90.cuh"
 ROWS_CU, STEP_CU, SCAN = "kernels/cuda/rows.cu", "kernels/cuda/step.cu", "kernels/cuda/sample.cu"
 COMMON, SELECT = "kernels/cuda/sample.cuh", "kernels/cuda/sample_select.cuh"
 CHOOSE, FOLD = "kernels/cuda/sample_choose.cu", "kernels/cuda/attention_fold.cu"
@@ -54,9 +55,10 @@ SOME = [
     (MATMUL, KERNEL, "    grid_wait(); /* what", "    /* what"),
     (MATMUL, KERNEL, "fence_proxy_async();", ""),
     (ATTENTION, WORK, "mbarrier_wait_parity(r.empty(), r.parity ^ 1);", ""),
-    (ATTENTION, PAGES, "        clear_unwritten<head_dim>(r.values(), w, p);\n", ""),
+    (ATTENTION, PAGES, "        clear_unwritten<head_dim>(r.values.data(), w, p);\n", ""),
     (ATTENTION, WORK, "    fence_proxy_async();\n    join_group(p);\n}\n\n/* Slots", "    join_group(p);\n}\n\n/* Slots"),
-    (ATTENTION, WEIGHTS, "best[h] > of[h].m + scale.slack", "best[h] > of[h].m"),
+    (ATTENTION, WEIGHTS, "m) > 0.0f;", "m) > -8.0f;"),
+    (ATTENTION, QUICKLY, "if (__ballot_sync(ALL_LANES, is_too_near(of_all)) == 0)", ""),
     (MATMUL_80, KERNEL_80, "            copy_async_wait<shape<n>::stages - 2>();\n", ""),
     (MATMUL_80, KERNEL_80, "            __syncthreads();\n", ""),
     (MATMUL_80, KERNEL_80, "copy_async(to + place_of(row, piece)", "copy_async(to + row * ROW_LEN + piece * 16"),
@@ -106,23 +108,25 @@ OTHERS = [
     (MATMUL, KERNEL, "2 * (n_out - out < from.n_out ? n_out - out : from.n_out)", "2 * from.n_out"),
     (ATTENTION, WORK, "    fence_proxy_async();\n    join_group(p);\n}\n\n/* Slots", "    fence_proxy_async();\n}\n\n/* Slots",
      "join_group behind the writing of queries, watched for races"),
-    (ATTENTION, PAGES, "mbarrier_wait_parity(next.keys_full(), next.parity);", ""),
-    (ATTENTION, PAGES, "        mbarrier_wait_parity(r.values_full(), r.parity);\n        turn", "        turn"),
-    (ATTENTION, PAGES, "tile / QUERIES * GROUP / WARP", "GROUP / WARP"),
-    (ATTENTION, PAGES, "turn.give(p.group);", ""),
+    (ATTENTION, PAGES, "        r.keys.wait();\n", ""),
+    (ATTENTION, PAGES, "        if (!first)\n            r.values.wait();\n", ""),
+    (ATTENTION, PAGES, "        r.values.wait();\n        clear", "        clear"),
+    (ATTENTION, WORK, "tile / QUERIES * GROUP / WARP", "GROUP / WARP"),
+    (ATTENTION, PAGES, "= 0x3f803f80;", "= 0x3f803f81;"),
     (ATTENTION, PAGES, "wgmma_wait<1>();", ""),
     (ATTENTION, PAGES, "wgmma_wait<1>();", "wgmma_wait<2>();"),
-    (ATTENTION, PAGES, "        wgmma_wait<0>();\n        release(r);\n        narrow_all", "        release(r);\n        narrow_all"),
-    (ATTENTION, PAGES, "        wgmma_wait<0>();\n        release(r);\n        narrow_all();",
-     "        narrow_all();\n        wgmma_wait<0>();\n        release(r);"),
-    (ATTENTION, WORK, "(w.end - 1) * KEYS; /*", "(w.end - 1) * KEYS - 1; /*"),
-    (ATTENTION, QUERIES, "page % PAGES_OF_SPLIT == 0 || page == w.first", "page == w.first"),
-    (ATTENTION, PAGES, "else if (moved)", "else if (false)"),
-    (ATTENTION, QUERIES, "position >= p.low && ", ""),
-    (ATTENTION, QUERIES, "position + KEYS - 1 <= p.high", "position + KEYS - 2 <= p.high"),
-    (ATTENTION, PAGES, "k * r::swizzle, r::chunk_len", "k * r::swizzle, r::chunk_len / 2"),
+    (ATTENTION, PAGES, "        wgmma_wait<0>();\n        if (first)", "        if (first)"),
+    (ATTENTION, PAGES, "        wgmma_wait<0>();\n        r.values.leave();", "        r.values.leave();\n        wgmma_wait<0>();"),
+    (ATTENTION, WORK, "last_position(w) % BLOCK + 1;", "last_position(w) % BLOCK + 2;"),
+    (ATTENTION, QUERIES, "(ATTENTION_FIXED_SPLITS && page % PAGES_OF_SPLIT == 0) || page <= w.first", "page <= w.first"),
+    (ATTENTION, PAGES, "else if (moved && !begins)", "else if (false)"),
+    (ATTENTION, QUERIES, "position < p.low || ", ""),
+    (ATTENTION, QUERIES, "position + BLOCK - 1 > p.high", "position + BLOCK - 2 > p.high"),
+    (ATTENTION, PAGES, "(values, r::chunk_len)", "(values, r::chunk_len / 2)"),
+    (ATTENTION, WEIGHTS, "m > MINUS_INFINITY ? m : 0.0f", "m"),
+    (ATTENTION, QUICKLY, "if (__ballot_sync(ALL_LANES, is_too_near(nearest[step])) != 0)", "if (step == 0)"),
     (ATTENTION, QUERIES, "w.item.partial_stride +", "0 +"),
-    (ATTENTION, WEIGHTS, "scale.factor * (of[h].m - best[h])", "scale.factor * (best[h] - of[h].m)"),
+    (ATTENTION, WEIGHTS, "det_exp2_integer(of[h].m - m)", "det_exp2_integer(m - of[h].m)"),
     (MATMUL_80, KERNEL_80, "stages - 2>()", "stages - 1>()"),
     (MATMUL_80, KERNEL_80, "i + 1 < shape<n>::stages; i++)\n        l.load", "i < shape<n>::stages; i++)\n        l.load"),
     (MATMUL_80, KERNEL_80, "first + row < n_rows && col < n_cols", "col < n_cols"),
@@ -134,17 +138,17 @@ OTHERS = [
     (MATMUL_80, KERNEL_80, "bias8 = bias_of(args, out + 8)", "bias8 = bias_of(args, out)"),
     (MATMUL_80, KERNEL_80, "        sum.clear();\n", "        if (number == blockIdx.x)\n            sum.clear();\n"),
     (ATTENTION_80, PAGES_80, "stages - 2>()", "stages - 1>()"),
-    (ATTENTION_80, PAGES_80, "            w = find_work(args, number);\n        __syncthreads();\n", "            w = find_work(args, number);\n"),
-    (ATTENTION_80, PAGES_80, "at + turn * SM80_ATTENTION_WORK_LEN, 1)", "at, 1)"),
-    (ATTENTION_80, PAGES_80, "at / 2 * KEYS + row + i <= last_position(w)", "true"),
-    (ATTENTION_80, PAGES_80, "at / 2 * KEYS + row + i <= last_position(w)", "at / 2 * KEYS + row + i < last_position(w)"),
+    (ATTENTION_80, PAGES_80, "            w = find_work(args, number_of(round));\n        __syncthreads();\n", "            w = find_work(args, number_of(round));\n"),
+    (ATTENTION_80, PAGES_80, "at + round % 2 * SM80_ATTENTION_WORK_LEN, 1)", "at, 1)"),
+    (ATTENTION_80, PAGES_80, "page() >= w.first && page() * KEYS + row + i <= last_position(w)", "true"),
+    (ATTENTION_80, PAGES_80, "page() * KEYS + row + i <= last_position(w)", "page() * KEYS + row + i < last_position(w)"),
     (ATTENTION_80, PAGES_80, "row % SIDE : row / 2 % 4", "row % SIDE : row % SIDE"),
-    (ATTENTION_80, PAGES_80, "                next = find_page(at / 2 + 1);\n", ""),
+    (ATTENTION_80, PAGES_80, "            at++;\n            find_page();\n", "            at++;\n"),
     (ATTENTION_80, PAGES_80, "stage == 0 ? stages - 1 : stage - 1", "stage"),
     (ATTENTION_80, PAGES_80, "ldmatrix_x4_turned(b", "ldmatrix_x4(b"),
-    (ATTENTION_80, PAGES_80, "        if (q.weigh_page(page))\n            q.scale_own();", "        q.weigh_page(page);"),
-    (ATTENTION_80, PAGES_80, "            q.of_split[0] = q.of_split[1] = nothing();\n", ""),
-    (ATTENTION_80, PAGES_80, "(page + 1) % PAGES_OF_SPLIT == 0 || page + 1 == q.w.end", "page + 1 == q.w.end"),
+    (ATTENTION_80, PAGES_80, "        if (q.follow_block(s, page))\n            q.scale_own();", "        q.follow_block(s, page);"),
+    (ATTENTION_80, PAGES_80, "            q.begin_split();\n", ""),
+    (ATTENTION_80, PAGES_80, "next >= q.w.end || q.begins_split(next)", "next >= q.w.end"),
     (SAMPLE, SCAN, "    __syncthreads();\n    for (uint32_t i = threadIdx.x; i < p.n_biases", "    for (uint32_t i = threadIdx.x; i < p.n_biases"),
     (SAMPLE, SCAN, "        r.bins->own_count[i] = 0;\n", ""),
     (SAMPLE, SCAN, "bins == nullptr || w == 0", "bins == nullptr"),
@@ -162,13 +166,9 @@ OTHERS = [
     (SAMPLE, CHOOSE, "    args.newest[r.slot] = 0;\n", ""),
     (SAMPLE, CHOOSE, "r.params->counts[id] += 1", "r.params->counts[id] += 0"),
 ]
-# With --unfound, which fails: faults that no test here sees yet. The first matters on a GPU; the others change less than bf16
-# shows, nearly always.
+# With --unfound, which fails: a fault that no test here sees yet, and that matters on a GPU.
 UNFOUND = [
     (ATTENTION, WORK, "    join_group(p); /* all are done with the queries before */\n", ""),
-    (ATTENTION, WEIGHTS, "const bool moved = f.seen && own.m > all.m + scale.slack", "const bool moved = f.seen && own.m > all.m"),
-    (ATTENTION, WEIGHTS, "return f.first ? own : f.seen ? fmaf(own, f.add, sum * f.keep) : sum;",
-     "return f.first ? own : fmaf(own, f.add, sum * f.keep);"),
 ]
 
 

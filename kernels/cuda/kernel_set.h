@@ -11,12 +11,16 @@
 
 #include "kernels/cuda/gpu.h"
 
+enum { MATMUL_TILES_MAX = 7 };
+
 struct kernel_set {
     const char *numerics; /* the name in docs/NUMERICS.md */
     const char *prefix;   /* of the names of its matmul and attention */
     /* Kernels read matrices by tensor maps, and launches may have clusters and overlap; else by the
      * pointers beside them in args.h. */
     bool has_copy_engine;
+    unsigned n_tiles;                 /* sizes of tiles that its matmul has */
+    unsigned tiles[MATMUL_TILES_MAX]; /* rows of each, ascending */
 };
 
 extern const struct kernel_set kernel_set_sm80, kernel_set_sm90;
@@ -29,6 +33,11 @@ enum { KERNEL_NAME_MAX = 40 };
 /* `what`: store, add, silu or logits; tiles of n rows. */
 void kernel_set_matmul_name(char out[KERNEL_NAME_MAX], const struct kernel_set *s, const char *what,
                             unsigned n);
+
+/* Which of the set's tiles a product of n_rows rows is fastest with: an index. The one place where
+ * that is chosen; no bit depends on it. */
+unsigned kernel_set_matmul_tile(const struct kernel_set *s, unsigned n_multiprocessors,
+                                size_t n_out, size_t n_rows);
 
 /* A launch with a block for each tile, or as many as the chip holds at once. */
 struct gpu_launch kernel_set_matmul(const struct kernel_set *s, unsigned n_multiprocessors,

@@ -24,7 +24,7 @@ TEXT
 
 PROGRAMS=(bench cuda_arithmetic_test cuda_rows_test cuda_matmul_test cuda_attention_test cuda_step_test
     cuda_sample_test engine_device_test engine_device_sample_test engine_device_steps_test
-    engine_device_failure_test)
+    engine_device_failure_test engine_device_family_test)
 ALL_PARTS=(arithmetic gemm attention decode tests engine sanitizer)
 out=build/gpu-results budget=530 programs='' emulated='' command=run
 parts=()
@@ -113,9 +113,26 @@ find_cublaslt() {
 
 results=() # "name state seconds", of summary.json
 
-# run_part NAME LIMIT COMMAND...: what it prints goes to log.txt, how it ended to summary.json.
+# end_part NAME STATUS SECONDS: what it printed, in part-NAME.txt, goes to log.txt, how it ended to summary.json.
+end_part() {
+    local name=$1 state
+    case $2 in
+    0) state=passed ;;
+    77) state=skipped ;;
+    124 | 137) state=too-slow ;;
+    *) state=failed ;;
+    esac
+    printf '\n== %s\n' "$name" >>"$out/log.txt"
+    cat "$out/part-$name.txt" >>"$out/log.txt"
+    results+=("$name $state $3")
+    say "$name: $state, $3 s"
+    [[ $state == failed || $state == too-slow ]] && tail -n 5 "$out/part-$name.txt"
+    return 0
+}
+
+# run_part NAME LIMIT COMMAND...
 run_part() {
-    local name=$1 limit=$2 began=$SECONDS status state
+    local name=$1 limit=$2 began=$SECONDS
     shift 2
     (($(left) < limit)) && limit=$(left)
     if ((limit < 5)); then
@@ -123,20 +140,34 @@ run_part() {
         say "$name: no time is left"
         return
     fi
-    printf '\n== %s: %s\n' "$name" "$*" >>"$out/log.txt"
-    timeout -k 5 "$limit" "$@" >"$out/part.txt" 2>&1
-    status=$?
-    cat "$out/part.txt" >>"$out/log.txt"
-    case $status in
-    0) state=passed ;;
-    77) state=skipped ;;
-    124 | 137) state=too-slow ;;
-    *) state=failed ;;
-    esac
-    results+=("$name $state $((SECONDS - began))")
-    say "$name: $state, $((SECONDS - began)) s"
-    [[ $state == failed || $state == too-slow ]] && tail -n 5 "$out/part.txt"
-    return 0
+    timeout -k 5 "$limit" "$@" >"$out/part-$name.txt" 2>&1
+    end_part "$name" $? $((SECONDS - began))
+}
+
+# start_part NAME LIMIT COMMAND...: beside others, until join_parts.
+started=()
+start_part() {
+    local name=$1 limit=$2 began=$SECONDS
+    shift 2
+    (($(left) < limit)) && limit=$(left)
+    started+=("$name")
+    {
+        timeout -k 5 "$limit" "$@" >"$out/part-$name.txt" 2>&1
+        echo $? $((SECONDS - began)) >"$out/ended-$name"
+    } &
+}
+
+join_parts() {
+    local name
+    wait
+    for name in "${started[@]}"; do
+        # shellcheck disable=SC2046 # two words
+        end_part "$name" $(cat "$out/ended-$name")
+        rm -f "$out/ended-$name"
+        grep -qiE 'device not supported|not supported on this device|unable to (attach|initialize)' "$out/part-$name.txt" &&
+            results[-1]="$name refused-by-the-device 0"
+    done
+    started=()
 }
 
 bench() {
@@ -154,20 +185,21 @@ unit_test() {
         say "$1: $programs/$1_test was not built"
         return
     fi
-    run_part "$1" "$2" env BL_TEST_GPU="$gpu_of_tests" BL_SOURCE_DIR="$PWD" "$programs/$1_test"
+    start_part "$1" "$2" env BL_TEST_GPU="$gpu_of_tests" BL_SOURCE_DIR="$PWD" "$programs/$1_test"
 }
 
 unit_tests() {
     local name
-    for name in cuda_rows cuda_step cuda_matmul cuda_attention cuda_sample \
-        engine_device engine_device_sample engine_device_steps engine_device_failure; do
+    for name in cuda_rows cuda_step cuda_matmul cuda_attention cuda_sample engine_device engine_device_sample \
+        engine_device_steps engine_device_failure engine_device_family; do
         unit_test "$name" 75
     done
+    join_parts
 }
 
 # Small inputs: these tools make a kernel hundreds of times slower. Some machines refuse them the device.
 sanitizer() {
-    local tool bench how=(--tiny --rounds 1 --backend cuda --folder "$folder")
+    local tool bench
     if ! command -v compute-sanitizer >/dev/null; then
         results+=("sanitizer not-here 0")
         say "sanitizer: there is no compute-sanitizer here"
@@ -175,14 +207,11 @@ sanitizer() {
     fi
     for tool in memcheck racecheck synccheck initcheck; do
         for bench in gemm attention decode engine; do
-            run_part "$tool-$bench" 30 compute-sanitizer --tool "$tool" --error-exitcode 9 "$programs/bench" "$bench" "${how[@]}"
-            if grep -qiE 'device not supported|not supported on this device|unable to (attach|initialize)' "$out/part.txt"; then
-                results[-1]="$tool-$bench refused-by-the-device 0"
-                say "$tool: the device refuses it: $(grep -iE -m1 'not supported|unable to' "$out/part.txt")"
-                break
-            fi
+            start_part "$tool-$bench" 90 compute-sanitizer --tool "$tool" --error-exitcode 9 \
+                "$programs/bench" "$bench" --tiny --rounds 1 --backend cuda --folder "$folder"
         done
     done
+    join_parts
 }
 
 # --- what it ran on ---
@@ -244,7 +273,7 @@ run() {
     local part
     for part in "${parts[@]}"; do
         case $part in
-        arithmetic) unit_test cuda_arithmetic 40 ;;
+        arithmetic) unit_test cuda_arithmetic 40 && join_parts ;;
         gemm) bench gemm 80 ;;
         attention) bench attention 60 ;;
         decode) bench decode 60 ;;
@@ -253,7 +282,7 @@ run() {
         sanitizer) sanitizer ;;
         esac
     done
-    rm -f "$out/part.txt"
+    rm -f "$out"/part-*.txt
     write_summary
     grep -E '\(first [0-9.]+, aim [0-9.]+\)|^(gemm|attention|decode|engine on)' "$out/log.txt" >"$out/table.txt"
     say "$SECONDS s; results in $out"

@@ -19,6 +19,7 @@ struct place {
     size_t block_len; /* of what is interleaved: each block but the first skips as many bytes as it
                          has; 0: nothing is */
     uint8_t *host;    /* a vector's bytes as they are stored; NULL: a matrix */
+    struct sha256_stream *hash; /* of a matrix and its twin, which goes nowhere; else NULL */
 };
 
 struct loading {
@@ -28,7 +29,8 @@ struct loading {
     const uint8_t *bases[SHARDS_MAX]; /* of each file's addresses */
     struct place *places;             /* by address */
     size_t n, capacity;
-    uint8_t *vectors; /* all their bytes */
+    uint8_t *vectors;               /* all their bytes */
+    struct sha256_stream *twins[2]; /* of the embedding and of a stored output matrix tied to it */
     struct gpu_event *events[N_SLOTS];
 };
 
@@ -124,6 +126,30 @@ static struct err place_vectors(struct loading *l)
     return err_ok();
 }
 
+/* Each lies in one file, so its bytes come in their order, on one thread. */
+static void place_twin(struct loading *l)
+{
+    const struct tensor *twin = l->w->twin;
+    if (twin == NULL)
+        return;
+    for (size_t i = 0; i < 2; i++)
+        l->twins[i] = sha256_new();
+    l->places[l->n - 1].hash = l->twins[0]; /* the embedding's, just placed */
+    add_place(l,
+              (struct place){.from = twin->data.data, .len = twin->data.len, .hash = l->twins[1]});
+}
+
+static struct err check_twin(struct loading *l)
+{
+    uint8_t hashes[2][SHA256_LEN];
+    if (l->w->twin == NULL)
+        return err_ok();
+    for (size_t i = 0; i < 2; i++)
+        sha256_final(l->twins[i], hashes[i]);
+    l->twins[0] = l->twins[1] = NULL;
+    return memcmp(hashes[0], hashes[1], SHA256_LEN) == 0 ? err_ok() : weights_twin_differs();
+}
+
 static int compare_places(const void *a, const void *b)
 {
     const struct place *x = a, *y = b;
@@ -134,11 +160,12 @@ static struct err place_all(struct loading *l)
 {
     struct device *d = l->d;
     size_t n_layers = d->config->n_layers;
-    l->places = calloc(2 + 7 * n_layers + l->w->n_vectors, sizeof *l->places);
+    l->places = calloc(3 + 7 * n_layers + l->w->n_vectors, sizeof *l->places);
     d->layers = calloc(n_layers, sizeof *d->layers);
     if (l->places == NULL || d->layers == NULL)
         return err_set(ERR_MEMORY, "no memory for %zu layers", n_layers);
     TRY(place_one(l, &d->embed, &l->w->embed));
+    place_twin(l);
     d->output = d->embed;
     if (!d->config->tied)
         TRY(place_one(l, &d->output, &l->w->output));
@@ -198,6 +225,8 @@ static struct err check(void *context, const struct part *part)
     const struct loading *l = context;
     struct piece p;
     for (size_t next = first_of(l, part), bad = 0; next_piece(l, part, &next, &p);) {
+        if (p.place->hash != NULL)
+            sha256_update(p.place->hash, p.data);
         if (p.place->host != NULL ||
             weights_finite(p.data.data, WEIGHT_BF16, p.data.len / sizeof(uint16_t), &bad))
             continue;
@@ -236,7 +265,7 @@ static struct err take(void *context, const struct part *part, size_t slot)
     for (size_t next = first_of(l, part); next_piece(l, part, &next, &p);) {
         if (p.place->host != NULL)
             memcpy(p.place->host + p.at, p.data.data, p.data.len);
-        else
+        else if (p.place->to.at != 0)
             TRY(send(l, p));
     }
     return l->d->gpu->event_record(l->events[slot], l->d->stream);
@@ -332,6 +361,7 @@ static struct err load(struct loading *l, struct shards *shards, struct model_fi
 {
     TRY(place_all(l));
     TRY(stream(l, shards, files));
+    TRY(check_twin(l));
     return send_vectors(l);
 }
 
@@ -345,6 +375,8 @@ struct err device_read_weights(struct device *d, struct weights *w, struct shard
     struct err e = load(l, shards, files);
     for (size_t i = 0; i < N_SLOTS; i++)
         d->gpu->event_free(l->events[i]);
+    for (size_t i = 0; i < 2; i++)
+        sha256_free(l->twins[i]);
     free(l->vectors);
     free(l->places);
     free(l);

@@ -202,6 +202,13 @@ static struct err bind_mlp(struct binding *b, struct layer_weights *l)
     return bind_linear(b, "mlp.down_proj", &l->down, hidden, inner, c->mlp_bias);
 }
 
+struct err weights_twin_differs(void)
+{
+    return err_set(ERR_UNSUPPORTED,
+                   "\"tie_word_embeddings\" is true, but \"lm_head.weight\" differs from "
+                   "\"model.embed_tokens.weight\"");
+}
+
 /* A tied model may store its output matrix too, if it is the same. */
 static struct err bind_output(struct binding *b, struct weights *w)
 {
@@ -213,15 +220,12 @@ static struct err bind_output(struct binding *b, struct weights *w)
     const struct tensor *embed = shards_tensor(b->shards, "model.embed_tokens.weight");
     if (stored == NULL)
         return err_ok();
+    if (strcmp(stored->dtype, embed->dtype) != 0 || stored->data.len != embed->data.len)
+        return weights_twin_differs();
     if (!b->shards->in_memory)
-        return err_set(
-            ERR_UNSUPPORTED,
-            "\"tie_word_embeddings\" is true, but \"lm_head.weight\" is stored, too; only "
-            "the CPU backend compares it");
-    if (strcmp(stored->dtype, embed->dtype) != 0 || !bytes_equal(stored->data, embed->data))
-        return err_set(ERR_UNSUPPORTED,
-                       "\"tie_word_embeddings\" is true, but \"lm_head.weight\" differs from "
-                       "\"model.embed_tokens.weight\"");
+        w->twin = stored;
+    else if (!bytes_equal(stored->data, embed->data))
+        return weights_twin_differs();
     b->n_used++;
     return err_ok();
 }

@@ -38,7 +38,10 @@ struct vector {
 
 struct weights {
     struct weight embed, output; /* (vocab_size, hidden_size); the same when tied */
-    float *norm;                 /* (hidden_size) */
+    /* A tied model's output matrix that is stored all the same, of shards that are not in memory:
+     * whoever reads them must find the bytes of `embed` in it. Else NULL. */
+    const struct tensor *twin;
+    float *norm; /* (hidden_size) */
     struct layer_weights *layers;
     uint64_t n_parameters;
     bool has_bf16;          /* some matrix is BF16 */
@@ -52,6 +55,8 @@ struct err weights_bind(struct weights *out, const struct model_config *config,
                         const struct shards *shards) MUST_USE;
 /* Checks a vector's bytes, as stored, and widens them. */
 struct err vector_fill(const struct vector *v, const void *data) MUST_USE;
+/* The error of a `twin` with other bytes. */
+struct err weights_twin_differs(void) MUST_USE;
 void weights_cleanup(struct weights *w);
 
 #endif

@@ -19,8 +19,8 @@ enum {
     HTTP_HEADERS_MAX = 64 * 1024,
     HTTP_BODY_MAX = 4 * 1024 * 1024,
     HTTP_INPUT_MAX = HTTP_BODY_MAX + HTTP_HEADERS_MAX, /* read ahead on one connection */
-    HTTP_CONNECTIONS_MAX = 256,
-    HTTP_ADDRESS_MAX = 128,         /* connections of one address, of one /64 of IPv6 */
+    HTTP_CONNECTIONS_MAX = 256, /* unless http_server_places says otherwise */
+    HTTP_ADDRESS_MAX = 128,     /* connections of one address, of one /64 of IPv6: half of all */
     HTTP_PENDING_MAX = 1024 * 1024, /* output that a streaming client has not read */
 };
 
@@ -60,6 +60,8 @@ struct err http_server_new(struct http_server **out, struct event_base *base, SS
 /* A sentence that tells whoever asks for a path that is not there what paths there are; borrowed.
  */
 void http_server_hint(struct http_server *s, const char *hint);
+/* So many connections in all, half of them of one address; before http_server_accept. */
+void http_server_places(struct http_server *s, unsigned n_connections);
 /* Takes `fd`, bound and listening. */
 struct err http_server_accept(struct http_server *s, int fd) MUST_USE;
 /* Accepts no more; connections close after the exchange they are in. */

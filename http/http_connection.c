@@ -14,9 +14,6 @@
 /* Bytes that one turn of the loop writes of an answer, unless the socket is full before. */
 enum { WRITE_MAX = 256 * 1024 };
 
-/* While so many go for newcomers, further ones find room. */
-enum { HELD_MAX = HTTP_CONNECTIONS_MAX - HTTP_CONNECTIONS_MAX / 8 };
-
 struct connection {
     struct http_place place; /* from its first turn of the loop until it is dropped */
     struct http_connections *all;
@@ -83,6 +80,13 @@ static void sweep(evutil_socket_t fd, short events, void *context)
     }
 }
 
+/* An eighth goes for newcomers meanwhile, so that further ones find room. */
+void http_connections_places(struct http_connections *all, unsigned n)
+{
+    all->places.n_max = n - n / 8;
+    all->places.n_address = n / 2;
+}
+
 struct http_connections *http_connections_new(struct event_base *base,
                                               struct http_deadlines deadlines,
                                               struct http_stats *stats)
@@ -90,10 +94,8 @@ struct http_connections *http_connections_new(struct event_base *base,
     struct http_connections *all = calloc(1, sizeof *all);
     if (all == NULL)
         abort();
-    *all = (struct http_connections){.base = base,
-                                     .places = {.n_max = HELD_MAX, .n_address = HTTP_ADDRESS_MAX},
-                                     .deadlines = deadlines,
-                                     .stats = stats};
+    *all = (struct http_connections){.base = base, .deadlines = deadlines, .stats = stats};
+    http_connections_places(all, HTTP_CONNECTIONS_MAX);
     struct timeval second = {1, 0};
     all->sweep = event_new(base, -1, EV_PERSIST, sweep, all);
     if (all->sweep == NULL || event_add(all->sweep, &second) != 0)

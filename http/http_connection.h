@@ -16,6 +16,8 @@ struct http_connections; /* all of a server */
 struct http_connections *http_connections_new(struct event_base *base,
                                               struct http_deadlines deadlines,
                                               struct http_stats *stats);
+/* So many connections in all. */
+void http_connections_places(struct http_connections *all, unsigned n);
 /* The connections themselves are evhttp's and must be gone. */
 void http_connections_free(struct http_connections *all);
 /* Called whenever the number of connections changed. */

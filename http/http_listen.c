@@ -75,7 +75,7 @@ struct err http_bind(int *out, const char *text)
 
 struct err http_listen(int fd)
 {
-    if (listen(fd, 128) != 0)
+    if (listen(fd, SOMAXCONN) != 0)
         return err_errno("cannot listen (another process took the port meanwhile)");
     return err_ok();
 }

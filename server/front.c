@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -198,6 +199,26 @@ static struct err open_log(struct front *f)
     return err_ok();
 }
 
+struct err front_raise_open_files(unsigned max_connections)
+{
+    struct rlimit limit;
+    rlim_t wanted = max_connections + FRONT_OTHER_FILES;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return err_errno("cannot read the limit of open files");
+    if (limit.rlim_cur >= wanted)
+        return err_ok();
+    if (limit.rlim_max < wanted)
+        return err_set(
+            ERR_LIMIT,
+            "--max-connections %u takes %llu open files, and the limit is %llu: raise it "
+            "(ulimit -Hn, LimitNOFILE= of a service), or ask for fewer connections",
+            max_connections, (unsigned long long)wanted, (unsigned long long)limit.rlim_max);
+    limit.rlim_cur = wanted;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return err_errno("cannot raise the limit of open files");
+    return err_ok();
+}
+
 static void quiet_libevent(int severity, const char *message)
 {
     /* Warnings are about clients, and could quote them. */
@@ -220,6 +241,7 @@ static struct err build(struct front *f, int *channel)
                 (unsigned long long)f->publishing.n_refused, f->publishing.refused);
     *channel = -1;
     TRY(http_server_new(&f->http, f->base, f->tls.context, routes, f, HTTP_DEADLINES_DEFAULT));
+    http_server_places(f->http, f->options->max_connections);
     TRY(http_rates_new(&f->activations, (struct rate){ACTIVATIONS_ADDRESS_S, ACTIVATIONS_BURST},
                        (struct rate){ACTIVATIONS_S, ACTIVATIONS_S}));
     http_server_hint(f->http, " Try /v1/models, /v1/chat/completions, /attestation or "

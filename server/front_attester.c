@@ -16,7 +16,7 @@ struct pending {
 
 struct front_attester {
     struct bufferevent *bev;
-    struct pending *first;
+    struct pending *first, **last; /* in the order of asking, which is that of most answers */
     unsigned n_pending;
     uint64_t next_id;
     struct front_attester_events events;
@@ -52,6 +52,7 @@ static void refuse_pending(struct front_attester *a)
     channel_error_payload(&error, err_set(ERR_IO, "%s", a->tpm_failure));
     struct pending *list = a->first;
     a->first = NULL;
+    a->last = &a->first;
     a->n_pending = 0;
     while (list != NULL) {
         struct pending *p = list;
@@ -105,6 +106,8 @@ static void deliver(struct front_attester *a, const struct channel_frame *frame)
         if (p->id != frame->id)
             continue;
         *at = p->next;
+        if (a->last == &p->next)
+            a->last = at;
         a->n_pending--;
         if (p->answered != NULL)
             p->answered(p->context, frame);
@@ -148,6 +151,7 @@ struct err front_attester_new(struct front_attester **out, struct event_base *ba
         return err_set(ERR_MEMORY, "no memory for the channel to the attester");
     *a = (struct front_attester){
         .next_id = 1, .events = events, .context = context, .quoted_s = now_s()};
+    a->last = &a->first;
     a->publishing = *publishing;
     a->has_quoted = !publishing->remote;
     evutil_make_socket_nonblocking(fd);
@@ -217,8 +221,9 @@ struct err front_attester_ask(struct front_attester *a, uint64_t *id, uint32_t t
     struct pending *p = malloc(sizeof *p);
     if (p == NULL)
         abort();
-    *p = (struct pending){a->first, a->next_id++, answered, context};
-    a->first = p;
+    *p = (struct pending){NULL, a->next_id++, answered, context};
+    *a->last = p;
+    a->last = &p->next;
     a->n_pending++;
     BUF_AUTO frame = BUF_INIT;
     channel_encode(&frame, type, p->id, payload);

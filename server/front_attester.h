@@ -10,7 +10,7 @@
 
 #include "server/channel.h"
 
-enum { FRONT_ATTESTER_PENDING_MAX = 1024 };
+enum { FRONT_ATTESTER_PENDING_MAX = 16384 }; /* as many nonces as one quote bears */
 
 struct front_attester;
 

@@ -148,6 +148,11 @@ int main(int argc, char **argv)
     }
     if (c.policy_kind != NULL)
         return print_policy(&c);
+    e = front_raise_open_files(c.server.front.max_connections);
+    if (is_err(e)) {
+        fprintf(stderr, "blindllama-server: %s\n", err_message());
+        return EXIT_NOT_STARTED;
+    }
     fprintf(stderr, "%s\n", argp_program_version);
     return serve(&c);
 }

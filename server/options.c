@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/text.h"
+#include "http/http.h"
 
 enum {
     KEY_LISTEN = 256,
@@ -33,6 +34,7 @@ enum {
     KEY_LOG,
     KEY_LOG_CA,
     KEY_LOG_PIN,
+    KEY_CONNECTIONS,
 };
 
 const struct argp_option server_argp_options[] = {
@@ -43,6 +45,11 @@ const struct argp_option server_argp_options[] = {
     {"max-context", KEY_CONTEXT, "TOKENS", 0, "Prompt and answer together; default: the model's",
      1},
     {"max-requests", KEY_REQUESTS, "N", 0, "Requests that decode together; default 16", 1},
+    {"max-connections", KEY_CONNECTIONS, "N", 0,
+     "Clients that are connected at a time, half of them from one address; 16 to 16384, default "
+     "256. "
+     "Each takes an open file, and about 100 KiB of memory while it is answered",
+     1},
     {"cache-idle", KEY_CACHE_IDLE, "SECONDS", 0,
      "How long computed prompts of clients with a cache_salt are kept when nobody uses them; at "
      "most, and by default, 300",
@@ -196,6 +203,10 @@ static error_t parse_model_options(int key, char *text, struct argp_state *state
     case KEY_REQUESTS:
         front->max_requests = (unsigned)number(state, "max-requests", text, 1, 1024);
         return 0;
+    case KEY_CONNECTIONS:
+        front->max_connections = (unsigned)number(state, "max-connections", text,
+                                                  FRONT_CONNECTIONS_MIN, FRONT_CONNECTIONS_MAX);
+        return 0;
     case KEY_CACHE_IDLE:
         front->cache_idle_s =
             (unsigned)number(state, "cache-idle", text, 1, FRONT_CACHE_IDLE_MAX_S);
@@ -324,6 +335,7 @@ void server_set_defaults(struct command *c)
                                              .profile = "standard",
                                              .backend = "auto",
                                              .max_requests = 16,
+                                             .max_connections = HTTP_CONNECTIONS_MAX,
                                              .cache_idle_s = FRONT_CACHE_IDLE_MAX_S,
                                              .max_stop_duration_s = 3600};
     c->server.attester = (struct attester_options){.tcti = "device:/dev/tpmrm0",

@@ -14,3 +14,9 @@ foreach(name api start stop clients witness log)
 endforeach()
 # Boots OVMF in QEMU: about half a minute; skipped where they are not installed (./dev test does).
 e2e_test(firmware ${Python3_EXECUTABLE} tests/e2e/firmware_test.py)
+
+# A thousand clients of one server; BL_MANY_CLIENTS_N: another number.
+add_executable(many_clients e2e/many_clients.c)
+target_link_libraries(many_clients PRIVATE project_options OpenSSL::SSL)
+e2e_test(server_many ${Python3_EXECUTABLE} tests/e2e/server_many_test.py)
+set_property(TEST e2e.server_many APPEND PROPERTY ENVIRONMENT "BL_MANY_CLIENTS=$<TARGET_FILE:many_clients>")

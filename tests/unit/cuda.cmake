@@ -26,6 +26,7 @@ gpu_test(engine_group engine_fixture cuda_kernels)
 gpu_test(engine_device_sample engine_fixture cuda_kernels)
 gpu_test(engine_device_steps engine_fixture cuda_kernels)
 gpu_test(engine_device_failure engine_fixture cuda_kernels)
+gpu_test(engine_device_family engine_fixture cuda_kernels)
 set_tests_properties(unit.engine_device PROPERTIES TIMEOUT 900)
 
 # The same tests with every load and store of the kernels watched for races.

@@ -1,7 +1,6 @@
 /* The whole engine on a GPU, the emulated one: answers and logits as the CPU's ref has them, within
  * what bf16 allows; a request's bits the same in any company; the measured files those of the CPU.
  */
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,51 +13,6 @@
 
 #include "common/file.h"
 #include "tests/unit/engine_device_fixture.h"
-
-struct difference {
-    double worst, worst_l2; /* of a logit; of a row, relative */
-};
-
-static struct difference compare(const float *got, const float *want, size_t n_rows, size_t n)
-{
-    struct difference d = {0};
-    for (size_t r = 0; r < n_rows; r++) {
-        double error = 0, size = 0;
-        for (size_t i = r * n; i < (r + 1) * n; i++) {
-            double by = (double)got[i] - (double)want[i];
-            error += by * by;
-            size += (double)want[i] * (double)want[i];
-            d.worst = fmax(d.worst, fabs(by));
-        }
-        d.worst_l2 = fmax(d.worst_l2, sqrt(error / size));
-    }
-    return d;
-}
-
-/* Logits of a prompt on the CPU's ref, or on the GPU. */
-static float *logits_of(const char *dir, struct engine_options o, const uint32_t *tokens, size_t n)
-{
-    struct engine *e = NULL;
-    must(engine_open(&e, dir, &o));
-    float *out = calloc(n * e->config.vocab_size, sizeof *out);
-    assert_non_null(out);
-    must(engine_logits(e, tokens, n, out));
-    engine_free(e);
-    return out;
-}
-
-static struct difference from_ref(const char *dir, struct engine_options gpu,
-                                  const uint32_t *tokens, size_t n, size_t vocab_size)
-{
-    struct engine_options ref = {.backend = "ref", .n_threads = 1, .max_requests = 1};
-    ref.max_context = gpu.max_context;
-    float *got = logits_of(dir, gpu, tokens, n), *want = logits_of(dir, ref, tokens, n);
-    struct difference d = compare(got, want, n, vocab_size);
-    print_message("from ref: largest difference %.2g, relative L2 %.2g\n", d.worst, d.worst_l2);
-    free(got);
-    free(want);
-    return d;
-}
 
 /* Logits are of size 10 to 14; bf16 has 8 bits. */
 static void logits_are_near_those_of_ref(void **state)

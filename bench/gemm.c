@@ -41,7 +41,7 @@ static struct gpu_tensor_map map_of(const struct rig *r, struct gpu_address at, 
 void gemm_init(struct gemm *g, struct rig *r, const struct gemm_shape *shape, uint32_t n_rows_max,
                size_t n_inputs)
 {
-    *g = (struct gemm){.r = r, .shape = shape, .n_inputs = n_inputs};
+    *g = (struct gemm){.r = r, .shape = shape, .n_rows_max = n_rows_max, .n_inputs = n_inputs};
     for (size_t i = 0; i < n_inputs; i++) {
         g->x[i] = rig_random(r, (size_t)n_rows_max * shape->n_cols);
         g->w[i] = rig_random(r, (size_t)shape->n_out * shape->n_cols);
@@ -51,10 +51,13 @@ void gemm_init(struct gemm *g, struct rig *r, const struct gemm_shape *shape, ui
 
 static const struct kernel_set *const set = &kernel_set_sm90;
 
-static unsigned tile_for(const struct gemm *g)
+/* The last with so many rows; 0: what the engine takes. */
+static unsigned tile_for(const struct gemm *g, unsigned tile_rows)
 {
-    return set->tiles[kernel_set_matmul_tile(set, g->r->info.n_multiprocessors, g->shape->n_out,
-                                             g->n_rows)];
+    for (unsigned i = set->n_tiles; i-- > 0;)
+        if (set->tiles[i].n_rows == tile_rows)
+            return i;
+    return kernel_set_matmul_tile(set, g->r->info.n_multiprocessors, g->shape->n_out, g->n_rows);
 }
 
 static struct gpu_launch launch_of(const struct gemm *g)
@@ -63,23 +66,24 @@ static struct gpu_launch launch_of(const struct gemm *g)
                              g->n_rows);
 }
 
-void gemm_set(struct gemm *g, enum gemm_kind kind, uint32_t n_rows, unsigned tile)
+void gemm_set(struct gemm *g, enum gemm_kind kind, uint32_t n_rows, unsigned tile_rows)
 {
     static const char *const names[] = {"store", "add", "silu"};
     char name[KERNEL_NAME_MAX];
     const struct gemm_shape *s = g->shape;
     g->kind = kind;
     g->n_rows = n_rows;
-    g->tile = tile > 0 ? tile : tile_for(g);
+    g->tile = tile_for(g, tile_rows);
+    const struct matmul_tile *t = &set->tiles[g->tile];
     for (size_t i = 0; i < g->n_inputs; i++)
-        g->args[i] =
-            (struct cuda_matmul_args){.w = map_of(g->r, g->w[i], s->n_out, s->n_cols, MATMUL_OUT),
-                                      .x = map_of(g->r, g->x[i], n_rows, s->n_cols, g->tile),
-                                      .y = kind == GEMM_ADD ? NULL : rig_pointer(g->out),
-                                      .sum_into = kind == GEMM_ADD ? rig_pointer(g->out) : NULL,
-                                      .n_rows = n_rows,
-                                      .n_out = s->n_out,
-                                      .n_cols = s->n_cols};
+        g->args[i] = (struct cuda_matmul_args){
+            .w = map_of(g->r, g->w[i], s->n_out, s->n_cols, t->n_outs),
+            .x = map_of(g->r, g->x[i], g->n_rows_max, s->n_cols, t->n_rows),
+            .y = kind == GEMM_ADD ? NULL : rig_pointer(g->out),
+            .sum_into = kind == GEMM_ADD ? rig_pointer(g->out) : NULL,
+            .n_rows = n_rows,
+            .n_out = s->n_out,
+            .n_cols = s->n_cols};
     kernel_set_matmul_name(name, set, names[kind], g->tile);
     for (int code = 0; code < RIG_PROBES; code++)
         if (g->r->modules[code] != NULL)

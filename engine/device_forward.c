@@ -67,7 +67,7 @@ static struct err multiply(const struct device *d, enum device_matmul what,
                                           .n_out = (uint32_t)w->n_out,
                                           .n_cols = (uint32_t)w->n_cols};
     const struct gpu_launch how =
-        kernel_set_matmul(d->set, d->info.n_multiprocessors, d->set->tiles[tile], w->n_out, n_rows);
+        kernel_set_matmul(d->set, d->info.n_multiprocessors, tile, w->n_out, n_rows);
     return d->gpu->launch(d->stream, d->kernels.matmul[what][tile], &how, &args, sizeof args);
 }
 

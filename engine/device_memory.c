@@ -248,7 +248,7 @@ static struct err make_operand(struct device *d, struct device_operand *o, size_
                                      .rank = 2,
                                      .dims = {n_cols, d->sizes.max_rows},
                                      .strides = {n_cols * sizeof(uint16_t)},
-                                     .box = {MATMUL_K, d->set->tiles[i]}};
+                                     .box = {MATMUL_K, d->set->tiles[i].n_rows}};
         TRY(device_tensor_map(d, &o->maps[i], &t));
     }
     return err_ok();

@@ -17,10 +17,9 @@ static struct err find_matmuls(struct device *d)
     char name[KERNEL_NAME_MAX];
     for (size_t what = 0; what < DEVICE_MATMULS; what++)
         for (unsigned i = 0; i < d->set->n_tiles; i++) {
-            const unsigned n = d->set->tiles[i];
-            kernel_set_matmul_name(name, d->set, names[what], n);
+            kernel_set_matmul_name(name, d->set, names[what], i);
             TRY(find(d, &d->kernels.matmul[what][i], name,
-                     kernel_set_matmul(d->set, 1, n, 1, 1).shared_len));
+                     kernel_set_matmul(d->set, 1, i, 1, 1).shared_len));
         }
     return err_ok();
 }

@@ -4,15 +4,30 @@
 
 #include "kernels/cuda/args.h"
 
-enum { MATMUL_FEW = 64 }; /* rows up to which a product has one tile of them */
+enum { MATMUL_MANY = 64 }; /* rows from which on a product may have several tiles of them */
 
-const struct kernel_set kernel_set_sm80 = {
-    .numerics = "sm80-1", .prefix = "sm80_", .n_tiles = 6, .tiles = {8, 16, 32, 64, 128, 256}};
+#define SM80_TILE(n)                                                                               \
+    {                                                                                              \
+        (n), SM80_MATMUL_OUT(n)                                                                    \
+    }
+
+const struct kernel_set kernel_set_sm80 = {.numerics = "sm80-1",
+                                           .prefix = "sm80_",
+                                           .n_tiles = 6,
+                                           .tiles = {SM80_TILE(8), SM80_TILE(16), SM80_TILE(32),
+                                                     SM80_TILE(64), SM80_TILE(128),
+                                                     SM80_TILE(256)}};
 const struct kernel_set kernel_set_sm90 = {.numerics = "sm90-1",
                                            .prefix = "",
                                            .has_copy_engine = true,
                                            .n_tiles = 7,
-                                           .tiles = {8, 16, 32, 64, 96, 128, 256}};
+                                           .tiles = {{8, MATMUL_OUT},
+                                                     {16, MATMUL_OUT},
+                                                     {32, MATMUL_OUT},
+                                                     {64, MATMUL_OUT},
+                                                     {96, MATMUL_OUT},
+                                                     {128, MATMUL_OUT},
+                                                     {256, MATMUL_OUT}}};
 
 #define FITS_SM80(len) _Static_assert((len) <= SM80_SHARED_MAX, "too much for chips 8.6 and 8.9")
 
@@ -36,9 +51,9 @@ const struct kernel_set *kernel_set_find(const struct gpu_info *chip)
 }
 
 void kernel_set_matmul_name(char out[KERNEL_NAME_MAX], const struct kernel_set *s, const char *what,
-                            unsigned n)
+                            unsigned tile)
 {
-    (void)snprintf(out, KERNEL_NAME_MAX, "%smatmul_%s_%u", s->prefix, what, n);
+    (void)snprintf(out, KERNEL_NAME_MAX, "%smatmul_%s_%u", s->prefix, what, s->tiles[tile].n_rows);
 }
 
 /* Two blocks of small tiles on each multiprocessor: see args.h. */
@@ -64,56 +79,67 @@ static size_t ceil_div(size_t a, size_t b)
     return (a + b - 1) / b;
 }
 
-static size_t n_tiles(const struct kernel_set *s, unsigned n, size_t n_out, size_t n_rows)
+static size_t tiles_of(const struct matmul_tile *t, size_t n_out, size_t n_rows)
 {
-    size_t outs = s->has_copy_engine ? MATMUL_OUT : (size_t)SM80_MATMUL_OUT(n);
-    return ceil_div(n_out, outs) * ceil_div(n_rows, n);
+    return ceil_div(n_out, t->n_outs) * ceil_div(n_rows, t->n_rows);
 }
 
 struct gpu_launch kernel_set_matmul(const struct kernel_set *s, unsigned n_multiprocessors,
-                                    unsigned n, size_t n_out, size_t n_rows)
+                                    unsigned tile, size_t n_out, size_t n_rows)
 {
-    struct gpu_launch how = s->has_copy_engine ? matmul_sm90(n) : matmul_sm80(n);
-    size_t held = (size_t)n_multiprocessors * how.grid[0], tiles = n_tiles(s, n, n_out, n_rows);
-    size_t n_blocks = tiles < held ? tiles : held;
+    const struct matmul_tile *t = &s->tiles[tile];
+    struct gpu_launch how = s->has_copy_engine ? matmul_sm90(t->n_rows) : matmul_sm80(t->n_rows);
+    size_t held = (size_t)n_multiprocessors * how.grid[0], n_tiles = tiles_of(t, n_out, n_rows);
+    size_t n_blocks = n_tiles < held ? n_tiles : held;
     how.grid[0] = n_blocks > 0 ? (unsigned)n_blocks : 1;
     return how;
 }
 
-/* The smallest that holds all rows, or the largest there is. */
+/* The first that holds all rows, or the largest there is. */
 static unsigned tile_of_all(const struct kernel_set *s, size_t n_rows)
 {
     unsigned i = 0;
-    while (i + 1 < s->n_tiles && s->tiles[i] < n_rows)
+    while (i + 1 < s->n_tiles && s->tiles[i].n_rows < n_rows)
         i++;
     return i;
 }
 
-/* Clocks of a step of MATMUL_K columns, by what an H200 was measured to do: a multiprocessor
- * multiplies MATMUL_OUT outputs of a row in 4 clocks and takes in 61 bytes a clock; the L2 cache
- * gives 48 times as many bytes as there are multiprocessors. */
-static double clocks_of_step(unsigned n_multiprocessors, unsigned n, size_t n_out, size_t n_rows)
+static double most(double a, double b)
 {
-    const double products = 4.0 * n, bytes = (MATMUL_OUT + n) * MATMUL_K * 2.0;
-    const size_t n_tiles = ceil_div(n_out, MATMUL_OUT) * ceil_div(n_rows, n);
-    const double of_one = products > bytes / 61 ? products : bytes / 61;
-    const double of_last = of_one * (double)ceil_div(n_tiles, n_multiprocessors);
-    const double of_all = (double)n_tiles * bytes / (48.0 * n_multiprocessors);
-    return of_last > of_all ? of_last : of_all;
+    return a > b ? a : b;
 }
 
-/* Few rows are one tile. */
+/* Clocks of a step of MATMUL_K columns with such tiles, by what an H200 was measured to do: a
+ * multiprocessor multiplies 128 outputs of a row in 4 clocks, in effect 5.1 since its clock falls
+ * when all multiply, and takes in 60 bytes a clock; for each multiprocessor the L2 cache gives 50
+ * bytes, the memory 16. */
+static double clocks_of_step(const struct matmul_tile *t, unsigned n_multiprocessors, size_t n_out,
+                             size_t n_rows)
+{
+    const double row_len = MATMUL_K * 2, bytes = (t->n_outs + t->n_rows) * row_len;
+    const size_t n_tiles = tiles_of(t, n_out, n_rows);
+    const double of_one = most(5.1 / 128 * t->n_outs * t->n_rows, bytes / 60);
+    const double of_last = of_one * (double)ceil_div(n_tiles, n_multiprocessors);
+    const double of_cache = (double)n_tiles * bytes / (50.0 * n_multiprocessors);
+    const double of_memory = (double)n_out * row_len / (16.0 * n_multiprocessors);
+    return most(most(of_last, of_cache), of_memory);
+}
+
+/* Of tiles that are as fast, within 2 %, the largest: it reads the least. Few rows are one tile. */
 unsigned kernel_set_matmul_tile(const struct kernel_set *s, unsigned n_multiprocessors,
                                 size_t n_out, size_t n_rows)
 {
     unsigned best = tile_of_all(s, n_rows);
-    if (!s->has_copy_engine || n_rows <= MATMUL_FEW)
+    if (!s->has_copy_engine || n_rows < MATMUL_MANY)
         return best;
-    for (unsigned i = 0; i < s->n_tiles; i++)
-        if (s->tiles[i] > MATMUL_FEW &&
-            clocks_of_step(n_multiprocessors, s->tiles[i], n_out, n_rows) <
-                clocks_of_step(n_multiprocessors, s->tiles[best], n_out, n_rows))
-            best = i;
+    double clocks = clocks_of_step(&s->tiles[best], n_multiprocessors, n_out, n_rows);
+    for (unsigned i = 0; i < s->n_tiles; i++) {
+        const double of_this = clocks_of_step(&s->tiles[i], n_multiprocessors, n_out, n_rows);
+        if (s->tiles[i].n_rows < MATMUL_MANY || of_this > 1.02 * clocks)
+            continue;
+        best = i;
+        clocks = of_this;
+    }
     return best;
 }
 

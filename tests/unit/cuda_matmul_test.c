@@ -69,9 +69,9 @@ static void a_product_may_begin_before_the_one_ahead_has_ended(void **state)
     problem_init(&p, N_ROWS, SIDE, SIDE);
     p.biased = false;
     uint16_t want[N_ROWS * SIDE], between[N_ROWS * SIDE], out[N_ROWS * SIDE], *x = p.x;
-    gpu_must(multiply(between, &p, STORE, 8, 1, 1));
+    gpu_must(multiply(between, &p, STORE, tile_of(8), 1, 1));
     p.x = between;
-    gpu_must(multiply(want, &p, STORE, 8, 1, 1));
+    gpu_must(multiply(want, &p, STORE, tile_of(8), 1, 1));
     p.x = x;
     for (uint64_t seed = 0; seed < 12; seed++) {
         gpu_must(multiply_twice(out, &p, seed));

@@ -15,7 +15,7 @@ enum { H200 = 132 };
 static unsigned rows_of_tile(size_t n_out, size_t n_rows)
 {
     const struct kernel_set *s = &kernel_set_sm90;
-    return s->tiles[kernel_set_matmul_tile(s, H200, n_out, n_rows)];
+    return s->tiles[kernel_set_matmul_tile(s, H200, n_out, n_rows)].n_rows;
 }
 
 static void few_rows_are_one_tile(void **state)
@@ -23,8 +23,9 @@ static void few_rows_are_one_tile(void **state)
     (void)state;
     const struct kernel_set *sets[] = {&kernel_set_sm90, &kernel_set_sm80};
     for (size_t i = 0; i < 2; i++)
-        for (size_t n_rows = 1; n_rows <= 64; n_rows++) {
-            const unsigned n = sets[i]->tiles[kernel_set_matmul_tile(sets[i], H200, 4096, n_rows)];
+        for (size_t n_rows = 1; n_rows < 64; n_rows++) {
+            const unsigned tile = kernel_set_matmul_tile(sets[i], H200, 4096, n_rows);
+            const unsigned n = sets[i]->tiles[tile].n_rows;
             assert_true(n >= n_rows && (n == 8 || n < 2 * n_rows));
         }
 }
@@ -34,13 +35,16 @@ static void few_rows_are_one_tile(void **state)
 static void tiles_spread_over_the_chip(void **state)
 {
     (void)state;
-    assert_in_range(rows_of_tile(4096, 256), 64, 96);
+    assert_int_equal(rows_of_tile(4096, 128), 64);
+    assert_int_equal(rows_of_tile(4096, 256), 64);
     assert_int_equal(rows_of_tile(28672, 256), 256);
     assert_int_equal(rows_of_tile(4096, 512), 128);
-    assert_int_equal(rows_of_tile(28672, 384), 128);
+    assert_int_equal(rows_of_tile(28672, 512), 128);
+    assert_int_equal(rows_of_tile(4096, 192), 64);
+    assert_int_equal(rows_of_tile(6144, 384), 96);
     assert_int_equal(rows_of_tile(6144, 1024), 128);
     assert_int_equal(rows_of_tile(4096, 1024), 256);
-    for (size_t n_rows = 4096; n_rows <= 16384; n_rows *= 2) {
+    for (size_t n_rows = 4096; n_rows <= 8192; n_rows *= 2) {
         assert_int_equal(rows_of_tile(4096, n_rows), 256);
         assert_int_equal(rows_of_tile(6144, n_rows), 256);
         assert_int_equal(rows_of_tile(28672, n_rows), 256);
@@ -55,8 +59,7 @@ static void a_launch_has_a_block_for_each_tile_or_fills_the_chip(void **state)
     for (size_t s = 0; s < 2; s++)
         for (unsigned i = 0; i < sets[s]->n_tiles; i++)
             for (size_t n_out = 8; n_out <= 32768; n_out *= 2) {
-                const unsigned n = sets[s]->tiles[i];
-                const struct gpu_launch how = kernel_set_matmul(sets[s], H200, n, n_out, 300);
+                const struct gpu_launch how = kernel_set_matmul(sets[s], H200, i, n_out, 300);
                 assert_true(how.grid[0] >= 1 && how.grid[0] % how.cluster == 0);
                 assert_true(how.grid[0] <= 2 * H200);
             }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/cuda/kernel_set.h"
+
 enum { SAMPLES = 96, BEFORE = 0x3f }; /* 3f3f3f3f is 0.747: what matmul_add adds to */
 
 static const struct gemm_shape llama_8b[GEMM_SHAPES] = {{"q, k and v", GEMM_STORE, 6144, 4096},
@@ -39,7 +41,7 @@ static struct gpu_tensor_map map_of(const struct rig *r, struct gpu_address at, 
 void gemm_init(struct gemm *g, struct rig *r, const struct gemm_shape *shape, uint32_t n_rows_max,
                size_t n_inputs)
 {
-    *g = (struct gemm){.r = r, .shape = shape, .n_inputs = n_inputs};
+    *g = (struct gemm){.r = r, .shape = shape, .n_rows_max = n_rows_max, .n_inputs = n_inputs};
     for (size_t i = 0; i < n_inputs; i++) {
         g->x[i] = rig_random(r, (size_t)n_rows_max * shape->n_cols);
         g->w[i] = rig_random(r, (size_t)shape->n_out * shape->n_cols);
@@ -47,55 +49,50 @@ void gemm_init(struct gemm *g, struct rig *r, const struct gemm_shape *shape, ui
     g->out = rig_alloc(r, (size_t)n_rows_max * shape->n_out * sizeof(float));
 }
 
-/* The smallest that holds all rows, or the largest there is. */
-static unsigned tile_for(uint32_t n_rows)
+static const struct kernel_set *const set = &kernel_set_sm90;
+
+/* The last with so many rows; 0: what the engine takes. */
+static unsigned tile_for(const struct gemm *g, unsigned tile_rows)
 {
-    unsigned n = 8;
-    while (n < 256 && n < n_rows)
-        n *= 2;
-    return n;
+    for (unsigned i = set->n_tiles; i-- > 0;)
+        if (set->tiles[i].n_rows == tile_rows)
+            return i;
+    return kernel_set_matmul_tile(set, g->r->info.n_multiprocessors, g->shape->n_out, g->n_rows);
 }
 
-void gemm_set(struct gemm *g, enum gemm_kind kind, uint32_t n_rows, unsigned tile)
+static struct gpu_launch launch_of(const struct gemm *g)
+{
+    return kernel_set_matmul(set, g->r->info.n_multiprocessors, g->tile, g->shape->n_out,
+                             g->n_rows);
+}
+
+void gemm_set(struct gemm *g, enum gemm_kind kind, uint32_t n_rows, unsigned tile_rows)
 {
     static const char *const names[] = {"store", "add", "silu"};
-    char name[32];
+    char name[KERNEL_NAME_MAX];
     const struct gemm_shape *s = g->shape;
     g->kind = kind;
     g->n_rows = n_rows;
-    g->tile = tile > 0 ? tile : tile_for(n_rows);
+    g->tile = tile_for(g, tile_rows);
+    const struct matmul_tile *t = &set->tiles[g->tile];
     for (size_t i = 0; i < g->n_inputs; i++)
-        g->args[i] =
-            (struct cuda_matmul_args){.w = map_of(g->r, g->w[i], s->n_out, s->n_cols, MATMUL_OUT),
-                                      .x = map_of(g->r, g->x[i], n_rows, s->n_cols, g->tile),
-                                      .y = kind == GEMM_ADD ? NULL : rig_pointer(g->out),
-                                      .sum_into = kind == GEMM_ADD ? rig_pointer(g->out) : NULL,
-                                      .n_rows = n_rows,
-                                      .n_out = s->n_out,
-                                      .n_cols = s->n_cols};
-    snprintf(name, sizeof name, "matmul_%s_%u", names[kind], g->tile);
+        g->args[i] = (struct cuda_matmul_args){
+            .w = map_of(g->r, g->w[i], s->n_out, s->n_cols, t->n_outs),
+            .x = map_of(g->r, g->x[i], g->n_rows_max, s->n_cols, t->n_rows),
+            .y = kind == GEMM_ADD ? NULL : rig_pointer(g->out),
+            .sum_into = kind == GEMM_ADD ? rig_pointer(g->out) : NULL,
+            .n_rows = n_rows,
+            .n_out = s->n_out,
+            .n_cols = s->n_cols};
+    kernel_set_matmul_name(name, set, names[kind], g->tile);
     for (int code = 0; code < RIG_PROBES; code++)
         if (g->r->modules[code] != NULL)
-            g->kernels[code] =
-                rig_kernel(g->r, (enum rig_code)code, name, (size_t)MATMUL_SHARED_LEN(g->tile));
-}
-
-/* Whole clusters, as many as have a piece to multiply and as the chip holds at once. */
-static unsigned n_blocks(const struct gemm *g)
-{
-    const unsigned cluster = MATMUL_CLUSTER(g->tile), held = g->r->info.n_multiprocessors / cluster;
-    size_t across = (g->shape->n_out + MATMUL_OUT * cluster - 1) / (MATMUL_OUT * cluster);
-    size_t n = across * ((g->n_rows + g->tile - 1) / g->tile);
-    return cluster * (n < held ? (unsigned)n : held > 0 ? held : 1);
+            g->kernels[code] = rig_kernel(g->r, (enum rig_code)code, name, launch_of(g).shared_len);
 }
 
 void gemm_launch(const struct gemm *g, enum rig_code code, size_t turn)
 {
-    const struct gpu_launch how = {.grid = {n_blocks(g), 1, 1},
-                                   .block = {MATMUL_BLOCK, 1, 1},
-                                   .cluster = MATMUL_CLUSTER(g->tile),
-                                   .shared_len = (size_t)MATMUL_SHARED_LEN(g->tile),
-                                   .overlaps_previous = true};
+    const struct gpu_launch how = launch_of(g);
     must(g->r->driver->launch(g->r->stream, g->kernels[code], &how, &g->args[turn % g->n_inputs],
                               sizeof g->args[0]));
 }

@@ -28,8 +28,8 @@ struct gemm {
     struct rig *r;
     const struct gemm_shape *shape;
     enum gemm_kind kind;
-    uint32_t n_rows;
-    unsigned tile; /* rows of a tile of the result */
+    uint32_t n_rows, n_rows_max; /* the copy engine knows all, as it does of the engine's rows */
+    unsigned tile;               /* of kernel_set_sm90 */
     size_t n_inputs;
     struct gpu_address x[GEMM_INPUTS], w[GEMM_INPUTS], out;
     struct cuda_matmul_args args[GEMM_INPUTS];
@@ -39,8 +39,8 @@ struct gemm {
 /* Room for n_rows_max rows and `n_inputs` inputs of each kind. */
 void gemm_init(struct gemm *g, struct rig *r, const struct gemm_shape *shape, uint32_t n_rows_max,
                size_t n_inputs);
-/* What is multiplied from now on. `tile` 0: as the engine chooses it. */
-void gemm_set(struct gemm *g, enum gemm_kind kind, uint32_t n_rows, unsigned tile);
+/* What is multiplied from now on. Rows of a tile; 0: the tile is the one that the engine takes. */
+void gemm_set(struct gemm *g, enum gemm_kind kind, uint32_t n_rows, unsigned tile_rows);
 void gemm_launch(const struct gemm *g, enum rig_code code, size_t turn);
 /* Multiplies and looks at the results; their hash. */
 void gemm_check(const struct gemm *g, enum rig_code code, char hash[17]);

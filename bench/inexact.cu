@@ -36,7 +36,13 @@ DEVICE float fast_exp(float x)
     return fast_exp2(x * 1.44269504f);
 }
 
+DEVICE float fast_silu(float g)
+{
+    return fast_divide(g, 1.0f + fast_exp(-g));
+}
+
 #define det_exp fast_exp
+#define det_silu fast_silu
 #define det_exp2 fast_exp2
 #define ATTENTION_WEIGHS_QUICKLY false
 #define __fdiv_rn fast_divide

@@ -47,20 +47,12 @@ static struct err norm(const struct device *d, struct gpu_address weight, const 
     return launch(d, d->kernels.rmsnorm, n_rows, 1, &args, sizeof args);
 }
 
-/* The smallest tile that holds all rows, or the largest there is. */
-static unsigned tile_for(size_t n_rows)
-{
-    unsigned i = 0;
-    while (i + 1 < DEVICE_TILES && ((size_t)DEVICE_TILE_MIN << i) < n_rows)
-        i++;
-    return i;
-}
-
 static struct err multiply(const struct device *d, enum device_matmul what,
                            const struct device_matrix *w, const struct device_operand *x,
                            struct gpu_address out, size_t n_rows)
 {
-    unsigned tile = tile_for(n_rows), n = (unsigned)DEVICE_TILE_MIN << tile;
+    const unsigned tile =
+        kernel_set_matmul_tile(d->set, d->info.n_multiprocessors, w->n_out, n_rows);
     bool sums = what == MATMUL_ADD || what == MATMUL_LOGITS;
     const struct cuda_matmul_args args = {.w = w->map,
                                           .x = x->maps[tile],
@@ -73,7 +65,7 @@ static struct err multiply(const struct device *d, enum device_matmul what,
                                           .n_out = (uint32_t)w->n_out,
                                           .n_cols = (uint32_t)w->n_cols};
     const struct gpu_launch how =
-        kernel_set_matmul(d->set, d->info.n_multiprocessors, n, w->n_out, n_rows);
+        kernel_set_matmul(d->set, d->info.n_multiprocessors, tile, w->n_out, n_rows);
     return d->gpu->launch(d->stream, d->kernels.matmul[what][tile], &how, &args, sizeof args);
 }
 

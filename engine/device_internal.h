@@ -7,15 +7,12 @@
 #include "kernels/cuda/attention_plan.h"
 #include "kernels/cuda/kernel_set.h"
 
-/* A matmul works on tiles of so many rows: 8, 16, ... 256. */
-enum { DEVICE_TILES = 6, DEVICE_TILE_MIN = 8 };
-
 enum device_matmul { MATMUL_STORE, MATMUL_ADD, MATMUL_SILU, MATMUL_LOGITS, DEVICE_MATMULS };
 
 struct device_kernels {
     struct gpu_kernel *embed, *rmsnorm, *rope_write, *prepare, *copy_pages, *fold;
     struct gpu_kernel *count_tokens, *sample_scan, *sample_weigh, *sample_choose;
-    struct gpu_kernel *matmul[DEVICE_MATMULS][DEVICE_TILES];
+    struct gpu_kernel *matmul[DEVICE_MATMULS][MATMUL_TILES_MAX];
     struct gpu_kernel *narrow, *wide; /* attention, of the model's head_dim */
 };
 
@@ -31,10 +28,10 @@ struct device_layer {
     struct gpu_address attention_norm, mlp_norm, q_norm, k_norm; /* float; 0: none */
 };
 
-/* Activations that a matmul multiplies, bf16 (rows, n_cols), as tiles of each size. */
+/* Activations that a matmul multiplies, bf16 (rows, n_cols), as tiles of each size of the set. */
 struct device_operand {
     struct gpu_address at;
-    struct gpu_tensor_map maps[DEVICE_TILES];
+    struct gpu_tensor_map maps[MATMUL_TILES_MAX];
 };
 
 /* What the host says of a step; one of these lies in pinned memory and is copied to another in the

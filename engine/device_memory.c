@@ -241,14 +241,14 @@ struct err device_tensor_map(struct device *d, struct gpu_tensor_map *out,
 
 static struct err make_operand(struct device *d, struct device_operand *o, size_t n_cols)
 {
-    for (unsigned i = 0; i < DEVICE_TILES; i++) {
+    for (unsigned i = 0; i < d->set->n_tiles; i++) {
         const struct gpu_tensor t = {.base = o->at,
                                      .type = GPU_TENSOR_BF16,
                                      .swizzle = GPU_SWIZZLE_128,
                                      .rank = 2,
                                      .dims = {n_cols, d->sizes.max_rows},
                                      .strides = {n_cols * sizeof(uint16_t)},
-                                     .box = {MATMUL_K, (unsigned)DEVICE_TILE_MIN << i}};
+                                     .box = {MATMUL_K, d->set->tiles[i].n_rows}};
         TRY(device_tensor_map(d, &o->maps[i], &t));
     }
     return err_ok();

@@ -16,11 +16,10 @@ static struct err find_matmuls(struct device *d)
     static const char *const names[DEVICE_MATMULS] = {"store", "add", "silu", "logits"};
     char name[KERNEL_NAME_MAX];
     for (size_t what = 0; what < DEVICE_MATMULS; what++)
-        for (unsigned i = 0; i < DEVICE_TILES; i++) {
-            unsigned n = (unsigned)DEVICE_TILE_MIN << i;
-            kernel_set_matmul_name(name, d->set, names[what], n);
+        for (unsigned i = 0; i < d->set->n_tiles; i++) {
+            kernel_set_matmul_name(name, d->set, names[what], i);
             TRY(find(d, &d->kernels.matmul[what][i], name,
-                     kernel_set_matmul(d->set, 1, n, 1, 1).shared_len));
+                     kernel_set_matmul(d->set, 1, i, 1, 1).shared_len));
         }
     return err_ok();
 }

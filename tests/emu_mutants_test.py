@@ -36,7 +36,7 @@ STEP, SAMPLE, CHAIN = "cuda_step_test", "cuda_sample_test", "cuda_chain_test"
 MATMUL_80, ATTENTION_80 = "cuda_matmul_sm80_test", "cuda_attention_sm80_test"
 KERNEL_80, PAGES_80 = "kernels/cuda/matmul_sm80.cu", "kernels/cuda/attention_sm80.cu"
 KERNEL, DEVICE = "kernels/cuda/matmul_sm90.cu", "kernels/cuda/device.cuh"
-EPILOGUE = "kernels/cuda/matmul_epilogue.cuh"
+EPILOGUE, TURN = "kernels/cuda/matmul_epilogue.cuh", "kernels/cuda/matmul_turn_sm90.cuh"
 PAGES, WEIGHTS = "kernels/cuda/attention_sm90.cu", "kernels/cuda/attention.cuh"
 WORK, QUERIES = "kernels/cuda/attention_ring_sm90.cuh", "kernels/cuda/attention_queries.cuh"
 QUICKLY = "kernels/cuda/attention_weights_sm90.cuh"
@@ -52,10 +52,9 @@ SOME = [
     (MATMUL, KERNEL, "mbarrier_wait_parity(&r.full[r.stage], r.parity);", ""),
     (MATMUL, KERNEL, "wgmma_commit();", ""),
     (MATMUL, KERNEL, "        fence_mbarrier_init();\n", ""),
-    (MATMUL, KERNEL, "blocks * CONSUMERS", "CONSUMERS"),
-    (MATMUL, KERNEL, "    join_cluster<n>();\n}", "}"),
+    (MATMUL, KERNEL, "CONSUMERS * GROUP / WARP", "GROUP / WARP"),
     (MATMUL, KERNEL, "    grid_wait(); /* what", "    /* what"),
-    (MATMUL, KERNEL, "fence_proxy_async();", ""),
+    (MATMUL, TURN, "        barrier_sync(FIRST_BARRIER + group, GROUP);\n", ""),
     (ATTENTION, WORK, "mbarrier_wait_parity(r.empty(), r.parity ^ 1);", ""),
     (ATTENTION, PAGES, "        clear_unwritten<head_dim>(r.values.data(), w, p);\n", ""),
     (ATTENTION, WORK, "    fence_proxy_async();\n    join_group(p);\n}\n\n/* Slots", "    join_group(p);\n}\n\n/* Slots"),
@@ -93,21 +92,20 @@ OTHERS = [
     (MATMUL, KERNEL, "    __syncthreads();\n", ""),
     (MATMUL, KERNEL, "CONSUMERS * GROUP / WARP", "CONSUMERS"),
     (MATMUL, KERNEL, "ring<n>::stage_len);\n    tensor", "ring<n>::stage_len - 16);\n    tensor"),
-    (MATMUL, KERNEL, "w + 2 * step", "w + step"),
+    (MATMUL, KERNEL, "w + operand_apart(2 * step)", "w + operand_apart(step)"),
     (MATMUL, KERNEL, "k == 0 && step == 0", "step == 0"),
     (MATMUL, KERNEL, "(top + left % n_down) * n}", "(top + left % n_down) * n + 1}"),
     (MATMUL, EPILOGUE, "    if (row >= args.n_rows)\n        return;\n", ""),
     (MATMUL, KERNEL, "bias_of(args, out + 8);\n    UNROLL\n    for (int i", "bias_of(args, out);\n    UNROLL\n    for (int i"),
-    (MATMUL, KERNEL, "bias_of(args, out + 8);\n    UNROLL\n    for (int chunk", "bias_of(args, out);\n    UNROLL\n    for (int chunk"),
-    (MATMUL, KERNEL, "    join_cluster<n>();\n    if", "    if"),
-    (MATMUL, KERNEL, "} else if (lane < blocks) {", "} else if (lane == 0) {"),
     (MATMUL, KERNEL, "number != s.first || k >= n_loaded", "k >= n_loaded"),
-    (MATMUL, KERNEL, "        if (thread < WARP)\n            bulk_wait_read<0>();", ""),
-    (MATMUL, KERNEL, "barrier_sync(FIRST_BARRIER + group, GROUP);", ""),
-    (MATMUL, KERNEL, "    if (staged && threadIdx.x % GROUP < WARP)\n        bulk_wait_read<0>();", ""),
-    (MATMUL, KERNEL, "chunk % 2) * len", "0) * len"),
-    (MATMUL, KERNEL, "row < args.n_rows && out < n_out", "out < n_out"),
-    (MATMUL, KERNEL, "2 * (n_out - out < from.n_out ? n_out - out : from.n_out)", "2 * from.n_out"),
+    (MATMUL, TURN, "bias_of(args, out + 8);", "bias_of(args, out);"),
+    (MATMUL, TURN, "number % 2) * MATMUL_TURNED_LEN", "0) * MATMUL_TURNED_LEN"),
+    (MATMUL, TURN, "out < n_out && t.row + row < args.n_rows", "out < n_out"),
+    (MATMUL, TURN, "out < n_out && t.row + row < args.n_rows", "t.row + row < args.n_rows"),
+    (MATMUL, TURN, "left > MATMUL_TURNED_ROWS ? left - MATMUL_TURNED_ROWS : 0", "left"),
+    (MATMUL, TURN, "        if (turn * p::at_once < s.left)\n            store", "        if (s.left > 0)\n            store"),
+    (MATMUL, TURN, "before[(chunk + 1) % 2]", "before[chunk % 2]"),
+    (MATMUL, TURN, "n_chunks % 2 * turn + chunk", "chunk", "buffers not in turn from tile to tile, watched for races"),
     (ATTENTION, WORK, "    fence_proxy_async();\n    join_group(p);\n}\n\n/* Slots", "    fence_proxy_async();\n}\n\n/* Slots",
      "join_group behind the writing of queries, watched for races"),
     (ATTENTION, PAGES, "        r.keys.wait();\n", ""),
@@ -178,7 +176,7 @@ UNFOUND = [
 ORDERS = re.compile(r"\b(?:__syncthreads\(\)|__syncwarp\(\w*\)|barrier_sync\([^;]*\)|join_group\(p\)|join_cluster<n>\(\)|"
                     r"mbarrier_wait_parity\([^;]*\)|wgmma_wait<\d>\(\)|bulk_wait(?:_read)?<\d>\(\)|copy_async_wait<\d>\(\)|"
                     r"grid_wait\(\)|fence_proxy_async\(\));")
-IN_TEST = {MATMUL: [KERNEL], ROWS: [ROWS_CU, DEVICE], ATTENTION: [PAGES, WORK], STEP: [STEP_CU],
+IN_TEST = {MATMUL: [KERNEL, TURN], ROWS: [ROWS_CU, DEVICE], ATTENTION: [PAGES, WORK], STEP: [STEP_CU],
            SAMPLE: [SCAN, COMMON, SELECT, CHOOSE], CHAIN: [FOLD]}
 
 

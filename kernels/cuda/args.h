@@ -58,20 +58,18 @@ struct cuda_rope_write_args {
 };
 
 /* matmul_*_<n>: products of rows x (n_rows, n_cols) and weights w (n_out, n_cols), bf16, tiles of n
- * rows, n one of 8, 16, 32, 64, 128, 256; no bit depends on n. `sum` is the product in float, plus
- * bias[o] where there is a bias.
- *   matmul_store:  y[r][o] = bf16(sum)
+ * rows, n one of 8, 16, 32, 64, 128, 256, on Hopper 96, too; no bit depends on n. `sum` is the
+ * product in float, plus bias[o] where there is a bias. matmul_store:  y[r][o] = bf16(sum)
  *   matmul_add:    x[r][o] = x[r][o] + sum
  *   matmul_silu:   w holds gate and up, 8 rows of each in turn; y[r][o] = bf16(silu_mul(gate, up)),
  *                  o < n_out / 2; n_out a multiple of 16
  *   matmul_logits: logits[r][o] = sum
  * n_cols a multiple of 8. Grid: any number of blocks, each takes every gridDim.x-th tile.
  *
- * matmul_* (Hopper): tiles of MATMUL_OUT outputs; from MATMUL_STAGED_FROM rows a tile on, y at a
- * multiple of 16 bytes and n_out of matmul_store a multiple of 8. MATMUL_BLOCK threads;
- * MATMUL_SHARED_LEN(n) bytes of shared memory. A launch may have clusters of MATMUL_CLUSTER(n)
- * blocks, which then fetch rows for each other, and may overlap the launch ahead of it, which must
- * not write w or bias.
+ * matmul_* (Hopper): tiles of MATMUL_OUT outputs; where MATMUL_TURNS(n), y and x at a multiple of
+ * 16 bytes and n_out of matmul_store a multiple of 8, of matmul_add one of 4. MATMUL_BLOCK threads;
+ * MATMUL_SHARED_LEN(n) bytes of shared memory. A launch may overlap the launch ahead of it, which
+ * must not write w or bias.
  * sm80_matmul_*: tiles of SM80_MATMUL_OUT(n) outputs, SM80_MATMUL_BLOCK(n) threads,
  * SM80_MATMUL_SHARED_LEN(n) bytes; w_at and x_at at multiples of 16 bytes. */
 enum { MATMUL_OUT = 128, MATMUL_K = 64, MATMUL_BLOCK = 384 };
@@ -88,14 +86,14 @@ struct cuda_matmul_args {
 };
 
 /* Stages of the ring between the copy engine and the tensor cores, for tiles of n rows. */
-#define MATMUL_STAGES(n) ((n) == 256 ? 4 : (n) == 128 ? 6 : 8)
+#define MATMUL_STAGES(n) ((n) == 256 ? 4 : (n) >= 96 ? 6 : 8)
 #define MATMUL_STAGE_LEN(n) ((MATMUL_OUT + (n)) * MATMUL_K * 2)
-/* Room in which results of many rows are turned, before the copy engine stores them as rows. */
-enum { MATMUL_STAGED_FROM = 64, MATMUL_STAGED_ROWS = 32, MATMUL_STAGED_PITCH = 144 };
-#define MATMUL_STAGED_LEN(n)                                                                       \
-    ((n) >= MATMUL_STAGED_FROM ? 4 * MATMUL_STAGED_ROWS * MATMUL_STAGED_PITCH : 0)
-#define MATMUL_CLUSTER(n) ((n) >= 128 ? 2 : 1)
-#define MATMUL_SHARED_LEN(n) (MATMUL_STAGES(n) * (MATMUL_STAGE_LEN(n) + 16) + MATMUL_STAGED_LEN(n))
+/* Results of many rows are turned before they are stored: four buffers of so many rows. */
+enum { MATMUL_TURNED_ROWS = 32, MATMUL_TURNED_PITCH = 272 };
+enum { MATMUL_TURNED_LEN = MATMUL_TURNED_ROWS * MATMUL_TURNED_PITCH };
+#define MATMUL_TURNS(n) ((n) >= 64)
+#define MATMUL_SHARED_LEN(n)                                                                       \
+    (MATMUL_STAGES(n) * (MATMUL_STAGE_LEN(n) + 16) + (MATMUL_TURNS(n) ? 4 * MATMUL_TURNED_LEN : 0))
 
 /* sm80: few rows, few outputs a tile, so that a decode step's weights are spread over the chip; up
  * to 64 rows two blocks go on one multiprocessor. All fit in SM80_SHARED_MAX: what a block can have

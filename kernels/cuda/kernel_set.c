@@ -4,9 +4,31 @@
 
 #include "kernels/cuda/args.h"
 
-const struct kernel_set kernel_set_sm80 = {.numerics = "sm80-1", .prefix = "sm80_"};
-const struct kernel_set kernel_set_sm90 = {
-    .numerics = "sm90-1", .prefix = "", .has_copy_engine = true, .launches_overlap = true};
+enum { MATMUL_MANY = 64 }; /* rows from which on a product may have several tiles of them */
+
+#define SM80_TILE(n)                                                                               \
+    {                                                                                              \
+        (n), SM80_MATMUL_OUT(n)                                                                    \
+    }
+
+const struct kernel_set kernel_set_sm80 = {.numerics = "sm80-1",
+                                           .prefix = "sm80_",
+                                           .n_tiles = 6,
+                                           .tiles = {SM80_TILE(8), SM80_TILE(16), SM80_TILE(32),
+                                                     SM80_TILE(64), SM80_TILE(128),
+                                                     SM80_TILE(256)}};
+const struct kernel_set kernel_set_sm90 = {.numerics = "sm90-1",
+                                           .prefix = "",
+                                           .has_copy_engine = true,
+                                           .launches_overlap = true,
+                                           .n_tiles = 7,
+                                           .tiles = {{8, MATMUL_OUT},
+                                                     {16, MATMUL_OUT},
+                                                     {32, MATMUL_OUT},
+                                                     {64, MATMUL_OUT},
+                                                     {96, MATMUL_OUT},
+                                                     {128, MATMUL_OUT},
+                                                     {256, MATMUL_OUT}}};
 
 /* 228 KiB of a multiprocessor; of a block's 1 KiB is the system's. */
 #define FITS_SM90(head_dim, tile)                                                                  \
@@ -41,9 +63,9 @@ const struct kernel_set *kernel_set_find(const struct gpu_info *chip)
 }
 
 void kernel_set_matmul_name(char out[KERNEL_NAME_MAX], const struct kernel_set *s, const char *what,
-                            unsigned n)
+                            unsigned tile)
 {
-    (void)snprintf(out, KERNEL_NAME_MAX, "%smatmul_%s_%u", s->prefix, what, n);
+    (void)snprintf(out, KERNEL_NAME_MAX, "%smatmul_%s_%u", s->prefix, what, s->tiles[tile].n_rows);
 }
 
 /* Two blocks of small tiles on each multiprocessor: see args.h. */
@@ -59,7 +81,7 @@ static struct gpu_launch matmul_sm90(unsigned n)
 {
     return (struct gpu_launch){.grid = {1, 1, 1},
                                .block = {MATMUL_BLOCK, 1, 1},
-                               .cluster = MATMUL_CLUSTER(n),
+                               .cluster = 1,
                                .shared_len = (size_t)MATMUL_SHARED_LEN(n),
                                .overlaps_previous = true};
 }
@@ -69,17 +91,68 @@ static size_t ceil_div(size_t a, size_t b)
     return (a + b - 1) / b;
 }
 
-/* Whole clusters: as many as have a piece to multiply, and as the chip holds at once. */
-struct gpu_launch kernel_set_matmul(const struct kernel_set *s, unsigned n_multiprocessors,
-                                    unsigned n, size_t n_out, size_t n_rows)
+static size_t tiles_of(const struct matmul_tile *t, size_t n_out, size_t n_rows)
 {
-    struct gpu_launch how = s->has_copy_engine ? matmul_sm90(n) : matmul_sm80(n);
-    size_t outs = s->has_copy_engine ? (size_t)MATMUL_OUT * how.cluster : SM80_MATMUL_OUT(n);
-    size_t held = (size_t)n_multiprocessors * how.grid[0] / how.cluster;
-    size_t n_pieces = ceil_div(n_out, outs) * ceil_div(n_rows, n);
-    size_t n_clusters = n_pieces < held ? n_pieces : held;
-    how.grid[0] = how.cluster * (n_clusters > 0 ? (unsigned)n_clusters : 1);
+    return ceil_div(n_out, t->n_outs) * ceil_div(n_rows, t->n_rows);
+}
+
+struct gpu_launch kernel_set_matmul(const struct kernel_set *s, unsigned n_multiprocessors,
+                                    unsigned tile, size_t n_out, size_t n_rows)
+{
+    const struct matmul_tile *t = &s->tiles[tile];
+    struct gpu_launch how = s->has_copy_engine ? matmul_sm90(t->n_rows) : matmul_sm80(t->n_rows);
+    size_t held = (size_t)n_multiprocessors * how.grid[0], n_tiles = tiles_of(t, n_out, n_rows);
+    size_t n_blocks = n_tiles < held ? n_tiles : held;
+    how.grid[0] = n_blocks > 0 ? (unsigned)n_blocks : 1;
     return how;
+}
+
+/* The first that holds all rows, or the largest there is. */
+static unsigned tile_of_all(const struct kernel_set *s, size_t n_rows)
+{
+    unsigned i = 0;
+    while (i + 1 < s->n_tiles && s->tiles[i].n_rows < n_rows)
+        i++;
+    return i;
+}
+
+static double most(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+/* Clocks of a step of MATMUL_K columns with such tiles, by what an H200 was measured to do: a
+ * multiprocessor multiplies 128 outputs of a row in 4 clocks, in effect 5.1 since its clock falls
+ * when all multiply, and takes in 60 bytes a clock; for each multiprocessor the L2 cache gives 50
+ * bytes, the memory 16. */
+static double clocks_of_step(const struct matmul_tile *t, unsigned n_multiprocessors, size_t n_out,
+                             size_t n_rows)
+{
+    const double row_len = MATMUL_K * 2, bytes = (t->n_outs + t->n_rows) * row_len;
+    const size_t n_tiles = tiles_of(t, n_out, n_rows);
+    const double of_one = most(5.1 / 128 * t->n_outs * t->n_rows, bytes / 60);
+    const double of_last = of_one * (double)ceil_div(n_tiles, n_multiprocessors);
+    const double of_cache = (double)n_tiles * bytes / (50.0 * n_multiprocessors);
+    const double of_memory = (double)n_out * row_len / (16.0 * n_multiprocessors);
+    return most(most(of_last, of_cache), of_memory);
+}
+
+/* Of tiles that are as fast, within 2 %, the largest: it reads the least. Few rows are one tile. */
+unsigned kernel_set_matmul_tile(const struct kernel_set *s, unsigned n_multiprocessors,
+                                size_t n_out, size_t n_rows)
+{
+    unsigned best = tile_of_all(s, n_rows);
+    if (!s->has_copy_engine || n_rows < MATMUL_MANY)
+        return best;
+    double clocks = clocks_of_step(&s->tiles[best], n_multiprocessors, n_out, n_rows);
+    for (unsigned i = 0; i < s->n_tiles; i++) {
+        const double of_this = clocks_of_step(&s->tiles[i], n_multiprocessors, n_out, n_rows);
+        if (s->tiles[i].n_rows < MATMUL_MANY || of_this > 1.02 * clocks)
+            continue;
+        best = i;
+        clocks = of_this;
+    }
+    return best;
 }
 
 void kernel_set_attention_name(char out[KERNEL_NAME_MAX], const struct kernel_set *s,

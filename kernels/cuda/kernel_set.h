@@ -11,6 +11,13 @@
 
 #include "kernels/cuda/gpu.h"
 
+/* A tile of the result of a matmul: so many outputs of so many rows. */
+struct matmul_tile {
+    unsigned n_rows, n_outs;
+};
+
+enum { MATMUL_TILES_MAX = 8 };
+
 struct kernel_set {
     const char *numerics; /* the name in docs/NUMERICS.md */
     const char *prefix;   /* of the names of its matmul and attention */
@@ -19,6 +26,8 @@ struct kernel_set {
     bool has_copy_engine;
     /* Every launch of a step may overlap the one ahead of it. */
     bool launches_overlap;
+    unsigned n_tiles; /* that its matmul has kernels for: rows ascending, then outputs */
+    struct matmul_tile tiles[MATMUL_TILES_MAX];
 };
 
 extern const struct kernel_set kernel_set_sm80, kernel_set_sm90;
@@ -28,13 +37,18 @@ const struct kernel_set *kernel_set_find(const struct gpu_info *chip);
 
 enum { KERNEL_NAME_MAX = 40 };
 
-/* `what`: store, add, silu or logits; tiles of n rows. */
+/* `what`: store, add, silu or logits; `tile`: the number of one of the set's. */
 void kernel_set_matmul_name(char out[KERNEL_NAME_MAX], const struct kernel_set *s, const char *what,
-                            unsigned n);
+                            unsigned tile);
+
+/* Which of the set's tiles a product of n_rows rows is fastest with. The one place where
+ * that is chosen; no bit depends on it. */
+unsigned kernel_set_matmul_tile(const struct kernel_set *s, unsigned n_multiprocessors,
+                                size_t n_out, size_t n_rows);
 
 /* A launch with a block for each tile, or as many as the chip holds at once. */
 struct gpu_launch kernel_set_matmul(const struct kernel_set *s, unsigned n_multiprocessors,
-                                    unsigned n, size_t n_out, size_t n_rows);
+                                    unsigned tile, size_t n_out, size_t n_rows);
 
 /* Heads of head_dim elements, tiles of so many queries (attention_plan.h). */
 void kernel_set_attention_name(char out[KERNEL_NAME_MAX], const struct kernel_set *s,

@@ -55,6 +55,30 @@ DEVICE void known_here(float x)
                  : "memory");
 }
 
+/* Sixteen bytes at a multiple of 16: of the device's memory, of shared memory. */
+DEVICE void load_16(uint32_t (&to)[4], const void *from)
+{
+    asm volatile("ld.global.v4.b32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "l"(__cvta_generic_to_global(from))
+                 : "memory");
+}
+
+DEVICE void load_shared_16(uint32_t (&to)[4], const void *from)
+{
+    asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(shared_address(from))
+                 : "memory");
+}
+
+DEVICE void store_16(void *to, const uint32_t (&from)[4])
+{
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
+                 "r"(from[0]), "r"(from[1]), "r"(from[2]), "r"(from[3])
+                 : "memory");
+}
+
 /* narrow() of both in one instruction: `low` in the lower half. */
 DEVICE uint32_t narrow_pair(float low, float high)
 {
@@ -91,6 +115,23 @@ __attribute__((noinline)) inline void barrier_sync(uint32_t id, uint32_t n_threa
 DEVICE void known_here(float x)
 {
     (void)x;
+}
+
+DEVICE void load_16(uint32_t (&to)[4], const void *from)
+{
+    for (int i = 0; i < 4; i++)
+        to[i] = ((const uint32_t *)from)[i];
+}
+
+DEVICE void load_shared_16(uint32_t (&to)[4], const void *from)
+{
+    load_16(to, from);
+}
+
+DEVICE void store_16(void *to, const uint32_t (&from)[4])
+{
+    for (int i = 0; i < 4; i++)
+        ((uint32_t *)to)[i] = from[i];
 }
 
 DEVICE uint32_t narrow_pair(float low, float high)

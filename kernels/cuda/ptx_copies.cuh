@@ -30,13 +30,16 @@ DEVICE void mbarrier_arrive(uint64_t *barrier)
                  : "memory");
 }
 
-/* At the barrier in the same place of another block of the cluster (or of this one). */
+/* At the barrier in the same place of another block of the cluster (or of this one). It releases
+ * nothing to the other block that the thread wrote (with .release.cluster it would, by a fence of
+ * all its memory that takes as long as many products): it says that copies and products that it
+ * waited for have read what may now be overwritten. */
 DEVICE void mbarrier_arrive_remote(uint64_t *barrier, uint32_t rank)
 {
     asm volatile("{\n"
                  ".reg .b32 remote;\n"
                  "mapa.shared::cluster.u32 remote, %0, %1;\n"
-                 "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n"
+                 "mbarrier.arrive.shared::cluster.b64 _, [remote];\n"
                  "}\n" ::"r"(shared_address(barrier)),
                  "r"(rank)
                  : "memory");

@@ -15,6 +15,12 @@ DEVICE uint64_t wgmma_operand(uint32_t at)
     return (uint64_t)(at & 0x3ffff) >> 4 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
 }
 
+/* What to add to an operand for one that lies so many bytes further on. */
+DEVICE uint64_t operand_apart(uint32_t n_bytes)
+{
+    return n_bytes >> 4;
+}
+
 #if defined(__CUDACC__)
 
 DEVICE void wgmma_fence()
@@ -93,6 +99,26 @@ DEVICE void wgmma(accumulators<64> &d, uint64_t a, uint64_t b, bool fresh)
                    "+f"(d.d[25]), "+f"(d.d[26]), "+f"(d.d[27]), "+f"(d.d[28]), "+f"(d.d[29]),
                    "+f"(d.d[30]), "+f"(d.d[31])
                  : "l"(a), "l"(b), "r"((int)!fresh));
+}
+
+DEVICE void wgmma(accumulators<96> &d, uint64_t a, uint64_t b, bool fresh)
+{
+    asm volatile(
+        "{\n.reg .pred add;\nsetp.ne.b32 add, %50, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n96k16.f32.bf16.bf16 {"
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
+        "}, %48, %49, add, 1, 1, 0, 0;\n}\n"
+        : "+f"(d.d[0]), "+f"(d.d[1]), "+f"(d.d[2]), "+f"(d.d[3]), "+f"(d.d[4]), "+f"(d.d[5]),
+          "+f"(d.d[6]), "+f"(d.d[7]), "+f"(d.d[8]), "+f"(d.d[9]), "+f"(d.d[10]), "+f"(d.d[11]),
+          "+f"(d.d[12]), "+f"(d.d[13]), "+f"(d.d[14]), "+f"(d.d[15]), "+f"(d.d[16]), "+f"(d.d[17]),
+          "+f"(d.d[18]), "+f"(d.d[19]), "+f"(d.d[20]), "+f"(d.d[21]), "+f"(d.d[22]), "+f"(d.d[23]),
+          "+f"(d.d[24]), "+f"(d.d[25]), "+f"(d.d[26]), "+f"(d.d[27]), "+f"(d.d[28]), "+f"(d.d[29]),
+          "+f"(d.d[30]), "+f"(d.d[31]), "+f"(d.d[32]), "+f"(d.d[33]), "+f"(d.d[34]), "+f"(d.d[35]),
+          "+f"(d.d[36]), "+f"(d.d[37]), "+f"(d.d[38]), "+f"(d.d[39]), "+f"(d.d[40]), "+f"(d.d[41]),
+          "+f"(d.d[42]), "+f"(d.d[43]), "+f"(d.d[44]), "+f"(d.d[45]), "+f"(d.d[46]), "+f"(d.d[47])
+        : "l"(a), "l"(b), "r"((int)!fresh));
 }
 
 DEVICE void wgmma(accumulators<128> &d, uint64_t a, uint64_t b, bool fresh)

@@ -120,8 +120,7 @@ static void expected(void *out, const struct problem *p, int epilogue)
             ((float *)out)[i] = p->sums[i];
         else if (o % 16 < 8) {
             float g = p->sums[i], u = p->sums[i + 8];
-            ((uint16_t *)out)[r * (p->n_out / 2) + o / 16 * 8 + o % 8] =
-                narrow(g / (1.0f + det_exp(-g)) * u);
+            ((uint16_t *)out)[r * (p->n_out / 2) + o / 16 * 8 + o % 8] = narrow(det_silu(g) * u);
         }
     }
 }
@@ -139,8 +138,17 @@ static void make_map(struct gpu_room *r, struct gpu_tensor_map *out, struct gpu_
     gpu_must(r->driver->tensor_map(r->gpu, out, &t));
 }
 
-/* One launch on `n_blocks` blocks with tiles of n rows, in clusters where it can. */
-static struct err multiply(void *out, const struct problem *p, int epilogue, unsigned n,
+/* The set's last tile of n rows. */
+static unsigned tile_of(unsigned n)
+{
+    unsigned i = set->n_tiles - 1;
+    while (set->tiles[i].n_rows != n)
+        i--;
+    return i;
+}
+
+/* One launch on `n_blocks` blocks, in clusters where it can. */
+static struct err multiply(void *out, const struct problem *p, int epilogue, unsigned tile,
                            unsigned n_blocks, uint64_t seed)
 {
     static const char *const names[] = {"store", "add", "silu", "logits"};
@@ -148,16 +156,16 @@ static struct err multiply(void *out, const struct problem *p, int epilogue, uns
     struct cuda_matmul_args args = {
         .n_rows = (uint32_t)p->n_rows, .n_out = (uint32_t)p->n_out, .n_cols = (uint32_t)p->n_cols};
     char name[KERNEL_NAME_MAX];
-    struct gpu_launch how = kernel_set_matmul(set, 1, n, p->n_out, p->n_rows);
-    kernel_set_matmul_name(name, set, names[epilogue], n);
+    struct gpu_launch how = kernel_set_matmul(set, 1, tile, p->n_out, p->n_rows);
+    kernel_set_matmul_name(name, set, names[epilogue], tile);
     gpu_room_open(&r, seed);
     struct gpu_address x = gpu_room_put(&r, p->x, p->n_rows * p->n_cols * 2);
     struct gpu_address w = gpu_room_put(&r, p->w, p->n_out * p->n_cols * 2);
     struct gpu_address y =
         gpu_room_put(&r, epilogue == ADD ? p->before : NULL, out_len(p, epilogue));
     if (set->has_copy_engine) {
-        make_map(&r, &args.w, w, p->n_out, p->n_cols, MATMUL_OUT);
-        make_map(&r, &args.x, x, p->n_rows, p->n_cols, n);
+        make_map(&r, &args.w, w, p->n_out, p->n_cols, set->tiles[tile].n_outs);
+        make_map(&r, &args.x, x, p->n_rows, p->n_cols, set->tiles[tile].n_rows);
     } else {
         args.w_at = of(w);
         args.x_at = of(x);
@@ -175,30 +183,37 @@ static struct err multiply(void *out, const struct problem *p, int epilogue, uns
     return e;
 }
 
-static void check(const struct problem *p, int epilogue, unsigned n, unsigned n_blocks,
-                  uint64_t seed)
+static void check_tile(const struct problem *p, int epilogue, unsigned tile, unsigned n_blocks,
+                       uint64_t seed)
 {
     size_t len = out_len(p, epilogue);
     void *got = malloc(len), *want = malloc(len);
-    gpu_must(multiply(got, p, epilogue, n, n_blocks, seed));
+    gpu_must(multiply(got, p, epilogue, tile, n_blocks, seed));
     expected(want, p, epilogue);
     if (memcmp(got, want, len) != 0)
-        fail_msg(
-            "rows %zu, outputs %zu, columns %zu, tiles of %u, %u blocks, seed %llu: other bits",
-            p->n_rows, p->n_out, p->n_cols, n, n_blocks, (unsigned long long)seed);
+        fail_msg("rows %zu, outputs %zu, columns %zu, tiles of %u by %u, %u blocks, seed %llu: "
+                 "other bits",
+                 p->n_rows, p->n_out, p->n_cols, set->tiles[tile].n_rows, set->tiles[tile].n_outs,
+                 n_blocks, (unsigned long long)seed);
     free(got);
     free(want);
+}
+
+/* With tiles of n rows. */
+static void check(const struct problem *p, int epilogue, unsigned n, unsigned n_blocks,
+                  uint64_t seed)
+{
+    check_tile(p, epilogue, tile_of(n), n_blocks, seed);
 }
 
 static void every_tile_shape_gives_the_defined_bits(void **state)
 {
     (void)state;
-    static const unsigned shapes[] = {8, 16, 32, 64, 128, 256};
     struct problem p;
     problem_init(&p, 11, 144, 136);
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
+    for (unsigned i = 0; i < set->n_tiles; i++)
         for (int epilogue = STORE; epilogue < EPILOGUES; epilogue++)
-            check(&p, epilogue, shapes[i], 1, i);
+            check_tile(&p, epilogue, i, 1, i);
     problem_cleanup(&p);
 }
 
@@ -231,13 +246,13 @@ static void a_row_does_not_depend_on_its_company(void **state)
     problem_init(&all, 20, 48, 80);
     size_t len = out_len(&all, ADD), row_len = all.n_out * 4;
     uint8_t *together = malloc(len), *alone = malloc(row_len);
-    gpu_must(multiply(together, &all, ADD, 32, 1, 1));
+    gpu_must(multiply(together, &all, ADD, tile_of(32), 1, 1));
     for (size_t row = 0; row < all.n_rows; row += 7) {
         struct problem one = all;
         one.n_rows = 1;
         one.x = all.x + row * all.n_cols;
         one.before = all.before + row * all.n_out;
-        gpu_must(multiply(alone, &one, ADD, 8, 1, row));
+        gpu_must(multiply(alone, &one, ADD, tile_of(8), 1, row));
         assert_memory_equal(alone, together + row * row_len, row_len);
     }
     free(together);
@@ -255,7 +270,7 @@ static void a_product_is_near_double(void **state)
     float *got = malloc(out_len(&p, ADD));
     memset(p.before, 0, out_len(&p, ADD));
     p.biased = false;
-    gpu_must(multiply(got, &p, ADD, 8, 1, 1));
+    gpu_must(multiply(got, &p, ADD, tile_of(8), 1, 1));
     double error = 0, size = 0;
     for (size_t i = 0; i < p.n_rows * p.n_out; i++) {
         double want = 0;

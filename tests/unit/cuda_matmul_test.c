@@ -42,18 +42,21 @@ static struct err multiply_twice(uint16_t *out, const struct problem *p, uint64_
     return e;
 }
 
-static void a_cluster_gives_the_bits_of_a_block_alone(void **state)
+/* Several of a block's tiles follow each other through the buffers in which they are turned. */
+static void results_of_many_rows_are_turned_right(void **state)
 {
     (void)state;
     struct problem p;
-    problem_init(&p, 130, 272, 72); /* an odd number of tiles across, a part of one down */
+    problem_init(&p, 130, 272, 72); /* parts of tiles, across and down */
     check(&p, STORE, 128, 2, 1);
-    check(&p, ADD, 128, 4, 2);
+    check(&p, ADD, 128, 2, 2);
     check(&p, SILU, 64, 3, 3);
+    check(&p, ADD, 96, 1, 4);
+    check(&p, STORE, 256, 2, 5);
     problem_cleanup(&p);
-    problem_init(&p, 3, 128, 64 * 8); /* more stages than the ring has */
+    problem_init(&p, 3, 136, 64 * 8); /* more stages than the ring has */
     for (uint64_t seed = 0; seed < 3; seed++)
-        check(&p, STORE, 128, 2, seed);
+        check(&p, seed == 1 ? ADD : STORE, seed == 2 ? 96 : 128, 1, seed);
     problem_cleanup(&p);
 }
 
@@ -64,10 +67,11 @@ static void a_product_may_begin_before_the_one_ahead_has_ended(void **state)
     enum { N_ROWS = 5, SIDE = 144 };
     struct problem p;
     problem_init(&p, N_ROWS, SIDE, SIDE);
+    p.biased = false;
     uint16_t want[N_ROWS * SIDE], between[N_ROWS * SIDE], out[N_ROWS * SIDE], *x = p.x;
-    gpu_must(multiply(between, &p, STORE, 8, 1, 1));
+    gpu_must(multiply(between, &p, STORE, tile_of(8), 1, 1));
     p.x = between;
-    gpu_must(multiply(want, &p, STORE, 8, 1, 1));
+    gpu_must(multiply(want, &p, STORE, tile_of(8), 1, 1));
     p.x = x;
     for (uint64_t seed = 0; seed < 12; seed++) {
         gpu_must(multiply_twice(out, &p, seed));
@@ -80,7 +84,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_tile_shape_gives_the_defined_bits),
-        cmocka_unit_test(a_cluster_gives_the_bits_of_a_block_alone),
+        cmocka_unit_test(results_of_many_rows_are_turned_right),
         cmocka_unit_test(a_product_may_begin_before_the_one_ahead_has_ended),
         cmocka_unit_test(every_order_of_threads_copies_and_products_gives_them),
         cmocka_unit_test(shapes_of_all_sizes_are_right),

@@ -43,6 +43,22 @@ static void det_exp_is_within_its_bound(void **state)
     assert_true(fabs((double)det_exp(-100.0f) - exp(-100.0)) <= 0x1p-149); /* subnormal */
 }
 
+static void det_silu_is_within_its_bound(void **state)
+{
+    (void)state;
+    double worst = 0;
+    for (int i = -800000; i <= 1000000; i += 7) {
+        float x = (float)i * 1e-4f;
+        double want = (double)x / (1 + exp(-(double)x));
+        if (i != 0)
+            worst = fmax(worst, fabs((double)det_silu(x) - want) / fabs(want));
+    }
+    assert_true(worst < 1.2e-4);
+    assert_true(det_silu(0.0f) == 0.0f);
+    assert_true(fabsf(det_silu(-3e5f)) < 1e-29f); /* 3e5 e^-80 */
+    assert_true(isinf(det_silu(INFINITY)) && isnan(det_silu(NAN)));
+}
+
 static void the_double_functions_are_within_their_bounds(void **state)
 {
     (void)state;
@@ -63,6 +79,7 @@ int main(void)
     const struct CMUnitTest shared[] = {
         cmocka_unit_test(widens_every_half_float_exactly),
         cmocka_unit_test(det_exp_is_within_its_bound),
+        cmocka_unit_test(det_silu_is_within_its_bound),
         cmocka_unit_test(the_double_functions_are_within_their_bounds),
     };
     return cmocka_run_group_tests(shared, NULL, NULL);

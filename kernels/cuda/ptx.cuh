@@ -51,8 +51,9 @@ DEVICE void barrier_sync(uint32_t id, uint32_t n_threads)
  * otherwise have ahead of it. */
 DEVICE void known_here(float x)
 {
-    asm volatile("{\n.reg .pred wrong;\nsetp.lt.f32 wrong, %0, 0f00000000;\n@wrong trap;\n}\n" ::"f"(x)
-                 : "memory");
+    asm volatile(
+        "{\n.reg .pred wrong;\nsetp.lt.f32 wrong, %0, 0f00000000;\n@wrong trap;\n}\n" ::"f"(x)
+        : "memory");
 }
 
 /* Sixteen bytes at a multiple of 16: of the device's memory, of shared memory. */

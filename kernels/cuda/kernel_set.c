@@ -1,5 +1,6 @@
 #include "kernels/cuda/kernel_set.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "kernels/cuda/args.h"
@@ -121,6 +122,12 @@ static double most(double a, double b)
     return a > b ? a : b;
 }
 
+/* What the copy engine brings for a tile of MATMUL_K columns. */
+static double bytes_of_step(const struct matmul_tile *t)
+{
+    return (double)(t->n_outs + t->n_rows) * MATMUL_K * 2;
+}
+
 /* Clocks of a step of MATMUL_K columns with such tiles, by what an H200 was measured to do: a
  * multiprocessor multiplies 128 outputs of a row in 4 clocks, in effect 5.1 since its clock falls
  * when all multiply, and takes in 60 bytes a clock; for each multiprocessor the L2 cache gives 50
@@ -128,29 +135,36 @@ static double most(double a, double b)
 static double clocks_of_step(const struct matmul_tile *t, unsigned n_multiprocessors, size_t n_out,
                              size_t n_rows)
 {
-    const double row_len = MATMUL_K * 2, bytes = (t->n_outs + t->n_rows) * row_len;
+    const double bytes = bytes_of_step(t), n = n_multiprocessors;
     const size_t n_tiles = tiles_of(t, n_out, n_rows);
     const double of_one = most(5.1 / 128 * t->n_outs * t->n_rows, bytes / 60);
     const double of_last = of_one * (double)ceil_div(n_tiles, n_multiprocessors);
-    const double of_cache = (double)n_tiles * bytes / (50.0 * n_multiprocessors);
-    const double of_memory = (double)n_out * row_len / (16.0 * n_multiprocessors);
+    const double of_cache = (double)n_tiles * bytes / (50 * n);
+    const double of_memory = (double)n_out * MATMUL_K * 2 / (16 * n);
     return most(most(of_last, of_cache), of_memory);
 }
 
-/* Of tiles that are as fast, within 2 %, the largest: it reads the least. Few rows are one tile. */
+/* Few rows are one tile. Of tiles that are as fast as the fastest, within 2 %, those that read the
+ * least. */
 unsigned kernel_set_matmul_tile(const struct kernel_set *s, unsigned n_multiprocessors,
                                 size_t n_out, size_t n_rows)
 {
+    double clocks[MATMUL_TILES_MAX], fewest = INFINITY, least = INFINITY;
     unsigned best = tile_of_all(s, n_rows);
     if (!s->has_copy_engine || n_rows < MATMUL_MANY)
         return best;
-    double clocks = clocks_of_step(&s->tiles[best], n_multiprocessors, n_out, n_rows);
     for (unsigned i = 0; i < s->n_tiles; i++) {
-        const double of_this = clocks_of_step(&s->tiles[i], n_multiprocessors, n_out, n_rows);
-        if (s->tiles[i].n_rows < MATMUL_MANY || of_this > 1.02 * clocks)
+        clocks[i] = clocks_of_step(&s->tiles[i], n_multiprocessors, n_out, n_rows);
+        if (s->tiles[i].n_rows >= MATMUL_MANY && clocks[i] < fewest)
+            fewest = clocks[i];
+    }
+    for (unsigned i = 0; i < s->n_tiles; i++) {
+        const double bytes =
+            (double)tiles_of(&s->tiles[i], n_out, n_rows) * bytes_of_step(&s->tiles[i]);
+        if (s->tiles[i].n_rows < MATMUL_MANY || clocks[i] > 1.02 * fewest || bytes >= least)
             continue;
         best = i;
-        clocks = of_this;
+        least = bytes;
     }
     return best;
 }

@@ -223,14 +223,14 @@ static void make_map(struct scene *s, struct gpu_tensor_map *out, struct gpu_add
 static void multiply(struct scene *s, const char *what, struct gpu_address w, struct gpu_address x,
                      struct gpu_address out, uint32_t n_out, uint32_t n_cols)
 {
-    enum { TILE = 8 };
+    const unsigned tile = 0; /* the least of the set's */
     char name[KERNEL_NAME_MAX];
     struct cuda_matmul_args args = {
         .y = of(out), .sum_into = of(out), .n_rows = ROWS, .n_out = n_out, .n_cols = n_cols};
     make_map(s, &args.w, w, n_out, n_cols, MATMUL_OUT);
-    make_map(s, &args.x, x, ROWS, n_cols, TILE);
-    kernel_set_matmul_name(name, &kernel_set_sm90, what, TILE);
-    launch(s, name, kernel_set_matmul(&kernel_set_sm90, BLOCKS, TILE, n_out, ROWS), &args,
+    make_map(s, &args.x, x, ROWS, n_cols, kernel_set_sm90.tiles[tile].n_rows);
+    kernel_set_matmul_name(name, &kernel_set_sm90, what, tile);
+    launch(s, name, kernel_set_matmul(&kernel_set_sm90, BLOCKS, tile, n_out, ROWS), &args,
            sizeof args);
 }
 

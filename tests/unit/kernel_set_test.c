@@ -35,6 +35,10 @@ static void few_rows_are_one_tile(void **state)
 static void tiles_spread_over_the_chip(void **state)
 {
     (void)state;
+    assert_int_equal(rows_of_tile(28672, 64), 64);
+    assert_int_equal(rows_of_tile(28672, 96), 96);
+    assert_int_equal(rows_of_tile(28672, 128), 128);
+    assert_int_equal(rows_of_tile(6144, 256), 128);
     assert_int_equal(rows_of_tile(4096, 128), 64);
     assert_int_equal(rows_of_tile(4096, 256), 64);
     assert_int_equal(rows_of_tile(28672, 256), 256);

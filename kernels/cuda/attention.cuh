@@ -99,8 +99,8 @@ DEVICE bool follow(reference (&of)[2], const accumulators<BLOCK> &s, float scale
 {
     float best[2];
     find_best(best, s);
-    const float most = fmaxf(exponent_of(best[0], scale, of[0].m),
-                             exponent_of(best[1], scale, of[1].m));
+    const float most =
+        fmaxf(exponent_of(best[0], scale, of[0].m), exponent_of(best[1], scale, of[1].m));
     if (__ballot_sync(ALL_LANES, most > 0.0f) == 0)
         return false;
     UNROLL

@@ -137,8 +137,7 @@ template <int head_dim, typename sums_of_splits> struct two_queries {
             quad x = sums.get(i);
             UNROLL
             for (int j = 0; j < 4; j++)
-                x.x[j] = fmaf(own.d[i + j], f[j / 2].add,
-                              scaled ? x.x[j] * f[j / 2].keep : x.x[j]);
+                x.x[j] = fmaf(own.d[i + j], f[j / 2].add, scaled ? x.x[j] * f[j / 2].keep : x.x[j]);
             sums.put(i, x);
         }
     }

@@ -88,42 +88,55 @@ template <int head_dim, int tile, part which> DEVICE void init(ring<head_dim, ti
     }
 }
 
-/* One thread, a page at a time, those of a block beside each other. A page outside of the work
- * comes as zeros, which the copy engine finds beyond the cache. The next page's number is fetched
- * ahead: the ring may be full for long. Of a narrow item, which has all rows that its sequence has
- * in this step, the pages before that of its first row were written by earlier steps: they are
- * fetched before the launch ahead has ended. */
+/* One thread. A page's place in the cache; outside of the work beyond it, where the copy engine
+ * finds zeros. */
+template <part which>
+DEVICE int place_of_page(const cuda_attention_args &args, const work &w, uint32_t page)
+{
+    const size_t last_row = w.item.row + w.item.n_rows - 1;
+    if (page < w.first || page >= w.end)
+        return -KEYS;
+    const uint32_t number = args.page_tables[last_row * args.page_table_len + page];
+    return (
+        int)((((number * args.n_layers + args.layer) * 2 + which) * args.n_kv_heads + w.kv_head) *
+             KEYS);
+}
+
+/* One thread. A page of a block, those beside each other. */
+template <int head_dim, int tile, part which>
+DEVICE void load_page(const cuda_attention_args &args, const ring<head_dim, tile, which> &r,
+                      uint32_t page, int at)
+{
+    using row = rows<head_dim, BLOCK>;
+    uint8_t *to = r.data() + page % PAGES_OF_BLOCK * KEYS * row::swizzle;
+    for (uint32_t c = 0; c < row::n_chunks; c++)
+        tensor_load_2d(to + c * row::chunk_len, &args.cache, (int)(c * row::chunk), at, r.full());
+}
+
+/* One thread. The next page is looked up ahead: the ring may be full for long. Of a narrow item,
+ * which has all rows that its sequence has in this step, the pages before that of its first row
+ * were written by earlier steps: they are fetched before the launch ahead has ended. */
 template <int head_dim, int tile, part which>
 DEVICE void fill(const cuda_attention_args &args, ring<head_dim, tile, which> r)
 {
-    using row = rows<head_dim, BLOCK>;
     const uint32_t n_work = count_work(args);
     bool waited = false;
     tensor_map_prefetch(&args.cache);
     for (uint32_t round = 0; number_of(round) < n_work; round++) {
         const work w = find_work(args, number_of(round));
-        const uint32_t *pages =
-            args.page_tables + (size_t)(w.item.row + w.item.n_rows - 1) * args.page_table_len;
-        uint32_t page = w.first < w.end ? pages[w.first] : 0;
-        for (uint32_t i = first_of_block(w.first); i < w.end; i += PAGES_OF_BLOCK) {
+        int at = place_of_page<which>(args, w, first_of_block(w.first));
+        for (uint32_t page = first_of_block(w.first); page < w.end; r.advance()) {
             mbarrier_wait_parity(r.empty(), r.parity ^ 1); /* at first, at once */
             mbarrier_arrive_expect_tx(r.full(), r.len);
-            for (uint32_t j = i; j < i + PAGES_OF_BLOCK; j++) {
-                const bool is_there = j >= w.first && j < w.end;
-                if (!waited && (tile > QUERIES || (j + 1) * KEYS > w.position)) {
+            for (uint32_t i = 0; i < PAGES_OF_BLOCK; i++, page++) {
+                const int next = place_of_page<which>(args, w, page + 1);
+                if (!waited && (tile > QUERIES || (page + 1) * KEYS > w.position)) {
                     grid_wait();
                     waited = true;
                 }
-                const uint32_t head =
-                    ((page * args.n_layers + args.layer) * 2 + which) * args.n_kv_heads + w.kv_head;
-                for (uint32_t c = 0; c < row::n_chunks; c++)
-                    tensor_load_2d(r.data() + c * row::chunk_len + j % PAGES_OF_BLOCK * KEYS *
-                                                                       row::swizzle,
-                                   &args.cache, (int)(c * row::chunk),
-                                   is_there ? (int)(head * KEYS) : -KEYS, r.full());
-                page = is_there && j + 1 < w.end ? pages[j + 1] : page;
+                load_page(args, r, page, at);
+                at = next;
             }
-            r.advance();
         }
     }
     if (!waited)
@@ -146,8 +159,7 @@ DEVICE void load_queries(uint8_t *to, const cuda_attention_args &args, const wor
     for (uint32_t i = threadIdx.x % GROUP; i < QUERIES * pieces; i += GROUP) {
         const uint32_t m = i / pieces, at = i % pieces;
         const piece x = query_piece(args, w, p, p.group * QUERIES + m, head_dim, at);
-        uint32_t offset =
-            at / of_chunk * row::chunk_len + m * row::swizzle + at % of_chunk * 16;
+        uint32_t offset = at / of_chunk * row::chunk_len + m * row::swizzle + at % of_chunk * 16;
         offset ^= (offset >> 7 & (row::swizzle / 16 - 1)) << 4;
         *(piece *)(to + offset) = x;
     }

@@ -59,7 +59,7 @@ template <int head_dim, int tile> struct consumer {
     const place &p;
     const uint32_t queries, ones; /* where they are in shared memory */
     two_queries<head_dim, shared_sums<head_dim>> q;
-    accumulators<BLOCK> s;             /* scores */
+    accumulators<BLOCK> s;                  /* scores */
     uint32_t weights[BLOCK / STEP][4] = {}; /* of the block whose values are added */
 
     DEVICE_MEMBER consumer(const cuda_attention_args &args, rings<head_dim, tile> &its_rings,
@@ -128,8 +128,7 @@ template <int head_dim, int tile>
 DEVICE void attend(const cuda_attention_args &args, rings<head_dim, tile> &r, const work &w)
 {
     const place p = find_place(args, w, uniform(threadIdx.x / GROUP) - 1);
-    uint8_t *queries =
-        shared_at<uint8_t>(p.group * QUERIES * head_dim * 2, QUERIES * head_dim * 2);
+    uint8_t *queries = shared_at<uint8_t>(p.group * QUERIES * head_dim * 2, QUERIES * head_dim * 2);
     grid_wait(); /* for the queries */
     load_queries<head_dim>(queries, args, w, p);
     consumer<head_dim, tile> c(args, r, w, p, queries);

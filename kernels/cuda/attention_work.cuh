@@ -47,8 +47,8 @@ DEVICE uint32_t number_of(uint32_t round)
     return round * gridDim.x + (round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x);
 }
 
-/* The same in all lanes, which the compiler does not see by itself: what is made from it need not be
- * kept in each of them. */
+/* The same in all lanes, which the compiler does not see by itself: what is made from it need not
+ * be kept in each of them. */
 DEVICE uint32_t uniform(uint32_t x)
 {
     return __shfl_sync(ALL_LANES, x, 0);

@@ -47,15 +47,6 @@ DEVICE void barrier_sync(uint32_t id, uint32_t n_threads)
     asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(n_threads) : "memory");
 }
 
-/* Of an x that is never negative: it is computed before what follows, which the compiler might
- * otherwise have ahead of it. */
-DEVICE void known_here(float x)
-{
-    asm volatile(
-        "{\n.reg .pred wrong;\nsetp.lt.f32 wrong, %0, 0f00000000;\n@wrong trap;\n}\n" ::"f"(x)
-        : "memory");
-}
-
 /* Sixteen bytes at a multiple of 16: of the device's memory, of shared memory. */
 DEVICE void load_16(uint32_t (&to)[4], const void *from)
 {
@@ -111,11 +102,6 @@ DEVICE void grid_launch_dependents()
 __attribute__((noinline)) inline void barrier_sync(uint32_t id, uint32_t n_threads)
 {
     emu_barrier(id, n_threads, EMU_CALL);
-}
-
-DEVICE void known_here(float x)
-{
-    (void)x;
 }
 
 DEVICE void load_16(uint32_t (&to)[4], const void *from)

@@ -239,7 +239,8 @@ static void powers_of_two_are_as_near_as_stated(void **state)
         assert_true(fabs((double)det_exp2(x) / exp2((double)x) - 1) < 1.5e-7);
     }
     for (int n = -126; n <= 126; n++)
-        assert_true(det_exp2((float)n) == ldexpf(1, n) && det_exp2_integer((float)n) == ldexpf(1, n));
+        assert_true(det_exp2((float)n) == ldexpf(1, n) &&
+                    det_exp2_integer((float)n) == ldexpf(1, n));
     assert_true(det_exp2(-126.1f) == 0 && det_exp2(-INFINITY) == 0 && isnan(det_exp2(NAN)));
     assert_true(det_exp2_integer(127) == 0x1p127f && det_exp2_integer(-127) == 0 &&
                 det_exp2_integer(-INFINITY) == 0);

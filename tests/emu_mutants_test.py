@@ -113,6 +113,7 @@ OTHERS = [
     (ATTENTION, PAGES, "        r.values.wait();\n        clear", "        clear"),
     (ATTENTION, WORK, "tile / QUERIES * GROUP / WARP", "GROUP / WARP"),
     (ATTENTION, PAGES, "= 0x3f803f80;", "= 0x3f803f81;"),
+    (ATTENTION, PAGES, "turn.give(p.group);", ""),
     (ATTENTION, PAGES, "wgmma_wait<1>();", ""),
     (ATTENTION, PAGES, "wgmma_wait<1>();", "wgmma_wait<2>();"),
     (ATTENTION, PAGES, "        wgmma_wait<0>();\n        if (first)", "        if (first)"),

@@ -179,7 +179,7 @@ struct cuda_attention_fold_args {
 #define ATTENTION_CHUNK(head_dim) ((head_dim) % 64 == 0 ? 64 : 32)
 #define ATTENTION_BLOCK(tile) ((tile) + (tile) + 128)
 /* Queries; what they have of splits that have ended; a ring of keys and one of values, of two pages
- * and a head each; a column of ones; two barriers for each place. */
+ * and a head each; a column of ones; two barriers for each place, and two more. */
 #define ATTENTION_STAGES(head_dim, tile)                                                           \
     ((tile) == 64 ? ((head_dim) == 64 ? 2 : 1) : (head_dim) == 128 ? 2 : (head_dim) == 96 ? 3 : 4)
 #define ATTENTION_PART_LEN(head_dim) (2 * ATTENTION_KEYS * (head_dim)*2)
@@ -187,7 +187,7 @@ struct cuda_attention_fold_args {
 #define ATTENTION_SHARED_LEN(head_dim, tile)                                                       \
     ((tile) * (head_dim)*6 +                                                                       \
      ATTENTION_STAGES(head_dim, tile) * (2 * ATTENTION_PART_LEN(head_dim) + 32) +                  \
-     ATTENTION_ONES_LEN)
+     ATTENTION_ONES_LEN + 16)
 /* Blocks that go on one multiprocessor. Decode is a chain of latencies, page by page: two of them
  * fill each other's gaps. */
 #define ATTENTION_BESIDE(tile) ((tile) == 64 ? 2 : 1)

@@ -80,6 +80,32 @@ template <int head_dim, int tile> struct rings {
     }
 };
 
+/* Two warpgroups take turns at the tensor cores: while one computes weights, the other multiplies.
+ * Each takes as many turns as the other, since both go through the same blocks. */
+template <int head_dim, int tile> struct turns {
+    uint32_t n = 0; /* taken so far */
+
+    DEVICE_MEMBER static uint64_t *of_group(uint32_t group)
+    {
+        using r = ring<head_dim, tile, KEYS_OF_PAGE>;
+        return shared_at<uint64_t>(
+            r::first + 2 * r::stages * (r::len + 16) + ATTENTION_ONES_LEN + 8 * group, 1);
+    }
+
+    DEVICE_MEMBER void take(uint32_t group)
+    {
+        if (tile > QUERIES)
+            mbarrier_wait_parity(of_group(group), (n + 1 + group) % 2); /* the first one at once */
+        n++;
+    }
+
+    DEVICE_MEMBER void give(uint32_t group) const
+    {
+        if (tile > QUERIES && threadIdx.x % WARP == 0)
+            mbarrier_arrive(of_group(1 - group));
+    }
+};
+
 template <int head_dim, int tile, part which> DEVICE void init(ring<head_dim, tile, which> r)
 {
     for (; r.parity == 0; r.advance()) {

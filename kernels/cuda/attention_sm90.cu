@@ -55,6 +55,7 @@ DEVICE void multiply_values(accumulators<head_dim> &sums, accumulators<8> &weigh
 /* One warpgroup's way through one piece of work. Blocks are named by their first page. */
 template <int head_dim, int tile> struct consumer {
     rings<head_dim, tile> &r;
+    turns<head_dim, tile> &turn;
     const work &w;
     const place &p;
     const uint32_t queries, ones; /* where they are in shared memory */
@@ -63,9 +64,10 @@ template <int head_dim, int tile> struct consumer {
     uint32_t weights[BLOCK / STEP][4] = {}; /* of the block whose values are added */
 
     DEVICE_MEMBER consumer(const cuda_attention_args &args, rings<head_dim, tile> &its_rings,
-                           const work &its_work, const place &its_place, const uint8_t *its_queries)
-        : r(its_rings), w(its_work), p(its_place), queries(shared_address(its_queries)),
-          ones(shared_address(its_rings.ones())),
+                           turns<head_dim, tile> &its_turn, const work &its_work,
+                           const place &its_place, const uint8_t *its_queries)
+        : r(its_rings), turn(its_turn), w(its_work), p(its_place),
+          queries(shared_address(its_queries)), ones(shared_address(its_rings.ones())),
           q(args, its_work, its_place,
             {shared_at<quad>(tile * head_dim * 2 + p.group * QUERIES * head_dim * 4,
                              QUERIES * head_dim / 4) +
@@ -88,9 +90,11 @@ template <int head_dim, int tile> struct consumer {
         if (!first)
             r.values.wait();
         const uint32_t keys = shared_address(r.keys.data());
+        turn.take(p.group);
         wgmma_fence();
         multiply_keys<head_dim>(s, queries, keys);
         ask_values(first ? keys : shared_address(r.values.data()), page - PAGES_OF_BLOCK);
+        turn.give(p.group);
         wgmma_wait<1>();
         if (!first)
             r.keys.leave();
@@ -125,13 +129,14 @@ template <int head_dim, int tile> struct consumer {
 };
 
 template <int head_dim, int tile>
-DEVICE void attend(const cuda_attention_args &args, rings<head_dim, tile> &r, const work &w)
+DEVICE void attend(const cuda_attention_args &args, rings<head_dim, tile> &r,
+                   turns<head_dim, tile> &turn, const work &w)
 {
     const place p = find_place(args, w, uniform(threadIdx.x / GROUP) - 1);
     uint8_t *queries = shared_at<uint8_t>(p.group * QUERIES * head_dim * 2, QUERIES * head_dim * 2);
     grid_wait(); /* for the queries */
     load_queries<head_dim>(queries, args, w, p);
-    consumer<head_dim, tile> c(args, r, w, p, queries);
+    consumer<head_dim, tile> c(args, r, turn, w, p, queries);
     for (uint32_t page = first_of_block(w.first); page < w.end; page += PAGES_OF_BLOCK)
         c.next_block(page);
     c.last_values();
@@ -150,6 +155,8 @@ template <int head_dim, int tile> DEVICE void run(const cuda_attention_args &arg
     if (threadIdx.x == 0) {
         init(r.keys);
         init(r.values);
+        for (uint32_t group = 0; group < 2; group++)
+            mbarrier_init(turns<head_dim, tile>::of_group(group), GROUP / WARP);
         fence_mbarrier_init();
     }
     for (uint32_t i = threadIdx.x; i < ATTENTION_ONES_LEN / 4; i += blockDim.x)
@@ -164,11 +171,12 @@ template <int head_dim, int tile> DEVICE void run(const cuda_attention_args &arg
             fill(args, r.values);
     } else {
         registers_take<tile == QUERIES ? 216 : 232>();
+        turns<head_dim, tile> turn;
         for (uint32_t round = 0; number_of(round) < n_work; round++) {
             work w = find_work(args, number_of(round));
             w.first = uniform(w.first), w.end = uniform(w.end);
             if (w.first < w.end)
-                attend<head_dim, tile>(args, r, w);
+                attend<head_dim, tile>(args, r, turn, w);
         }
     }
 }

@@ -235,9 +235,6 @@ template <int n, epilogue what> DEVICE void matmul(const cuda_matmul_args &args)
 
 /* Only chips with these instructions have these kernels. */
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
-MATMUL_KERNELS(8)
-MATMUL_KERNELS(16)
-MATMUL_KERNELS(32)
 MATMUL_KERNELS(64)
 MATMUL_KERNELS(96)
 MATMUL_KERNELS(128)

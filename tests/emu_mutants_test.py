@@ -22,7 +22,8 @@ import threading
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WARNINGS_OFF = ["-w"]
 FLAGS = ["-O1", "-g", "-D_GNU_SOURCE", "-ffp-contract=off", "-fno-strict-aliasing",
-         "-fsanitize=address", "-fno-omit-frame-pointer"]
+         "-fno-thread-jumps",
+         "-freorder-blocks-algorithm=simple", "-fsanitize=address", "-fno-omit-frame-pointer"]
 
 # Kernels that are watched for races (kernels/emu/races.h).
 WATCHED = [f for f in FLAGS if f != "-fsanitize=address"] + ["-fsanitize=thread", "-fno-tree-loop-distribute-patterns"]
@@ -50,6 +51,7 @@ SOME = [
     (MATMUL, KERNEL, "mbarrier_wait_parity(&r.full[r.stage], r.parity);", ""),
     (MATMUL, KERNEL, "wgmma_commit();", ""),
     (MATMUL, KERNEL, "CONSUMERS * GROUP / WARP", "GROUP / WARP"),
+    (MATMUL, KERNEL, "        fence_mbarrier_init();\n", ""),
     (MATMUL, KERNEL, "    grid_wait(); /* what", "    /* what"),
     (MATMUL, TURN, "        barrier_sync(FIRST_BARRIER + group, GROUP);\n", ""),
     (MATMUL, FEW_RINGS, "    grid_wait(); /* what", "    /* what"),

@@ -190,6 +190,7 @@ DEVICE void mbarrier_init(uint64_t *barrier, uint32_t n_arrivals)
 
 DEVICE void fence_mbarrier_init()
 {
+    emu_fence_mbarrier_init();
 }
 
 DEVICE void mbarrier_arrive(uint64_t *barrier)

@@ -6,9 +6,9 @@
  * Refused: an accumulator touched or a product issued without its fence; lanes or warps of a
  * warpgroup that issue different products; a box or an operand outside the shared memory or not
  * aligned as the chip needs it; more arrivals than a barrier counts; a copy or product that meets
- * what a thread has stored without fence.proxy.async; a thread that ends while a store of its own
- * still reads shared memory; arrivals and copies at a block that has ended. An accumulator holds
- * NaN while its product is under way.
+ * what a thread has stored without fence.proxy.async, or an mbarrier that was made without its
+ * fence; a thread that ends while a store of its own still reads shared memory; arrivals and copies
+ * at a block that has ended. An accumulator holds NaN while its product is under way.
  */
 #ifndef KERNELS_EMU_ASYNC_H
 #define KERNELS_EMU_ASYNC_H
@@ -18,6 +18,8 @@
 #include "kernels/emu/machine.h"
 
 void emu_mbarrier_init(uint64_t *barrier, unsigned n_arrivals);
+/* Those that the calling thread has made are seen by copies and by other blocks. */
+void emu_fence_mbarrier_init();
 /* Expects `n_bytes` more of copies in this phase, then arrives. */
 void emu_mbarrier_arrive(uint64_t *barrier, uint32_t n_bytes);
 /* At the barrier in the same place of another block of the cluster. */

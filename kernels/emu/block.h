@@ -78,6 +78,7 @@ struct block {
     size_t n_ended = 0;
     std::vector<std::vector<meeting>> meetings; /* of each warp: those that wait for lanes */
     barrier barriers[BARRIERS];
+    std::vector<std::pair<const uint64_t *, const thread *>> unfenced; /* mbarriers, by whom */
     std::unique_ptr<emu_part> part;
 
     ~block()

@@ -1,4 +1,5 @@
 /* Barriers in shared memory. */
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/emu/async.h"
@@ -47,6 +48,12 @@ void store(uint64_t *barrier, counters c)
     }
 }
 
+bool is_unfenced(const block &b, const uint64_t *barrier)
+{
+    return std::any_of(b.unfenced.begin(), b.unfenced.end(),
+                       [barrier](const auto &made) { return made.first == barrier; });
+}
+
 unsigned parity_of(const uint64_t *barrier)
 {
     return (unsigned)load(barrier).bytes_and_phase & 1u;
@@ -62,6 +69,16 @@ void emu_mbarrier_init(uint64_t *barrier, unsigned n_arrivals)
     counters c = {(uint16_t)n_arrivals, (uint16_t)n_arrivals, 0};
     races_mbarrier_init(barrier);
     write(barrier, c);
+    self().home->unfenced.emplace_back(barrier, &self());
+}
+
+void emu_fence_mbarrier_init()
+{
+    auto &all = self().home->unfenced;
+    const thread *own = &self();
+    all.erase(std::remove_if(all.begin(), all.end(),
+                             [own](const auto &made) { return made.second == own; }),
+              all.end());
 }
 
 void emu_mbarrier_arrive(uint64_t *barrier, uint32_t n_bytes)
@@ -96,7 +113,10 @@ void emu_mbarrier_arrive_remote(uint64_t *barrier, unsigned rank)
     block &b = *running->blocks[rank];
     if (b.n_ended == b.threads.size())
         emu_fail("an arrival at an mbarrier of a block that has ended");
-    emu_mbarrier_arrive((uint64_t *)(void *)(b.shared + offset), 0);
+    uint64_t *there = (uint64_t *)(void *)(b.shared + offset);
+    if (&b != self().home && is_unfenced(b, there))
+        emu_fail("an arrival at another block's mbarrier that was made without its fence");
+    emu_mbarrier_arrive(there, 0);
 }
 
 void emu_mbarrier_land(uint64_t *barrier, uint32_t n_bytes)
@@ -104,6 +124,10 @@ void emu_mbarrier_land(uint64_t *barrier, uint32_t n_bytes)
     counters c = load(barrier);
     if (c.n_arrivals == NEVER_MADE) {
         emu_fault("a copy counts at an mbarrier that was never made");
+        return;
+    }
+    if (is_unfenced(block_of(barrier), barrier)) {
+        emu_fault("a copy counts at an mbarrier that was made without its fence");
         return;
     }
     c.bytes_and_phase -= 2 * (int32_t)n_bytes;

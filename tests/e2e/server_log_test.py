@@ -257,6 +257,32 @@ class Hosts(unittest.TestCase):
             entries = [row[0] for row in db.execute("SELECT bytes FROM entry ORDER BY idx")]
         self.assertEqual(len(entries), len(set(entries)), "a statement twice")
 
+    def test_a_full_disk_ends_the_server_and_loses_nothing(self):
+        state = self.path / "host0/state"
+        state.mkdir(parents=True)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m,mode=700", "tmpfs", state],
+                          capture_output=True).returncode != 0:
+            self.skipTest("this process may not mount a small disk")
+        self.addCleanup(subprocess.run, ["umount", "-l", state])
+        self.without_witness()
+        self.write_policy()
+        with self.serve() as service:
+            with self.host(0, service.url) as h:
+                self.becomes_true(h)
+                with open(state / "filler", "wb", buffering=0) as filler, self.assertRaises(OSError):
+                    while True:
+                        filler.write(b"x" * 4096)
+                self.assertTrue(until(lambda: h.process.poll() is not None), h.log())
+                self.assertEqual(h.process.returncode, 1)
+                self.assertIn(str(state), h.log())
+                self.assertIn("No space left on device", h.log())
+            (state / "filler").unlink()
+            with self.host(0, service.url) as h:
+                self.becomes_true(h)
+                self.activate(h)
+                self.assertEqual(h.terminate(), 0, h.log())
+        self.replays(1)
+
     def test_a_service_with_another_past_is_not_quoted(self):
         self.without_witness()
         self.write_policy()

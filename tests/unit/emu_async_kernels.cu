@@ -18,6 +18,7 @@ enum fault {
     NO_LAST_WAIT,
     READ_WAIT_ALONE,
     NO_FIRST_BARRIER,
+    NO_INIT_FENCE,
     NO_LAST_BARRIER,
     OWN_ALONE,
     NARROW_MASK,
@@ -46,8 +47,10 @@ DEVICE void write_tile(uint8_t *tile, uint32_t round)
 template <fault which> DEVICE void store_tiles(const emu_async_args &args)
 {
     uint8_t *tile = shared_at<uint8_t>(0, TILE_LEN);
-    if (threadIdx.x == 0)
+    if (threadIdx.x == 0) {
         mbarrier_init(barriers(), 1);
+        fence_mbarrier_init();
+    }
     for (uint32_t round = 0; round < 2; round++) {
         if (threadIdx.x == 0 && which != NO_READ_WAIT)
             bulk_wait_read<0>();
@@ -90,8 +93,10 @@ template <fault which> DEVICE void store_and_read(const emu_async_args &args)
 template <fault which> DEVICE void load_over(const emu_async_args &args)
 {
     uint8_t *tile = shared_at<uint8_t>(0, TILE_LEN);
-    if (threadIdx.x == 0)
+    if (threadIdx.x == 0) {
         mbarrier_init(barriers(), 1);
+        fence_mbarrier_init();
+    }
     write_tile(tile, 0);
     if (which != NO_FENCE)
         fence_proxy_async();
@@ -135,7 +140,8 @@ template <fault which> DEVICE void pair(const emu_async_args &args)
     if (threadIdx.x == 0) {
         mbarrier_init(barriers(), 1);
         mbarrier_init(barriers() + 1, 2);
-        fence_mbarrier_init();
+        if (which != NO_INIT_FENCE)
+            fence_mbarrier_init();
     }
     if (which == NO_FIRST_BARRIER)
         __syncthreads();
@@ -185,6 +191,7 @@ ASYNC_KERNEL(load_over, load_over, NONE)
 ASYNC_KERNEL(load_over_no_fence, load_over, NO_FENCE)
 ASYNC_KERNEL(pair_share, pair, NONE)
 ASYNC_KERNEL(pair_no_first_barrier, pair, NO_FIRST_BARRIER)
+ASYNC_KERNEL(pair_no_init_fence, pair, NO_INIT_FENCE)
 ASYNC_KERNEL(pair_no_last_barrier, pair, NO_LAST_BARRIER)
 ASYNC_KERNEL(pair_own_alone, pair, OWN_ALONE)
 ASYNC_KERNEL(pair_narrow_mask, pair, NARROW_MASK)

@@ -201,6 +201,14 @@ static void a_block_that_another_does_not_wait_for_is_found(void **state)
                             "of a block that has ended") > SEEDS / 4);
 }
 
+static void barriers_that_were_made_without_their_fence_are_found(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        times_found("pair_no_init_fence", 2, false, tiles_are_shared, "made without its fence"),
+        SEEDS);
+}
+
 static void a_tile_that_another_block_still_reads_is_not_copied_to(void **state)
 {
     (void)state;
@@ -347,6 +355,7 @@ int main(void)
         cmocka_unit_test(a_copy_onto_what_was_not_fenced_is_found),
         cmocka_unit_test(a_cluster_shares_copies_and_barriers),
         cmocka_unit_test(a_block_that_another_does_not_wait_for_is_found),
+        cmocka_unit_test(barriers_that_were_made_without_their_fence_are_found),
         cmocka_unit_test(a_tile_that_another_block_still_reads_is_not_copied_to),
         cmocka_unit_test(a_block_whose_half_never_comes_waits_for_ever),
         cmocka_unit_test(a_warp_multiplies_as_its_chip_does),

@@ -24,7 +24,7 @@ const struct gemm_shape *gemm_shape(size_t i, bool tiny)
 }
 
 static struct gpu_tensor_map map_of(const struct rig *r, struct gpu_address at, uint64_t n_rows,
-                                    uint64_t n_cols, unsigned box_rows)
+                                    uint64_t n_cols, unsigned box_rows, bool read_once)
 {
     struct gpu_tensor_map map;
     const struct gpu_tensor t = {.base = at,
@@ -33,7 +33,8 @@ static struct gpu_tensor_map map_of(const struct rig *r, struct gpu_address at, 
                                  .rank = 2,
                                  .dims = {n_cols, n_rows},
                                  .strides = {n_cols * 2},
-                                 .box = {MATMUL_K, box_rows}};
+                                 .box = {MATMUL_K, box_rows},
+                                 .read_once = read_once};
     must(r->driver->tensor_map(r->gpu, &map, &t));
     return map;
 }
@@ -77,8 +78,9 @@ void gemm_set(struct gemm *g, enum gemm_kind kind, uint32_t n_rows, unsigned til
     const struct matmul_tile *t = &set->tiles[g->tile];
     for (size_t i = 0; i < g->n_inputs; i++)
         g->args[i] = (struct cuda_matmul_args){
-            .w = map_of(g->r, g->w[i], s->n_out, s->n_cols, t->n_outs),
-            .x = map_of(g->r, g->x[i], g->n_rows_max, s->n_cols, t->n_rows),
+            .w = map_of(g->r, g->w[i], s->n_out, s->n_cols, t->n_outs,
+                        kernel_set_matmul_few(set, g->tile)),
+            .x = map_of(g->r, g->x[i], g->n_rows_max, s->n_cols, t->n_rows, false),
             .y = kind == GEMM_ADD ? NULL : rig_pointer(g->out),
             .sum_into = kind == GEMM_ADD ? rig_pointer(g->out) : NULL,
             .n_rows = n_rows,

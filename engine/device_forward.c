@@ -54,7 +54,8 @@ static struct err multiply(const struct device *d, enum device_matmul what,
     const unsigned tile =
         kernel_set_matmul_tile(d->set, d->info.n_multiprocessors, w->n_out, n_rows);
     bool sums = what == MATMUL_ADD || what == MATMUL_LOGITS;
-    const struct cuda_matmul_args args = {.w = w->map,
+    const bool is_few = kernel_set_matmul_few(d->set, tile);
+    const struct cuda_matmul_args args = {.w = is_few ? w->few_map : w->map,
                                           .x = x->maps[tile],
                                           .w_at = device_pointer(w->at),
                                           .x_at = device_pointer(x->at),

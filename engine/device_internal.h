@@ -16,10 +16,10 @@ struct device_kernels {
     struct gpu_kernel *narrow, *wide; /* attention, of the model's head_dim */
 };
 
-/* A matrix of weights, bf16. */
+/* A matrix of weights, bf16, as the kernels for few rows and for many know it. */
 struct device_matrix {
     struct gpu_address at, bias; /* bias: float (n_out), 0: none */
-    struct gpu_tensor_map map;
+    struct gpu_tensor_map few_map, map;
     size_t n_out, n_cols;
 };
 

@@ -54,14 +54,17 @@ static struct err make_matrix(struct device *d, struct device_matrix *m, size_t 
     m->n_out = n_out;
     m->n_cols = n_cols;
     TRY(device_alloc(d, &m->at, (uint64_t)n_out * n_cols * sizeof(uint16_t)));
-    const struct gpu_tensor t = {.base = m->at,
-                                 .type = GPU_TENSOR_BF16,
-                                 .swizzle = GPU_SWIZZLE_128,
-                                 .rank = 2,
-                                 .dims = {n_cols, n_out},
-                                 .strides = {n_cols * sizeof(uint16_t)},
-                                 .box = {MATMUL_K, MATMUL_OUT}};
-    return device_tensor_map(d, &m->map, &t);
+    struct gpu_tensor t = {.base = m->at,
+                           .type = GPU_TENSOR_BF16,
+                           .swizzle = GPU_SWIZZLE_128,
+                           .rank = 2,
+                           .dims = {n_cols, n_out},
+                           .strides = {n_cols * sizeof(uint16_t)},
+                           .box = {MATMUL_K, MATMUL_OUT}};
+    TRY(device_tensor_map(d, &m->map, &t));
+    t.box[1] = FEW_OUT;
+    t.read_once = true;
+    return device_tensor_map(d, &m->few_map, &t);
 }
 
 /* A matrix of those of the file, one below the other. */

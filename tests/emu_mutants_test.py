@@ -40,13 +40,14 @@ EPILOGUE, TURN = "kernels/cuda/matmul_epilogue.cuh", "kernels/cuda/matmul_turn_s
 PAGES, WEIGHTS = "kernels/cuda/attention_sm90.cu", "kernels/cuda/attention.cuh"
 WORK, QUERIES = "kernels/cuda/attention_ring_sm90.cuh", "kernels/cuda/attention_queries.cuh"
 QUICKLY = "kernels/cuda/attention_weights_sm90.cuh"
+FEW, FEW_RINGS = "kernels/cuda/matmul_few_sm90.cu", "kernels/cuda/matmul_few_rings_sm90.cuh"
 ROWS_CU, STEP_CU, SCAN = "kernels/cuda/rows.cu", "kernels/cuda/step.cu", "kernels/cuda/sample.cu"
 COMMON, SELECT = "kernels/cuda/sample.cuh", "kernels/cuda/sample_select.cuh"
 CHOOSE, FOLD = "kernels/cuda/sample_choose.cu", "kernels/cuda/attention_fold.cu"
 # What has the kernels of a test: less to compile than all.
-SOURCES = {MATMUL: [KERNEL], ROWS: [ROWS_CU], ATTENTION: [PAGES, FOLD],
+SOURCES = {MATMUL: [KERNEL, FEW], ROWS: [ROWS_CU], ATTENTION: [PAGES, FOLD],
            MATMUL_80: [KERNEL_80], ATTENTION_80: [PAGES_80, FOLD], STEP: [STEP_CU], SAMPLE: [SCAN, CHOOSE, STEP_CU],
-           CHAIN: [KERNEL, ROWS_CU, STEP_CU, PAGES, FOLD, SCAN, CHOOSE]}
+           CHAIN: [KERNEL, FEW, ROWS_CU, STEP_CU, PAGES, FOLD, SCAN, CHOOSE]}
 # Every time: some of each kernel that are soon compiled and found.
 SOME = [
     (MATMUL, KERNEL, "mbarrier_wait_parity(&r.full[r.stage], r.parity);", ""),
@@ -55,6 +56,8 @@ SOME = [
     (MATMUL, KERNEL, "CONSUMERS * GROUP / WARP", "GROUP / WARP"),
     (MATMUL, KERNEL, "    grid_wait(); /* what", "    /* what"),
     (MATMUL, TURN, "        barrier_sync(FIRST_BARRIER + group, GROUP);\n", ""),
+    (MATMUL, FEW_RINGS, "    grid_wait(); /* what", "    /* what"),
+    (MATMUL, FEW_RINGS, "mbarrier_wait_parity(&full[stage], parity);", ""),
     (ATTENTION, WORK, "mbarrier_wait_parity(r.empty(), r.parity ^ 1);", ""),
     (ATTENTION, PAGES, "        clear_unwritten<head_dim>(r.values.data(), w, p);\n", ""),
     (ATTENTION, WORK, "    fence_proxy_async();\n    join_group(p);\n}\n\n/* Slots", "    join_group(p);\n}\n\n/* Slots"),
@@ -106,6 +109,23 @@ OTHERS = [
     (MATMUL, TURN, "        if (turn * p::at_once < s.left)\n            store", "        if (s.left > 0)\n            store"),
     (MATMUL, TURN, "before[(chunk + 1) % 2]", "before[chunk % 2]"),
     (MATMUL, TURN, "n_chunks % 2 * turn + chunk", "chunk", "buffers not in turn from tile to tile, watched for races"),
+    (MATMUL, FEW_RINGS, "mbarrier_wait_parity(&empty[stage], parity ^ 1);", ""),
+    (MATMUL, FEW, "    grid_wait(); /* before", "    /* before"),
+    (MATMUL, FEW, "    __syncthreads();\n", ""),
+    (MATMUL, FEW, "wgmma_wait<1>();", ""),
+    (MATMUL, FEW, "wgmma_wait<1>();", "wgmma_wait<2>();"),
+    (MATMUL, FEW, "wgmma_wait<0>();", ""),
+    (MATMUL, FEW, "wgmma_commit();", ""),
+    (MATMUL, FEW, "wgmma_fence();", ""),
+    (MATMUL, FEW_RINGS, "mbarrier_init(&empty[i], n_consumers)", "mbarrier_init(&empty[i], 1)"),
+    (MATMUL, FEW, "if (part == 0 && x_before", "if (x_before"),
+    (MATMUL, FEW, "            if (part >= n_parts)\n                continue;\n", ""),
+    (MATMUL, FEW_RINGS, "left < width ? left : width", "width"),
+    (MATMUL, FEW_RINGS, "/ at_once * gridDim.x", "/ at_once"),
+    (MATMUL, FEW, "t.row + n < args.n_rows ? t.row + n : args.n_rows", "args.n_rows"),
+    (MATMUL, FEW_RINGS, "t.out + part * FEW_OUT)", "t.out)"),
+    (MATMUL, FEW, "(piece ^ row % SIDE) * 16", "piece * 16"),
+    (MATMUL, FEW, "fresh && box == 0 && step == 0", "fresh && step == 0"),
     (ATTENTION, WORK, "    fence_proxy_async();\n    join_group(p);\n}\n\n/* Slots", "    fence_proxy_async();\n}\n\n/* Slots",
      "join_group behind the writing of queries, watched for races"),
     (ATTENTION, PAGES, "        r.keys.wait();\n", ""),
@@ -177,7 +197,7 @@ UNFOUND = [
 ORDERS = re.compile(r"\b(?:__syncthreads\(\)|__syncwarp\(\w*\)|barrier_sync\([^;]*\)|join_group\(p\)|join_cluster<n>\(\)|"
                     r"mbarrier_wait_parity\([^;]*\)|wgmma_wait<\d>\(\)|bulk_wait(?:_read)?<\d>\(\)|copy_async_wait<\d>\(\)|"
                     r"grid_wait\(\)|fence_proxy_async\(\));")
-IN_TEST = {MATMUL: [KERNEL, TURN], ROWS: [ROWS_CU, DEVICE], ATTENTION: [PAGES, WORK], STEP: [STEP_CU],
+IN_TEST = {MATMUL: [KERNEL, TURN, FEW, FEW_RINGS], ROWS: [ROWS_CU, DEVICE], ATTENTION: [PAGES, WORK], STEP: [STEP_CU],
            SAMPLE: [SCAN, COMMON, SELECT, CHOOSE], CHAIN: [FOLD]}
 
 

@@ -66,6 +66,9 @@ struct cuda_rope_write_args {
  *   matmul_logits: logits[r][o] = sum
  * n_cols a multiple of 8. Grid: any number of blocks, each takes every gridDim.x-th tile.
  *
+ * matmul_few_* (Hopper, n up to FEW_ROWS_MAX): tiles of one or several times FEW_OUT outputs; a
+ * block a multiprocessor is meant, of FEW_BLOCK(n) threads and FEW_SHARED_LEN(n) bytes of shared
+ * memory; overlaps as below.
  * matmul_* (Hopper): tiles of MATMUL_OUT outputs; where MATMUL_TURNS(n), y and x at a multiple of
  * 16 bytes and n_out of matmul_store a multiple of 8, of matmul_add one of 4. MATMUL_BLOCK threads;
  * MATMUL_SHARED_LEN(n) bytes of shared memory. A launch may overlap the launch ahead of it, which
@@ -75,9 +78,9 @@ struct cuda_rope_write_args {
 enum { MATMUL_OUT = 128, MATMUL_K = 64, MATMUL_BLOCK = 384 };
 
 struct cuda_matmul_args {
-    struct gpu_tensor_map w; /* Hopper: boxes of MATMUL_OUT rows, MATMUL_K columns, swizzled by 128
-                                bytes */
-    struct gpu_tensor_map x; /* boxes of n rows, MATMUL_K columns, likewise */
+    struct gpu_tensor_map w;     /* Hopper: boxes of MATMUL_OUT rows (matmul_few: FEW_OUT), MATMUL_K
+                                    columns, swizzled by 128 bytes */
+    struct gpu_tensor_map x;     /* boxes of n rows, MATMUL_K columns, likewise */
     const uint16_t *w_at, *x_at; /* sm80: the same matrices */
     uint16_t *y;                 /* bf16 (n_rows, n_out), or n_out / 2 */
     float *sum_into;             /* matmul_add: x; matmul_logits: logits; (n_rows, n_out) */
@@ -94,6 +97,19 @@ enum { MATMUL_TURNED_LEN = MATMUL_TURNED_ROWS * MATMUL_TURNED_PITCH };
 #define MATMUL_TURNS(n) ((n) >= 64)
 #define MATMUL_SHARED_LEN(n)                                                                       \
     (MATMUL_STAGES(n) * (MATMUL_STAGE_LEN(n) + 16) + (MATMUL_TURNS(n) ? 4 * MATMUL_TURNED_LEN : 0))
+
+/* Few rows on Hopper: two rings of stages of FEW_COLS columns. One of rows (of 32 with room behind
+ * them for 32 more of the last box, which the tensor cores read and nobody wants), one of FEW_OUT
+ * outputs' weights: what is on its way must be some 100 KiB, or memory is not read as fast as it
+ * can be. */
+enum { FEW_OUT = 32, FEW_ROWS_MAX = 64, FEW_COLS = 256, FEW_PARTS = 8 };
+#define FEW_BLOCK(n) ((n) <= 16 ? 128 : 192)
+#define FEW_X_LEN(n) ((n)*FEW_COLS * 2 + ((n) == 32 ? 32 * MATMUL_K * 2 : 0))
+#define FEW_W_LEN (FEW_OUT * FEW_COLS * 2)
+#define FEW_X_STAGES(n) ((n) <= 16 ? 4u : 3u)
+#define FEW_W_STAGES(n) ((n) == 64 ? 8u : (n) == 32 ? 10u : (n) == 16 ? 12u : 13u)
+#define FEW_SHARED_LEN(n)                                                                          \
+    (FEW_X_STAGES(n) * (FEW_X_LEN(n) + 16) + FEW_W_STAGES(n) * (FEW_W_LEN + 16))
 
 /* sm80: few rows, few outputs a tile, so that a decode step's weights are spread over the chip; up
  * to 64 rows two blocks go on one multiprocessor. All fit in SM80_SHARED_MAX: what a block can have

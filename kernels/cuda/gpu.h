@@ -15,6 +15,7 @@
 #ifndef KERNELS_CUDA_GPU_H
 #define KERNELS_CUDA_GPU_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -67,6 +68,7 @@ struct gpu_tensor {
     uint64_t dims[GPU_TENSOR_RANK_MAX];
     uint64_t strides[GPU_TENSOR_RANK_MAX - 1]; /* bytes, of dimensions 1 and up; multiples of 16 */
     unsigned box[GPU_TENSOR_RANK_MAX];         /* elements that one copy moves, each 1 to 256 */
+    bool read_once; /* the L2 cache fetches what a copy asks for; else up to 256 bytes around it */
 };
 
 struct gpu_driver {

@@ -172,10 +172,12 @@ struct err cuda_tensor_map(struct gpu *g, struct gpu_tensor_map *out,
         strides[i] = i + 1 < tensor->rank ? tensor->strides[i] : 0;
     }
     TRY_CU(g->cu,
-           cuTensorMapEncodeTiled_(
-               &map, types[tensor->type], tensor->rank, (void *)(uintptr_t)tensor->base.at, dims,
-               strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzles[tensor->swizzle],
-               CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+           cuTensorMapEncodeTiled_(&map, types[tensor->type], tensor->rank,
+                                   (void *)(uintptr_t)tensor->base.at, dims, strides, box, steps,
+                                   CU_TENSOR_MAP_INTERLEAVE_NONE, swizzles[tensor->swizzle],
+                                   tensor->read_once ? CU_TENSOR_MAP_L2_PROMOTION_L2_128B
+                                                     : CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                                   CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
            "describe a tensor for its copy engine");
     static_assert(sizeof map == sizeof out->opaque, "a tensor map is 128 bytes");
     memcpy(out->opaque, &map, sizeof map);

@@ -5,8 +5,6 @@
 
 #include "kernels/cuda/args.h"
 
-enum { MATMUL_MANY = 64 }; /* rows from which on a product may have several tiles of them */
-
 #define SM80_TILE(n)                                                                               \
     {                                                                                              \
         (n), SM80_MATMUL_OUT(n)                                                                    \
@@ -22,10 +20,11 @@ const struct kernel_set kernel_set_sm90 = {.numerics = "sm90-1",
                                            .prefix = "",
                                            .has_copy_engine = true,
                                            .launches_overlap = true,
-                                           .n_tiles = 7,
-                                           .tiles = {{8, MATMUL_OUT},
-                                                     {16, MATMUL_OUT},
-                                                     {32, MATMUL_OUT},
+                                           .n_tiles = 8,
+                                           .tiles = {{8, FEW_OUT},
+                                                     {16, FEW_OUT},
+                                                     {32, FEW_OUT},
+                                                     {64, FEW_OUT},
                                                      {64, MATMUL_OUT},
                                                      {96, MATMUL_OUT},
                                                      {128, MATMUL_OUT},
@@ -63,10 +62,16 @@ const struct kernel_set *kernel_set_find(const struct gpu_info *chip)
     return chip->major == 9 && chip->minor == 0 ? &kernel_set_sm90 : NULL;
 }
 
+bool kernel_set_matmul_few(const struct kernel_set *s, unsigned tile)
+{
+    return s->has_copy_engine && s->tiles[tile].n_outs == FEW_OUT;
+}
+
 void kernel_set_matmul_name(char out[KERNEL_NAME_MAX], const struct kernel_set *s, const char *what,
                             unsigned tile)
 {
-    (void)snprintf(out, KERNEL_NAME_MAX, "%smatmul_%s_%u", s->prefix, what, s->tiles[tile].n_rows);
+    (void)snprintf(out, KERNEL_NAME_MAX, "%smatmul_%s%s_%u", s->prefix,
+                   kernel_set_matmul_few(s, tile) ? "few_" : "", what, s->tiles[tile].n_rows);
 }
 
 /* Two blocks of small tiles on each multiprocessor: see args.h. */
@@ -76,6 +81,15 @@ static struct gpu_launch matmul_sm80(unsigned n)
                                .block = {SM80_MATMUL_BLOCK(n), 1, 1},
                                .cluster = 1,
                                .shared_len = (size_t)SM80_MATMUL_SHARED_LEN(n)};
+}
+
+static struct gpu_launch matmul_few(unsigned n)
+{
+    return (struct gpu_launch){.grid = {1, 1, 1},
+                               .block = {FEW_BLOCK(n), 1, 1},
+                               .cluster = 1,
+                               .shared_len = FEW_SHARED_LEN(n),
+                               .overlaps_previous = true};
 }
 
 static struct gpu_launch matmul_sm90(unsigned n)
@@ -101,7 +115,9 @@ struct gpu_launch kernel_set_matmul(const struct kernel_set *s, unsigned n_multi
                                     unsigned tile, size_t n_out, size_t n_rows)
 {
     const struct matmul_tile *t = &s->tiles[tile];
-    struct gpu_launch how = s->has_copy_engine ? matmul_sm90(t->n_rows) : matmul_sm80(t->n_rows);
+    struct gpu_launch how = kernel_set_matmul_few(s, tile) ? matmul_few(t->n_rows)
+                            : s->has_copy_engine           ? matmul_sm90(t->n_rows)
+                                                           : matmul_sm80(t->n_rows);
     size_t held = (size_t)n_multiprocessors * how.grid[0], n_tiles = tiles_of(t, n_out, n_rows);
     size_t n_blocks = n_tiles < held ? n_tiles : held;
     how.grid[0] = n_blocks > 0 ? (unsigned)n_blocks : 1;
@@ -151,17 +167,17 @@ unsigned kernel_set_matmul_tile(const struct kernel_set *s, unsigned n_multiproc
 {
     double clocks[MATMUL_TILES_MAX], fewest = INFINITY, least = INFINITY;
     unsigned best = tile_of_all(s, n_rows);
-    if (!s->has_copy_engine || n_rows < MATMUL_MANY)
+    if (!s->has_copy_engine || n_rows <= FEW_ROWS_MAX)
         return best;
     for (unsigned i = 0; i < s->n_tiles; i++) {
         clocks[i] = clocks_of_step(&s->tiles[i], n_multiprocessors, n_out, n_rows);
-        if (s->tiles[i].n_rows >= MATMUL_MANY && clocks[i] < fewest)
+        if (!kernel_set_matmul_few(s, i) && clocks[i] < fewest)
             fewest = clocks[i];
     }
     for (unsigned i = 0; i < s->n_tiles; i++) {
         const double bytes =
             (double)tiles_of(&s->tiles[i], n_out, n_rows) * bytes_of_step(&s->tiles[i]);
-        if (s->tiles[i].n_rows < MATMUL_MANY || clocks[i] > 1.02 * fewest || bytes >= least)
+        if (kernel_set_matmul_few(s, i) || clocks[i] > 1.02 * fewest || bytes >= least)
             continue;
         best = i;
         least = bytes;

@@ -41,6 +41,9 @@ enum { KERNEL_NAME_MAX = 40 };
 void kernel_set_matmul_name(char out[KERNEL_NAME_MAX], const struct kernel_set *s, const char *what,
                             unsigned tile);
 
+/* Whether a tile's kernel is matmul_few. */
+bool kernel_set_matmul_few(const struct kernel_set *s, unsigned tile);
+
 /* Which of the set's tiles a product of n_rows rows is fastest with. The one place where
  * that is chosen; no bit depends on it. */
 unsigned kernel_set_matmul_tile(const struct kernel_set *s, unsigned n_multiprocessors,

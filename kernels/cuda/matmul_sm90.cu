@@ -1,8 +1,8 @@
 /*
- * The matrix product of every layer, for any number of rows, on Hopper: the weights are operand A
- * of the tensor cores (64 outputs a warpgroup), the rows are operand B (8 to 256 of them), so one
- * kernel serves one row as well as thousands. A thread of the first warpgroup keeps a ring of tiles
- * filled by the copy engine; two warpgroups multiply, each 64 of the tile's 128 outputs.
+ * The matrix product of every layer, for more rows than matmul_few_sm90.cu has tiles for, on
+ * Hopper: the weights are operand A of the tensor cores (64 outputs a warpgroup), the rows are
+ * operand B (64 to 256 of them). A thread of the first warpgroup keeps a ring of tiles filled by
+ * the copy engine; two warpgroups multiply, each 64 of the tile's 128 outputs.
  *
  * Weights are fetched before the launch ahead has ended. Results of many rows are turned in shared
  * memory (matmul_turn_sm90.cuh). There are no clusters: copies for two blocks at once were measured
@@ -235,9 +235,6 @@ template <int n, epilogue what> DEVICE void matmul(const cuda_matmul_args &args)
 
 /* Only chips with these instructions have these kernels. */
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
-MATMUL_KERNELS(8)
-MATMUL_KERNELS(16)
-MATMUL_KERNELS(32)
 MATMUL_KERNELS(64)
 MATMUL_KERNELS(96)
 MATMUL_KERNELS(128)

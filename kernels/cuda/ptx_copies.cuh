@@ -99,6 +99,18 @@ DEVICE void tensor_load_2d(void *to, const gpu_tensor_map *map, int x, int y, ui
                  : "memory");
 }
 
+/* For what is read once: its lines are the first that the L2 cache gives up. */
+DEVICE void tensor_load_2d_once(void *to, const gpu_tensor_map *map, int x, int y,
+                                uint64_t *barrier)
+{
+    uint64_t policy;
+    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+                 ".L2::cache_hint [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(shared_address(to)),
+                 "l"(map), "r"(x), "r"(y), "r"(shared_address(barrier)), "l"(policy)
+                 : "memory");
+}
+
 /* The same box into each block of the cluster whose bit is set, in the same place; its bytes count
  * at each one's own barrier, in the same place. */
 DEVICE void tensor_load_2d_multicast(void *to, const gpu_tensor_map *map, int x, int y,
@@ -224,6 +236,12 @@ DEVICE void cluster_wait()
 DEVICE void tensor_load_2d(void *to, const gpu_tensor_map *map, int x, int y, uint64_t *barrier)
 {
     emu_tensor_load(to, map, x, y, barrier, 1u << emu_cluster_rank());
+}
+
+DEVICE void tensor_load_2d_once(void *to, const gpu_tensor_map *map, int x, int y,
+                                uint64_t *barrier)
+{
+    tensor_load_2d(to, map, x, y, barrier);
 }
 
 DEVICE void tensor_load_2d_multicast(void *to, const gpu_tensor_map *map, int x, int y,

@@ -320,6 +320,7 @@ static bool run_one(machine &m, unsigned cluster, size_t first_stack, std::strin
     running = &m;
     races_begin(m);
     run_cluster(m);
+    races_end(m);
     if (m.failed)
         error = m.error_before.empty() ? reason(m) : m.error_before;
     running = outer;

@@ -60,6 +60,12 @@ page *find_page(uintptr_t at, bool make)
     return last_page;
 }
 
+void drop_page(uintptr_t at)
+{
+    pages.erase(at);
+    last_at = ~(uintptr_t)0;
+}
+
 bool is_before(const race_mark &m, const race_actor &now)
 {
     if (m.run == 0)
@@ -273,10 +279,13 @@ void race_shadow_forget(const void *p, size_t len)
     uintptr_t first = (uintptr_t)p / CELL, end = ((uintptr_t)p + len + CELL - 1) / CELL;
     for (uintptr_t i = first; i < end; i++) {
         page *its = find_page(i / CELLS, false);
-        if (its != nullptr)
+        if (its != nullptr && (i % CELLS != 0 || end - i < CELLS)) {
             its->cells[i % CELLS] = cell();
-        else
-            i |= CELLS - 1; /* to the page's end */
+            continue;
+        }
+        if (its != nullptr)
+            drop_page(i / CELLS);
+        i |= CELLS - 1; /* to the page's end */
     }
 }
 

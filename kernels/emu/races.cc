@@ -169,14 +169,20 @@ void races_begin(machine &m)
     const emu_index &b = m.grid->block;
     m.races.reset(new race_run);
     race_run_info info = {m.grid->name, m.grid->launch, b, {}, {}};
-    for (const auto &its : m.blocks) {
+    for (const auto &its : m.blocks)
         info.blocks.push_back(its->index);
-        race_shadow_forget(its->shared, its->shared_room);
-    }
     m.races->number = race_run_add(std::move(info));
     m.races->threads.resize((size_t)b.x * b.y * b.z * m.blocks.size());
     for (size_t i = 0; i < m.races->threads.size(); i++)
         m.races->threads[i].reach(i, 1);
+}
+
+void races_end(const machine &m)
+{
+    if (!watched)
+        return;
+    for (const auto &its : m.blocks)
+        race_shadow_forget(its->shared, its->shared_room);
 }
 
 void races_allocated(const void *p, size_t len)
@@ -184,12 +190,15 @@ void races_allocated(const void *p, size_t len)
     if (!watched)
         return;
     allocations[(uintptr_t)p] = len;
-    race_shadow_forget(p, len);
 }
 
 void races_freed(const void *p)
 {
-    allocations.erase((uintptr_t)p);
+    auto its = allocations.find((uintptr_t)p);
+    if (its == allocations.end())
+        return;
+    race_shadow_forget(p, its->second);
+    allocations.erase(its);
 }
 
 void races_release(thread &t, race_clock &to)

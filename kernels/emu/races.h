@@ -78,8 +78,10 @@ void races_watch();
 unsigned races_launch(const void *stream, bool overlaps_previous, bool lets_early);
 void races_no_launch(const void *stream);
 
-/* The blocks of `m` are made. */
+/* The blocks of `m` are made; they have ended, and what was done in their shared memory is of no
+ * account any more. */
 void races_begin(machine &m);
+void races_end(const machine &m);
 /* Memory of the device. */
 void races_allocated(const void *p, size_t len);
 void races_freed(const void *p);

@@ -227,7 +227,7 @@ static void multiply(struct scene *s, const char *what, struct gpu_address w, st
     char name[KERNEL_NAME_MAX];
     struct cuda_matmul_args args = {
         .y = of(out), .sum_into = of(out), .n_rows = ROWS, .n_out = n_out, .n_cols = n_cols};
-    make_map(s, &args.w, w, n_out, n_cols, MATMUL_OUT);
+    make_map(s, &args.w, w, n_out, n_cols, kernel_set_sm90.tiles[tile].n_outs);
     make_map(s, &args.x, x, ROWS, n_cols, kernel_set_sm90.tiles[tile].n_rows);
     kernel_set_matmul_name(name, &kernel_set_sm90, what, tile);
     launch(s, name, kernel_set_matmul(&kernel_set_sm90, BLOCKS, tile, n_out, ROWS), &args,

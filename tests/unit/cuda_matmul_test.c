@@ -12,10 +12,13 @@
 #include "tests/unit/cuda_matmul_scene.h"
 
 /* (x w^T) w^T in bf16, by two launches of which the second overlaps the first. */
-static struct err multiply_twice(uint16_t *out, const struct problem *p, uint64_t seed)
+static struct err multiply_twice(uint16_t *out, const struct problem *p, unsigned tile,
+                                 uint64_t seed)
 {
     struct gpu_room r;
     struct gpu_kernel *k = NULL;
+    struct gpu_launch how = kernel_set_matmul(set, 2, tile, p->n_out, p->n_rows);
+    char name[KERNEL_NAME_MAX];
     struct cuda_matmul_args args = {
         .n_rows = (uint32_t)p->n_rows, .n_out = (uint32_t)p->n_out, .n_cols = (uint32_t)p->n_cols};
     size_t len = p->n_rows * p->n_out * 2;
@@ -24,14 +27,12 @@ static struct err multiply_twice(uint16_t *out, const struct problem *p, uint64_
     a[0] = gpu_room_put(&r, p->x, len);
     a[1] = gpu_room_put(&r, NULL, len);
     a[2] = gpu_room_put(&r, NULL, len);
-    make_map(&r, &args.w, w, p->n_out, p->n_cols, MATMUL_OUT);
-    gpu_must(r.driver->kernel_get(r.module, &k, "matmul_store_8", MATMUL_SHARED_LEN(8)));
+    make_map(&r, &args.w, w, p->n_out, p->n_cols, set->tiles[tile].n_outs);
+    kernel_set_matmul_name(name, set, "store", tile);
+    gpu_must(r.driver->kernel_get(r.module, &k, name, how.shared_len));
     for (int i = 0; i < 2; i++) {
-        struct gpu_launch how = {.grid = {2, 1, 1},
-                                 .block = {MATMUL_BLOCK, 1, 1},
-                                 .shared_len = MATMUL_SHARED_LEN(8),
-                                 .overlaps_previous = i == 1};
-        make_map(&r, &args.x, a[i], p->n_rows, p->n_cols, 8);
+        how.overlaps_previous = i == 1;
+        make_map(&r, &args.x, a[i], p->n_rows, p->n_cols, set->tiles[tile].n_rows);
         args.y = of(a[i + 1]);
         gpu_must(r.driver->launch(r.stream, k, &how, &args, sizeof args));
     }
@@ -60,6 +61,34 @@ static void results_of_many_rows_are_turned_right(void **state)
     problem_cleanup(&p);
 }
 
+/* The number of matmul_few's tile of n rows. */
+static unsigned few(unsigned n)
+{
+    unsigned i = 0;
+    while (!kernel_set_matmul_few(set, i) || set->tiles[i].n_rows != n)
+        i++;
+    return i;
+}
+
+/* As many parts of a matrix's outputs as there are blocks, more, and more than a block takes at
+ * once; rows for several tiles; more columns than the rings hold, and a part of a stage. */
+static void tiles_of_few_rows_are_as_wide_as_blocks_allow(void **state)
+{
+    (void)state;
+    struct problem p;
+    problem_init(&p, 70, 16 * 21, 72);
+    check_tile(&p, STORE, few(32), 3, 1);
+    check_tile(&p, ADD, few(64), 2, 2);
+    check_tile(&p, SILU, few(64), 1, 3);
+    check_tile(&p, LOGITS, few(16), 4, 4);
+    check_tile(&p, ADD, few(32), 11, 5);
+    problem_cleanup(&p);
+    problem_init(&p, 33, 80, FEW_COLS * 5 + 8);
+    for (unsigned n = 8; n <= FEW_ROWS_MAX; n *= 2)
+        check_tile(&p, n == 32 ? ADD : SILU, few(n), n / 16 + 1, n);
+    problem_cleanup(&p);
+}
+
 /* The second of two products reads what the first writes, and begins before that has ended. */
 static void a_product_may_begin_before_the_one_ahead_has_ended(void **state)
 {
@@ -73,8 +102,8 @@ static void a_product_may_begin_before_the_one_ahead_has_ended(void **state)
     p.x = between;
     gpu_must(multiply(want, &p, STORE, tile_of(8), 1, 1));
     p.x = x;
-    for (uint64_t seed = 0; seed < 12; seed++) {
-        gpu_must(multiply_twice(out, &p, seed));
+    for (uint64_t seed = 0; seed < 5 * set->n_tiles; seed++) {
+        gpu_must(multiply_twice(out, &p, (unsigned)(seed % set->n_tiles), seed));
         assert_memory_equal(out, want, sizeof want);
     }
     problem_cleanup(&p);
@@ -85,6 +114,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_tile_shape_gives_the_defined_bits),
         cmocka_unit_test(results_of_many_rows_are_turned_right),
+        cmocka_unit_test(tiles_of_few_rows_are_as_wide_as_blocks_allow),
         cmocka_unit_test(a_product_may_begin_before_the_one_ahead_has_ended),
         cmocka_unit_test(every_order_of_threads_copies_and_products_gives_them),
         cmocka_unit_test(shapes_of_all_sizes_are_right),

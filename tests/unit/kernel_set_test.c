@@ -23,7 +23,7 @@ static void few_rows_are_one_tile(void **state)
     (void)state;
     const struct kernel_set *sets[] = {&kernel_set_sm90, &kernel_set_sm80};
     for (size_t i = 0; i < 2; i++)
-        for (size_t n_rows = 1; n_rows < 64; n_rows++) {
+        for (size_t n_rows = 1; n_rows <= 64; n_rows++) {
             const unsigned tile = kernel_set_matmul_tile(sets[i], H200, 4096, n_rows);
             const unsigned n = sets[i]->tiles[tile].n_rows;
             assert_true(n >= n_rows && (n == 8 || n < 2 * n_rows));

@@ -107,6 +107,7 @@ OTHERS = [
     (MATMUL, FEW_RINGS, "mbarrier_wait_parity(&empty[stage], parity ^ 1);", ""),
     (MATMUL, FEW, "    grid_wait(); /* before", "    /* before"),
     (MATMUL, FEW, "    __syncthreads();\n", ""),
+    (MATMUL, FEW, "        fence_mbarrier_init();\n", ""),
     (MATMUL, FEW, "wgmma_wait<1>();", ""),
     (MATMUL, FEW, "wgmma_wait<1>();", "wgmma_wait<2>();"),
     (MATMUL, FEW, "wgmma_wait<0>();", ""),

@@ -17,7 +17,7 @@ FLAGS = [f for f in (ROOT / "kernels/cuda/nvcc_flags.txt").read_text().split()
 CHIPS = {"sm_80": 41, "sm_90a": 49}  # how many kernels each has
 # Registers at entry of a thread: 65,536 of a multiprocessor over its block's threads, in eights; 255 at most. How much
 # shared memory the sm80 kernels take is checked where they are launched (kernels/cuda/kernel_set.c).
-LIMITS = {"sm80_matmul": 255, "sm80_attention": 255, "matmul": 168, "attention_fold": 64, "attention_": 240,
+LIMITS = {"sm80_matmul": 255, "sm80_attention": 255, "matmul_few": 240, "matmul": 168, "attention_fold": 64, "attention_": 240,
           "embed_rows": 64, "rmsnorm_rows": 64, "rope_write": 64, "prepare_rows": 64, "zero_pages": 64, "copy_pages": 64, "count_tokens": 64,
           "sample_scan": 64, "sample_weigh": 96, "sample_choose": 104}
 

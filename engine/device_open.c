@@ -65,6 +65,41 @@ static struct err find_set(struct device *d)
                    d->index, d->info.name, d->info.major, d->info.minor);
 }
 
+/* Of all floats; of an emulated chip, which would take hours, of some. */
+static struct err count_beyond(struct device *d, struct gpu_kernel *k, struct gpu_address at,
+                               uint64_t *n)
+{
+    const struct cuda_exp2_check_args args = {.n_beyond = device_pointer(at),
+                                              .step = d->backend->image != NULL ? 1 : 4000037};
+    const struct gpu_launch how = {
+        .grid = {8 * d->info.n_multiprocessors, 1, 1}, .block = {CUDA_BLOCK, 1, 1}, .cluster = 1};
+    TRY(d->gpu->fill(d->stream, at, 0, sizeof *n));
+    TRY(d->gpu->launch(d->stream, k, &how, &args, sizeof args));
+    TRY(d->gpu->copy_from(d->stream, n, at, sizeof *n));
+    return d->gpu->stream_wait(d->stream);
+}
+
+/* What attention's exactness rests on (kernels/cuda/exp2_check.cu). */
+static struct err check_exp2(struct device *d)
+{
+    struct gpu_kernel *k = NULL;
+    struct gpu_address at = {0};
+    uint64_t n = 0;
+    if (!d->set->has_copy_engine)
+        return err_ok();
+    TRY(find(d, &k, "exp2_check", 0));
+    TRY(d->gpu->alloc(d->handle, &at, sizeof n));
+    struct err e = count_beyond(d, k, at, &n);
+    d->gpu->free(d->handle, at);
+    TRY(e);
+    return n == 0 ? err_ok()
+                  : err_set(ERR_UNSUPPORTED,
+                            "GPU %u (%s) computes powers of two otherwise than those that the "
+                            "kernels were made on: %llu of them are too far off for exact "
+                            "attention; use the CPU backend",
+                            d->index, d->info.name, (unsigned long long)n);
+}
+
 static struct err open_all(struct device *d)
 {
     TRY(d->gpu->open(&d->handle, d->index));
@@ -72,6 +107,7 @@ static struct err open_all(struct device *d)
     TRY(find_set(d));
     TRY(d->gpu->stream_new(d->handle, &d->stream));
     TRY(d->gpu->module_load(d->handle, &d->module, d->backend->image, d->backend->image_len));
+    TRY(check_exp2(d));
     return find_kernels(d);
 }
 

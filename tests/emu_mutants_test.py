@@ -45,7 +45,7 @@ ROWS_CU, STEP_CU, SCAN = "kernels/cuda/rows.cu", "kernels/cuda/step.cu", "kernel
 COMMON, SELECT = "kernels/cuda/sample.cuh", "kernels/cuda/sample_select.cuh"
 CHOOSE, FOLD = "kernels/cuda/sample_choose.cu", "kernels/cuda/attention_fold.cu"
 # What has the kernels of a test: less to compile than all.
-SOURCES = {MATMUL: [KERNEL, FEW], ROWS: [ROWS_CU], ATTENTION: [PAGES, FOLD],
+SOURCES = {MATMUL: [KERNEL, FEW], ROWS: [ROWS_CU], ATTENTION: [PAGES, FOLD, "kernels/cuda/exp2_check.cu"],
            MATMUL_80: [KERNEL_80], ATTENTION_80: [PAGES_80, FOLD], STEP: [STEP_CU], SAMPLE: [SCAN, CHOOSE, STEP_CU],
            CHAIN: [KERNEL, FEW, ROWS_CU, STEP_CU, PAGES, FOLD, SCAN, CHOOSE]}
 # Every time: some of each kernel that are soon compiled and found.
@@ -112,6 +112,7 @@ OTHERS = [
     (MATMUL, FEW_RINGS, "mbarrier_wait_parity(&empty[stage], parity ^ 1);", ""),
     (MATMUL, FEW, "    grid_wait(); /* before", "    /* before"),
     (MATMUL, FEW, "    __syncthreads();\n", ""),
+    (MATMUL, FEW, "        fence_mbarrier_init();\n", ""),
     (MATMUL, FEW, "wgmma_wait<1>();", ""),
     (MATMUL, FEW, "wgmma_wait<1>();", "wgmma_wait<2>();"),
     (MATMUL, FEW, "wgmma_wait<0>();", ""),
@@ -145,6 +146,7 @@ OTHERS = [
     (ATTENTION, QUERIES, "position + BLOCK - 1 > p.high", "position + BLOCK - 2 > p.high"),
     (ATTENTION, PAGES, "(values, r::chunk_len)", "(values, r::chunk_len / 2)"),
     (ATTENTION, WEIGHTS, "m > MINUS_INFINITY ? m : 0.0f", "m"),
+    (ATTENTION, QUICKLY, "EXP2_APART = 2", "EXP2_APART = 1"),
     (ATTENTION, QUICKLY, "if (__ballot_sync(ALL_LANES, is_too_near(nearest[step])) != 0)", "if (step == 0)"),
     (ATTENTION, QUERIES, "w.item.partial_stride +", "0 +"),
     (MATMUL_80, KERNEL_80, "stages - 2>()", "stages - 1>()"),

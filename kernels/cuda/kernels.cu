@@ -2,6 +2,7 @@
 #include "kernels/cuda/attention_fold.cu"
 #include "kernels/cuda/attention_sm80.cu"
 #include "kernels/cuda/attention_sm90.cu"
+#include "kernels/cuda/exp2_check.cu"
 #include "kernels/cuda/matmul_few_sm90.cu"
 #include "kernels/cuda/matmul_sm80.cu"
 #include "kernels/cuda/matmul_sm90.cu"

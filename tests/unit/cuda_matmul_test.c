@@ -85,7 +85,7 @@ static void tiles_of_few_rows_are_as_wide_as_blocks_allow(void **state)
     problem_cleanup(&p);
     problem_init(&p, 33, 80, FEW_COLS * 5 + 8);
     for (unsigned n = 8; n <= FEW_ROWS_MAX; n *= 2)
-        check_tile(&p, n == 32 ? ADD : SILU, few(n), n / 16 + 1, n);
+        check_tile(&p, n == 32 ? ADD : SILU, few(n), n <= 16 ? 2 : 1, n);
     problem_cleanup(&p);
 }
 
@@ -109,6 +109,53 @@ static void a_product_may_begin_before_the_one_ahead_has_ended(void **state)
     problem_cleanup(&p);
 }
 
+/* Twice the same sums into one result, by launches of which the second overlaps the first. */
+static struct err add_twice(float *out, const struct problem *p, unsigned tile, uint64_t seed)
+{
+    struct gpu_room r;
+    struct gpu_kernel *k = NULL;
+    struct gpu_launch how = kernel_set_matmul(set, 2, tile, p->n_out, p->n_rows);
+    struct cuda_matmul_args args = {
+        .n_rows = (uint32_t)p->n_rows, .n_out = (uint32_t)p->n_out, .n_cols = (uint32_t)p->n_cols};
+    char name[KERNEL_NAME_MAX];
+    gpu_room_open(&r, seed);
+    struct gpu_address x = gpu_room_put(&r, p->x, p->n_rows * p->n_cols * 2);
+    struct gpu_address w = gpu_room_put(&r, p->w, p->n_out * p->n_cols * 2);
+    struct gpu_address sums = gpu_room_put(&r, p->before, out_len(p, ADD));
+    make_map(&r, &args.w, w, p->n_out, p->n_cols, set->tiles[tile].n_outs);
+    make_map(&r, &args.x, x, p->n_rows, p->n_cols, set->tiles[tile].n_rows);
+    args.sum_into = of(sums);
+    kernel_set_matmul_name(name, set, "add", tile);
+    gpu_must(r.driver->kernel_get(r.module, &k, name, how.shared_len));
+    for (int i = 0; i < 2; i++) {
+        how.overlaps_previous = i == 1;
+        gpu_must(r.driver->launch(r.stream, k, &how, &args, sizeof args));
+    }
+    struct err e = r.driver->stream_wait(r.stream);
+    if (!is_err(e))
+        gpu_room_get(&r, out, sums, out_len(p, ADD));
+    gpu_room_close(&r);
+    return e;
+}
+
+static void sums_are_added_to_what_the_launch_ahead_left(void **state)
+{
+    (void)state;
+    enum { N_ROWS = 5, N_OUT = 80, N = N_ROWS * N_OUT };
+    struct problem p;
+    float want[N], out[N];
+    problem_init(&p, N_ROWS, N_OUT, 72);
+    p.biased = false;
+    problem_define(&p);
+    for (size_t i = 0; i < N; i++)
+        want[i] = (p.before[i] + p.sums[i]) + p.sums[i];
+    for (uint64_t seed = 0; seed < 5 * set->n_tiles; seed++) {
+        gpu_must(add_twice(out, &p, (unsigned)(seed % set->n_tiles), seed));
+        assert_memory_equal(out, want, sizeof want);
+    }
+    problem_cleanup(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -116,6 +163,7 @@ int main(void)
         cmocka_unit_test(results_of_many_rows_are_turned_right),
         cmocka_unit_test(tiles_of_few_rows_are_as_wide_as_blocks_allow),
         cmocka_unit_test(a_product_may_begin_before_the_one_ahead_has_ended),
+        cmocka_unit_test(sums_are_added_to_what_the_launch_ahead_left),
         cmocka_unit_test(every_order_of_threads_copies_and_products_gives_them),
         cmocka_unit_test(shapes_of_all_sizes_are_right),
         cmocka_unit_test(a_row_does_not_depend_on_its_company),

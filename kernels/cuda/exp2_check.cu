@@ -15,7 +15,7 @@ enum : uint32_t { UP_TO_1 = 0x3f800001, DOWN_TO_200 = 0x43480001, SIGN = 0x80000
 DEVICE bool is_beyond(uint32_t bits)
 {
     const float x = __uint_as_float(bits);
-    const uint32_t chips = __float_as_uint(attention_sm90::exp2_approximate(x));
+    const uint32_t chips = __float_as_uint(exp2_approximate(x));
     return chips - __float_as_uint(det_exp2(x)) + attention_sm90::EXP2_APART >
            2 * attention_sm90::EXP2_APART;
 }

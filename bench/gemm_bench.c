@@ -63,21 +63,39 @@ static double rate_of(const struct gemm *g, enum rig_code code)
     return gemm_operations(g) / rig_time(g->r, gemm_run, &run, 0.02);
 }
 
-static void measure_round(struct rates *v, struct scene *s, uint32_t n_rows)
+/* What takes turns in a round. A chip that gets hot is slower for whoever comes later: each round
+ * begins with another. */
+enum turn { PEAK, OURS, THEIRS, INEXACT, OWN_KIND, TURNS };
+
+static void measure_own_kind(struct rates *v, struct gemm *g, uint32_t n_rows)
 {
-    struct gemm *g = &s->gemm;
-    series_add(&v->peak, rig_product_rate(g->r));
-    series_add(&v->ours, rate_of(g, RIG_EXACT));
-    if (v->n_theirs > 0)
-        series_add(&v->theirs,
-                   gemm_operations(g) / rig_time(g->r, cublaslt_multiply, s->cublaslt, 0.02));
-    if (s->has_inexact)
-        series_add(&v->inexact, rate_of(g, RIG_INEXACT));
     if (g->shape->kind == GEMM_STORE)
         return;
     gemm_set(g, g->shape->kind, n_rows, 0);
     series_add(&v->own_kind, rate_of(g, RIG_EXACT));
     gemm_set(g, GEMM_STORE, n_rows, 0);
+}
+
+static void measure_turn(struct rates *v, struct scene *s, uint32_t n_rows, enum turn turn)
+{
+    struct gemm *g = &s->gemm;
+    if (turn == PEAK)
+        series_add(&v->peak, rig_product_rate(g->r));
+    else if (turn == OURS)
+        series_add(&v->ours, rate_of(g, RIG_EXACT));
+    else if (turn == THEIRS && v->n_theirs > 0)
+        series_add(&v->theirs,
+                   gemm_operations(g) / rig_time(g->r, cublaslt_multiply, s->cublaslt, 0.02));
+    else if (turn == INEXACT && s->has_inexact)
+        series_add(&v->inexact, rate_of(g, RIG_INEXACT));
+    else if (turn == OWN_KIND)
+        measure_own_kind(v, g, n_rows);
+}
+
+static void measure_round(struct rates *v, struct scene *s, uint32_t n_rows, unsigned round)
+{
+    for (unsigned i = 0; i < TURNS; i++)
+        measure_turn(v, s, n_rows, (enum turn)((round + i) % TURNS));
 }
 
 static void report(struct results *r, const struct rates *v)
@@ -117,7 +135,7 @@ static void measure(struct results *r, struct rig *rig, struct cublaslt *cublasl
     check_ours(&s, n_rows, v.hash);
     v.n_theirs = prepare_theirs(&s);
     for (unsigned round = 0; round < n_rounds; round++)
-        measure_round(&v, &s, n_rows);
+        measure_round(&v, &s, n_rows, round);
     report(r, &v);
     rig_release(rig);
 }

@@ -1,20 +1,14 @@
 #include "kernels/emu/tensor_core.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
 namespace
 {
 
-enum { EXPONENT_MIN = -126, ALIGN_MIN = -133 };
-
-/* value = significand * 2^(exponent - 23) for a float, 2^(exponent - 14) for a product. */
-struct term {
-    bool negative, is_nan, is_inf;
-    int exponent;
-    uint64_t significand; /* with `bits` fractional bits */
-    int bits;
-};
+enum { EXPONENT_MIN = -126, ALIGN_MIN = -133, FRACTION_80 = 24, FRACTION_90 = 25 };
+enum : uint32_t { NAN_BITS = 0x7fffffff, INFINITY_BITS = 0x7f800000, SIGN = 0x80000000 };
 
 uint32_t bits_of(float x)
 {
@@ -23,124 +17,117 @@ uint32_t bits_of(float x)
     return bits;
 }
 
-/* A float's fields: subnormals and zero have the least exponent and no hidden bit. */
-term split(uint32_t bits)
+float float_of(uint32_t bits)
 {
-    term t = {};
-    uint32_t e = bits >> 23 & 0xff, fraction = bits & 0x7fffff;
-    t.negative = bits >> 31 != 0;
-    t.is_nan = e == 0xff && fraction != 0;
-    t.is_inf = e == 0xff && fraction == 0;
-    t.exponent = e == 0 ? EXPONENT_MIN : (int)e - 127;
-    t.significand = e == 0 ? fraction : fraction | 0x800000u;
-    t.bits = 23;
-    return t;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
 }
 
-bool is_zero(const term &t)
+bool is_special(uint32_t bits)
 {
-    return t.significand == 0 && !t.is_nan && !t.is_inf;
+    return (bits & INFINITY_BITS) == INFINITY_BITS;
 }
 
-/* Exact; its exponent is the sum of both, not normalised. */
+/* A finite number is significand * 2^(exponent - fraction bits): subnormals and zero have the least
+ * exponent and no hidden bit. */
+struct term {
+    uint32_t significand;
+    int exponent;
+    bool negative;
+};
+
+term split(uint32_t bits, int n_fraction)
+{
+    const int e = (int)(bits >> n_fraction & 0xff);
+    const uint32_t hidden = e == 0 ? 0 : 1u << n_fraction;
+    return term{(bits & ((1u << n_fraction) - 1)) | hidden, (e == 0 ? 1 : e) - 127,
+                bits >> (n_fraction + 8) != 0};
+}
+
+/* Exact, with 14 bits of fraction; its exponent is the sum of both, not normalised. */
 term product(uint16_t a, uint16_t b)
 {
-    term x = split((uint32_t)a << 16), y = split((uint32_t)b << 16), t = {};
-    t.negative = x.negative != y.negative;
-    t.is_nan = x.is_nan || y.is_nan || (x.is_inf && is_zero(y)) || (is_zero(x) && y.is_inf);
-    t.is_inf = !t.is_nan && (x.is_inf || y.is_inf);
-    t.exponent = x.exponent + y.exponent;
-    t.significand = (x.significand >> 16) * (y.significand >> 16);
-    t.bits = 14;
-    return t;
+    const term x = split(a, 7), y = split(b, 7);
+    return term{x.significand * y.significand, x.exponent + y.exponent, x.negative != y.negative};
 }
 
-/* In units of 2^(exponent - fraction), cut toward zero. */
-int64_t align(const term &t, int exponent, int fraction)
+/* In units of 2^(exponent - bits of fraction), cut toward zero. A zero's exponent may be any. */
+int64_t align(const term &t, int exponent, int more_bits)
 {
-    int shift = exponent - t.exponent - (fraction - t.bits);
-    uint64_t units = 0;
-    if (shift <= 0 && !is_zero(t)) /* a zero's exponent may be any */
-        units = t.significand << -shift;
-    else if (shift > 0 && shift < 64)
-        units = t.significand >> shift;
-    return t.negative ? -(int64_t)units : (int64_t)units;
+    const int shift = std::min(std::max(exponent - t.exponent, 0), 31);
+    const int64_t units = (int64_t)(t.significand << more_bits >> shift);
+    return t.negative ? -units : units;
 }
 
-/* sum * 2^(exponent - fraction), cut toward zero to float. */
-float cut(int64_t sum, int exponent, int fraction)
+/* sum * 2^unit, cut toward zero to float. */
+float cut(int64_t sum, int unit)
 {
     if (sum == 0)
         return 0.0f;
     uint64_t size = sum < 0 ? (uint64_t)-sum : (uint64_t)sum;
-    int top = 63 - __builtin_clzll(size); /* size is at least 2^top */
-    int e = top + exponent - fraction;    /* of the result */
-    int last = (e < EXPONENT_MIN ? EXPONENT_MIN : e) - 23;
-    int shift = last - (exponent - fraction);
-    if (shift > 0)
-        size = shift < 64 ? size >> shift : 0;
-    double x = shift > 0 ? ldexp((double)size, last) : ldexp((double)size, exponent - fraction);
-    if (e > 127)
-        return sum < 0 ? -INFINITY : INFINITY;
-    return size == 0 ? 0.0f : (float)(sum < 0 ? -x : x);
+    const uint32_t sign = sum < 0 ? (uint32_t)SIGN : 0;
+    const int last = std::max(63 - __builtin_clzll(size) + unit - 23, EXPONENT_MIN - 23);
+    const int shift = last - unit;
+    size = shift < 0 ? size << -shift : shift < 64 ? size >> shift : 0;
+    if (size < 1u << 23) /* subnormal, or nothing */
+        return float_of(size == 0 ? 0 : sign | (uint32_t)size);
+    if (last + 150 >= 0xff)
+        return float_of(sign | INFINITY_BITS);
+    return float_of(sign | (uint32_t)(last + 150) << 23 | ((uint32_t)size & 0x7fffffu));
 }
 
-/* Tiles are zero beyond a matrix's edge: nothing but the accumulator. */
-bool adds_nothing(float c, const uint16_t *a, const uint16_t *b, int n)
+/* Some operand is an infinity or a NaN: plain float knows what becomes of it, but for the bits of a
+ * NaN. */
+float add_specials(float c, const uint16_t *a, const uint16_t *b, int n)
 {
-    uint32_t all_a = 0, all_b = 0, largest = 0;
+    float sum = is_special(bits_of(c)) ? c : 0.0f;
     for (int i = 0; i < n; i++) {
-        uint32_t x = a[i] & 0x7fffu, y = b[i] & 0x7fffu;
-        all_a |= x;
-        all_b |= y;
-        largest = x > largest ? x : largest;
-        largest = y > largest ? y : largest;
+        const uint32_t x = (uint32_t)a[i] << 16, y = (uint32_t)b[i] << 16;
+        if (is_special(x) || is_special(y))
+            sum += float_of(x) * float_of(y);
     }
-    return (all_a == 0 || all_b == 0) && largest >> 7 < 0xff && (bits_of(c) >> 23 & 0xff) < 0xff;
+    return std::isnan(sum) ? float_of(NAN_BITS) : sum;
 }
 
 /* c plus n products, at most TENSOR_K, with so many bits of fraction. */
 float add_products(float c, const uint16_t *a, const uint16_t *b, int n, int fraction)
 {
-    term terms[TENSOR_K + 1];
-    bool is_nan = false, plus = false, minus = false;
-    if (adds_nothing(c, a, b, n))
+    term terms[TENSOR_K];
+    uint32_t all_a = 0, all_b = 0;
+    bool special = is_special(bits_of(c));
+    for (int i = 0; i < n; i++) {
+        special |= is_special((uint32_t)a[i] << 16) || is_special((uint32_t)b[i] << 16);
+        all_a |= a[i] & 0x7fffu;
+        all_b |= b[i] & 0x7fffu;
+    }
+    if (special)
+        return add_specials(c, a, b, n);
+    if (all_a == 0 || all_b == 0) /* beyond a matrix's edge */
         return c + 0.0f;
-    for (int i = 0; i < n; i++)
+    const term own = split(bits_of(c), 23);
+    int exponent = own.significand == 0 ? (int)ALIGN_MIN : std::max<int>(own.exponent, ALIGN_MIN);
+    for (int i = 0; i < n; i++) {
         terms[i] = product(a[i], b[i]);
-    terms[n] = split(bits_of(c));
-    int exponent = ALIGN_MIN;
-    for (int i = 0; i <= n; i++) {
-        const term &t = terms[i];
-        is_nan |= t.is_nan;
-        (t.negative ? minus : plus) |= t.is_inf;
-        if (!is_zero(t) && t.exponent > exponent)
-            exponent = t.exponent;
+        if (terms[i].significand != 0)
+            exponent = std::max(exponent, terms[i].exponent);
     }
-    if (is_nan || (plus && minus)) {
-        uint32_t bits = 0x7fffffff;
-        float x;
-        memcpy(&x, &bits, sizeof x);
-        return x;
-    }
-    if (plus || minus)
-        return plus ? INFINITY : -INFINITY;
-    int64_t sum = 0;
-    for (int i = 0; i <= n; i++)
-        sum += align(terms[i], exponent, fraction);
-    return cut(sum, exponent, fraction);
+    int64_t sum = align(own, exponent, fraction - 23);
+    for (int i = 0; i < n; i++)
+        sum += align(terms[i], exponent, fraction - 14);
+    return cut(sum, exponent - fraction);
 }
 
 } // namespace
 
 float tensor_core_step(float c, const uint16_t a[TENSOR_K], const uint16_t b[TENSOR_K])
 {
-    return add_products(c, a, b, TENSOR_K, 25);
+    return add_products(c, a, b, TENSOR_K, FRACTION_90);
 }
 
 float tensor_core_step_80(float c, const uint16_t a[TENSOR_K], const uint16_t b[TENSOR_K])
 {
-    enum { HALF = TENSOR_K / 2 };
-    c = add_products(c, a, b, HALF, 24);
-    return add_products(c, a + HALF, b + HALF, HALF, 24);
+    const int half = TENSOR_K / 2;
+    c = add_products(c, a, b, half, FRACTION_80);
+    return add_products(c, a + half, b + half, half, FRACTION_80);
 }

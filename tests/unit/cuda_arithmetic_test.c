@@ -213,6 +213,39 @@ static void check(const char *what, void (*make)(struct problem *))
                  det_bits(got[at_r][at_o]), det_bits(by_the_model(&p, at_r, at_o)));
 }
 
+/* What an H200 gave where zeros or the least exponent matter
+ * (bench/results/device/2026-11-26-nvidia-h200-tensor-cores.json). */
+static void the_model_gives_what_an_h200_gave(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t c, got;
+        uint16_t a[TENSOR_K], b[TENSOR_K];
+    } seen[] = {
+        {0x00000000,
+         0xbe3bbaef,
+         {0x803d, 0x0000, 0x8074, 0x0739, 0x002e, 0x044e, 0x8676, 0x8020, 0x8118, 0x8359, 0x01c4,
+          0x8027, 0x002b, 0x005c, 0x0df2, 0x8043},
+         {0xf9e7, 0xfe1d, 0xf52a, 0x6f98, 0x6fd8, 0xf121, 0xf0de, 0xf3af, 0x767f, 0x7a4c, 0x7a43,
+          0x77be, 0xfb23, 0x6d0b, 0x8044, 0x7c6c}},
+        {0x00000000,
+         0x000003f1,
+         {0x0000, 0x8000, 0x0000, 0x8000, 0x8000, 0x9a18, 0x8000, 0x9a46, 0x0000, 0x0000, 0x8000,
+          0x0000, 0x9a0b, 0x19e2, 0x8000, 0x0000},
+         {0x95a9, 0x97e8, 0x1851, 0x96fe, 0x95af, 0x9cec, 0x98b3, 0x9bf1, 0x18f6, 0x17dc, 0x1b00,
+          0x1abc, 0x9f39, 0x1e34, 0x1731, 0x1ab0}},
+        {0x00000000,
+         0x2e664033,
+         {0x371c, 0xb722, 0xb160, 0x385e, 0x2bc1, 0x0000, 0x2c85, 0x35f6, 0xeb1d, 0x35ed, 0x2e72,
+          0xb450, 0xad1d, 0x340d, 0xb19c, 0xadd3},
+         {0x2eda, 0x347d, 0x2c9c, 0x357a, 0x35e7, 0xedef, 0x2e56, 0xafea, 0x8000, 0x3644, 0xb2e0,
+          0xb598, 0xb51e, 0xae2e, 0x371d, 0xad95}},
+    };
+    for (size_t i = 0; i < sizeof seen / sizeof seen[0]; i++)
+        assert_int_equal(det_bits(tensor_core_step(det_float(seen[i].c), seen[i].a, seen[i].b)),
+                         seen[i].got);
+}
+
 #define ARITHMETIC_CASE(name)                                                                      \
     static void name##_products_are_the_models(void **state)                                       \
     {                                                                                              \
@@ -236,6 +269,7 @@ ARITHMETIC_CASE(infinities_and_nans)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_model_gives_what_an_h200_gave),
         cmocka_unit_test(ordinary_products_are_the_models),
         cmocka_unit_test(wide_products_are_the_models),
         cmocka_unit_test(extreme_products_are_the_models),

@@ -65,7 +65,7 @@ static void shapes_of_all_kinds_are_right(void **state)
 {
     (void)state;
     static const uint32_t groups[] = {1, 2, 3, 5, 7, 8}, lens[] = {3, 64, 65, 130, 257, 300};
-    for (uint64_t i = 0; i < 12; i++) {
+    for (uint64_t i = 0; i < DRAWN(12); i++) {
         uint32_t n_kv_heads = 1 + draw(2);
         struct attention_shape shape = {groups[draw(6)] * n_kv_heads, n_kv_heads, 64,
                                         draw(2) == 0 ? 0 : 1 + draw(200), 0};
@@ -88,7 +88,7 @@ static void every_order_of_threads_copies_and_products_gives_them(void **state)
     struct world w;
     world_init(&w, (struct attention_shape){2, 1, 64, 0, 0}, 1, 700,
                20); /* more pages than the ring has */
-    for (uint64_t seed = 0; seed < 10; seed++) {
+    for (uint64_t seed = 0; seed < DRAWN(10); seed++) {
         struct batch b = batch_of(&w, 100 + seed);
         b.n_blocks = 1;
         batch_add(&b, 0, w.sequences[0].len - 34, 34);
@@ -110,7 +110,7 @@ static void a_row_does_not_depend_on_its_company(void **state)
     struct batch b = batch_of(&w, 1);
     batch_add(&b, 0, first, n_whole);
     attend(whole, &b);
-    for (uint32_t i = 0; i < 8; i++) {
+    for (uint32_t i = 8 - DRAWN(8); i < 8; i++) {
         struct batch other = batch_of(&w, 2 + i);
         uint32_t rows = i < 4 ? 1 : 1 + draw(60), from = draw(n_whole - rows + 1);
         other.n_multiprocessors = 1 + 20 * (i % 2);

@@ -222,7 +222,7 @@ static void every_order_of_threads_copies_and_products_gives_them(void **state)
     (void)state;
     struct problem p;
     problem_init(&p, 9, 160, 64 * 11); /* more stages than the ring has */
-    for (uint64_t seed = 0; seed < 12; seed++)
+    for (uint64_t seed = 0; seed < DRAWN(12); seed++)
         check(&p, STORE, 8, 1, 100 + seed);
     problem_cleanup(&p);
 }
@@ -230,7 +230,7 @@ static void every_order_of_threads_copies_and_products_gives_them(void **state)
 static void shapes_of_all_sizes_are_right(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < 10; i++) {
+    for (unsigned i = 0; i < DRAWN(10); i++) {
         struct problem p;
         size_t n_out = 16 * (1 + draw(20)), n_cols = 8 * (1 + draw(30));
         problem_init(&p, 1 + draw(40), n_out, n_cols);

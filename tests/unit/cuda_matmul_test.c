@@ -102,7 +102,7 @@ static void a_product_may_begin_before_the_one_ahead_has_ended(void **state)
     p.x = between;
     gpu_must(multiply(want, &p, STORE, tile_of(8), 1, 1));
     p.x = x;
-    for (uint64_t seed = 0; seed < 5 * set->n_tiles; seed++) {
+    for (uint64_t seed = 0; seed < DRAWN(5) * set->n_tiles; seed++) {
         gpu_must(multiply_twice(out, &p, (unsigned)(seed % set->n_tiles), seed));
         assert_memory_equal(out, want, sizeof want);
     }
@@ -149,7 +149,7 @@ static void sums_are_added_to_what_the_launch_ahead_left(void **state)
     problem_define(&p);
     for (size_t i = 0; i < N; i++)
         want[i] = (p.before[i] + p.sums[i]) + p.sums[i];
-    for (uint64_t seed = 0; seed < 5 * set->n_tiles; seed++) {
+    for (uint64_t seed = 0; seed < DRAWN(5) * set->n_tiles; seed++) {
         gpu_must(add_twice(out, &p, (unsigned)(seed % set->n_tiles), seed));
         assert_memory_equal(out, want, sizeof want);
     }

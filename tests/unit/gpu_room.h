@@ -8,6 +8,14 @@
 
 #include "tests/unit/gpu_chosen.h"
 
+/* How many of n drawn orders or shapes a test takes: where races are watched for, a few, since
+ * these are seen in whatever order. */
+#if defined(BL_WATCHED)
+#define DRAWN(n) (((n) + 4) / 5)
+#else
+#define DRAWN(n) (n)
+#endif
+
 struct gpu_room {
     const struct gpu_driver *driver;
     struct gpu *gpu;

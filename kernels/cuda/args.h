@@ -217,8 +217,8 @@ struct cuda_attention_fold_args {
     ((tile) * (head_dim)*2 + SM80_ATTENTION_STAGES(head_dim) * SM80_ATTENTION_HALF_LEN(head_dim) + \
      2 * SM80_ATTENTION_WORK_LEN)
 
-/* exp2_check (Hopper): adds to n_beyond how many floats, of every step-th from 0 to 1 and -0 to -200,
- * the chip's power of two is further from det_exp2 than attention allows for. Any grid. */
+/* exp2_check (Hopper): adds to n_beyond how many floats, of every step-th from 0 to 1 and -0 to
+ * -200, the chip's power of two is further from det_exp2 than attention allows for. Any grid. */
 struct cuda_exp2_check_args {
     uint64_t *n_beyond;
     uint32_t step; /* 1: all */

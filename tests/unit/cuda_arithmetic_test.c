@@ -20,14 +20,6 @@
 enum { ROWS = 64, OUT = 128, COLS = 64 };
 #define TILE 64 /* of the kernel that is named below */
 
-static uint64_t dice = 1;
-
-static uint32_t draw(uint32_t n)
-{
-    dice = dice * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)((dice >> 33) % n);
-}
-
 /* Any sign and significand, an exponent (biased) from `low` to `high`. */
 static uint16_t draw_between(uint32_t low, uint32_t high)
 {
@@ -145,34 +137,16 @@ static void infinities_and_nans(struct problem *p)
             p->w[o][draw(COLS)] = (uint16_t)(draw(2) << 15 | 0x7f80u | (draw(3) == 0));
 }
 
-static struct gpu_tensor_map map_of(struct gpu_room *r, struct gpu_address at, uint64_t n_rows,
-                                    unsigned box_rows)
-{
-    struct gpu_tensor_map map;
-    const struct gpu_tensor t = {.base = at,
-                                 .type = GPU_TENSOR_BF16,
-                                 .swizzle = GPU_SWIZZLE_128,
-                                 .rank = 2,
-                                 .dims = {COLS, n_rows},
-                                 .strides = {COLS * 2},
-                                 .box = {MATMUL_K, box_rows}};
-    gpu_must(r->driver->tensor_map(r->gpu, &map, &t));
-    return map;
-}
-
 static void multiply(float *out, const struct problem *p)
 {
     struct gpu_room r;
     gpu_room_open(&r, 1);
     const size_t len = sizeof *out * ROWS * OUT;
     struct gpu_address y = gpu_room_put(&r, NULL, len);
-    const struct cuda_matmul_args args = {
-        .w = map_of(&r, gpu_room_put(&r, p->w, sizeof p->w), OUT, MATMUL_OUT),
-        .x = map_of(&r, gpu_room_put(&r, p->x, sizeof p->x), ROWS, TILE),
-        .sum_into = (float *)(uintptr_t)y.at,
-        .n_rows = ROWS,
-        .n_out = OUT,
-        .n_cols = COLS};
+    struct cuda_matmul_args args = {
+        .sum_into = of(y), .n_rows = ROWS, .n_out = OUT, .n_cols = COLS};
+    gpu_room_map(&r, &args.w, gpu_room_put(&r, p->w, sizeof p->w), OUT, COLS, MATMUL_OUT);
+    gpu_room_map(&r, &args.x, gpu_room_put(&r, p->x, sizeof p->x), ROWS, COLS, TILE);
     const struct gpu_launch how = {.grid = {1, 1, 1},
                                    .block = {MATMUL_BLOCK, 1, 1},
                                    .shared_len = (size_t)MATMUL_SHARED_LEN(TILE)};

@@ -22,24 +22,6 @@ enum { PAGE = 64, LAYERS = 2, LAYER = 1, SEQUENCES_MAX = 3, PARTIALS = 64, POISO
 /* Whose kernels are launched: set by main. */
 static const struct kernel_set *set;
 
-static uint64_t dice = 1;
-
-static uint32_t draw(uint32_t n)
-{
-    dice = dice * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)((dice >> 33) % n);
-}
-
-static float widen(uint16_t x)
-{
-    return det_float((uint32_t)x << 16);
-}
-
-static void *of(struct gpu_address a)
-{
-    return (void *)(uintptr_t)a.at;
-}
-
 struct sequence {
     uint32_t len;
     uint16_t *q;             /* (len, n_heads, head_dim) */

@@ -32,19 +32,6 @@ enum {
     BLOCKS = 2
 };
 
-static uint64_t dice;
-
-static uint32_t draw(uint32_t n)
-{
-    dice = dice * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)((dice >> 33) % n);
-}
-
-static void *of(struct gpu_address a)
-{
-    return (void *)(uintptr_t)a.at;
-}
-
 static struct gpu_address put_bf16(struct gpu_room *r, size_t n)
 {
     uint16_t *x = malloc(n * sizeof *x);
@@ -207,19 +194,6 @@ static struct gpu_launch rows_of(size_t across, size_t down)
     return kernel_set_rows(&kernel_set_sm90, across, down);
 }
 
-static void make_map(struct scene *s, struct gpu_tensor_map *out, struct gpu_address at,
-                     size_t n_rows, size_t n_cols, unsigned box_rows)
-{
-    const struct gpu_tensor t = {.base = at,
-                                 .type = GPU_TENSOR_BF16,
-                                 .swizzle = GPU_SWIZZLE_128,
-                                 .rank = 2,
-                                 .dims = {n_cols, n_rows},
-                                 .strides = {n_cols * 2},
-                                 .box = {MATMUL_K, box_rows}};
-    gpu_must(s->room.driver->tensor_map(s->room.gpu, out, &t));
-}
-
 static void multiply(struct scene *s, const char *what, struct gpu_address w, struct gpu_address x,
                      struct gpu_address out, uint32_t n_out, uint32_t n_cols)
 {
@@ -227,8 +201,8 @@ static void multiply(struct scene *s, const char *what, struct gpu_address w, st
     char name[KERNEL_NAME_MAX];
     struct cuda_matmul_args args = {
         .y = of(out), .sum_into = of(out), .n_rows = ROWS, .n_out = n_out, .n_cols = n_cols};
-    make_map(s, &args.w, w, n_out, n_cols, kernel_set_sm90.tiles[tile].n_outs);
-    make_map(s, &args.x, x, ROWS, n_cols, kernel_set_sm90.tiles[tile].n_rows);
+    gpu_room_map(&s->room, &args.w, w, n_out, n_cols, kernel_set_sm90.tiles[tile].n_outs);
+    gpu_room_map(&s->room, &args.x, x, ROWS, n_cols, kernel_set_sm90.tiles[tile].n_rows);
     kernel_set_matmul_name(name, &kernel_set_sm90, what, tile);
     launch(s, name, kernel_set_matmul(&kernel_set_sm90, BLOCKS, tile, n_out, ROWS), &args,
            sizeof args);

@@ -21,30 +21,6 @@ enum { STORE, ADD, SILU, LOGITS, EPILOGUES };
 static const struct kernel_set *set;
 static float (*step_of_chip)(float c, const uint16_t a[TENSOR_K], const uint16_t b[TENSOR_K]);
 
-static uint64_t dice = 1;
-
-static uint32_t draw(uint32_t n)
-{
-    dice = dice * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)((dice >> 33) % n);
-}
-
-static uint16_t narrow(float x)
-{
-    uint32_t bits = det_bits(x);
-    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
-}
-
-static float widen(uint16_t x)
-{
-    return det_float((uint32_t)x << 16);
-}
-
-static void *of(struct gpu_address a)
-{
-    return (void *)(uintptr_t)a.at;
-}
-
 struct problem {
     size_t n_rows, n_out, n_cols;
     uint16_t *x, *w; /* (n_rows, n_cols), (n_out, n_cols) */
@@ -125,19 +101,6 @@ static void expected(void *out, const struct problem *p, int epilogue)
     }
 }
 
-static void make_map(struct gpu_room *r, struct gpu_tensor_map *out, struct gpu_address base,
-                     size_t n_rows, size_t n_cols, unsigned box_rows)
-{
-    struct gpu_tensor t = {.base = base,
-                           .type = GPU_TENSOR_BF16,
-                           .swizzle = GPU_SWIZZLE_128,
-                           .rank = 2,
-                           .dims = {n_cols, n_rows},
-                           .strides = {n_cols * 2},
-                           .box = {MATMUL_K, box_rows}};
-    gpu_must(r->driver->tensor_map(r->gpu, out, &t));
-}
-
 /* The set's last tile of n rows. */
 static unsigned tile_of(unsigned n)
 {
@@ -164,8 +127,8 @@ static struct err multiply(void *out, const struct problem *p, int epilogue, uns
     struct gpu_address y =
         gpu_room_put(&r, epilogue == ADD ? p->before : NULL, out_len(p, epilogue));
     if (set->has_copy_engine) {
-        make_map(&r, &args.w, w, p->n_out, p->n_cols, set->tiles[tile].n_outs);
-        make_map(&r, &args.x, x, p->n_rows, p->n_cols, set->tiles[tile].n_rows);
+        gpu_room_map(&r, &args.w, w, p->n_out, p->n_cols, set->tiles[tile].n_outs);
+        gpu_room_map(&r, &args.x, x, p->n_rows, p->n_cols, set->tiles[tile].n_rows);
     } else {
         args.w_at = of(w);
         args.x_at = of(x);

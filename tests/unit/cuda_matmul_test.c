@@ -27,12 +27,12 @@ static struct err multiply_twice(uint16_t *out, const struct problem *p, unsigne
     a[0] = gpu_room_put(&r, p->x, len);
     a[1] = gpu_room_put(&r, NULL, len);
     a[2] = gpu_room_put(&r, NULL, len);
-    make_map(&r, &args.w, w, p->n_out, p->n_cols, set->tiles[tile].n_outs);
+    gpu_room_map(&r, &args.w, w, p->n_out, p->n_cols, set->tiles[tile].n_outs);
     kernel_set_matmul_name(name, set, "store", tile);
     gpu_must(r.driver->kernel_get(r.module, &k, name, how.shared_len));
     for (int i = 0; i < 2; i++) {
         how.overlaps_previous = i == 1;
-        make_map(&r, &args.x, a[i], p->n_rows, p->n_cols, set->tiles[tile].n_rows);
+        gpu_room_map(&r, &args.x, a[i], p->n_rows, p->n_cols, set->tiles[tile].n_rows);
         args.y = of(a[i + 1]);
         gpu_must(r.driver->launch(r.stream, k, &how, &args, sizeof args));
     }
@@ -122,8 +122,8 @@ static struct err add_twice(float *out, const struct problem *p, unsigned tile, 
     struct gpu_address x = gpu_room_put(&r, p->x, p->n_rows * p->n_cols * 2);
     struct gpu_address w = gpu_room_put(&r, p->w, p->n_out * p->n_cols * 2);
     struct gpu_address sums = gpu_room_put(&r, p->before, out_len(p, ADD));
-    make_map(&r, &args.w, w, p->n_out, p->n_cols, set->tiles[tile].n_outs);
-    make_map(&r, &args.x, x, p->n_rows, p->n_cols, set->tiles[tile].n_rows);
+    gpu_room_map(&r, &args.w, w, p->n_out, p->n_cols, set->tiles[tile].n_outs);
+    gpu_room_map(&r, &args.x, x, p->n_rows, p->n_cols, set->tiles[tile].n_rows);
     args.sum_into = of(sums);
     kernel_set_matmul_name(name, set, "add", tile);
     gpu_must(r.driver->kernel_get(r.module, &k, name, how.shared_len));

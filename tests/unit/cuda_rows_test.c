@@ -14,39 +14,9 @@
 
 enum { PAGE = 64, SHARED_LEN = 64 };
 
-static uint64_t dice = 1;
-
-static uint32_t draw(uint32_t n)
-{
-    dice = dice * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)((dice >> 33) % n);
-}
-
 static float draw_float(void)
 {
     return (float)draw(1 << 20) / (1 << 19) - 1.0f;
-}
-
-static float widen(uint16_t x)
-{
-    uint32_t bits = (uint32_t)x << 16;
-    float out;
-    memcpy(&out, &bits, sizeof out);
-    return out;
-}
-
-static uint16_t narrow(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    if ((bits & 0x7fffffffu) > 0x7f800000u)
-        return 0x7fff;
-    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
-}
-
-static void *of(struct gpu_address a)
-{
-    return (void *)(uintptr_t)a.at;
 }
 
 /* The sum of a warp: lanes by halves. */

@@ -12,19 +12,6 @@
 
 enum { PAGE = 64 };
 
-static uint64_t dice = 1;
-
-static uint32_t draw(uint32_t n)
-{
-    dice = dice * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)((dice >> 33) % n);
-}
-
-static void *of(struct gpu_address a)
-{
-    return (void *)(uintptr_t)a.at;
-}
-
 static void launch(struct gpu_room *r, const char *kernel, unsigned x, unsigned y, const void *args,
                    size_t args_len)
 {

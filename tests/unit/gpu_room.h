@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/det.h"
 #include "tests/unit/gpu_chosen.h"
 
 /* How many of n drawn orders or shapes a test takes: where races are watched for, a few, since
@@ -15,6 +16,33 @@
 #else
 #define DRAWN(n) (n)
 #endif
+
+/* Drawn by a test's own dice; bf16 as bits; an address as the kernels' arguments have it. */
+static uint64_t dice = 1;
+
+static inline uint32_t draw(uint32_t n)
+{
+    dice = dice * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)((dice >> 33) % n);
+}
+
+static inline float widen(uint16_t x)
+{
+    return det_float((uint32_t)x << 16);
+}
+
+static inline uint16_t narrow(float x)
+{
+    uint32_t bits = det_bits(x);
+    if ((bits & 0x7fffffffu) > 0x7f800000u)
+        return 0x7fff;
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+static inline void *of(struct gpu_address a)
+{
+    return (void *)(uintptr_t)a.at;
+}
 
 struct gpu_room {
     const struct gpu_driver *driver;
@@ -63,6 +91,21 @@ static void gpu_room_get(struct gpu_room *r, void *out, struct gpu_address from,
 {
     gpu_must(r->driver->copy_from(r->stream, out, from, len));
     gpu_must(r->driver->stream_wait(r->stream));
+}
+
+/* A matrix of bf16 as products read it: boxes of 64 columns. */
+static inline void gpu_room_map(struct gpu_room *r, struct gpu_tensor_map *out,
+                                struct gpu_address at, size_t n_rows, size_t n_cols,
+                                unsigned box_rows)
+{
+    const struct gpu_tensor t = {.base = at,
+                                 .type = GPU_TENSOR_BF16,
+                                 .swizzle = GPU_SWIZZLE_128,
+                                 .rank = 2,
+                                 .dims = {n_cols, n_rows},
+                                 .strides = {n_cols * 2},
+                                 .box = {64, box_rows}};
+    gpu_must(r->driver->tensor_map(r->gpu, out, &t));
 }
 
 static struct err gpu_room_enqueue(struct gpu_room *r, const char *kernel,

@@ -19,11 +19,6 @@ struct company {
 
 static struct company company; /* too large for a stack */
 
-static void *of(struct gpu_address a)
-{
-    return (void *)(uintptr_t)a.at;
-}
-
 static void make_company(size_t n_rows, size_t n_vocab)
 {
     company.n_rows = n_rows;

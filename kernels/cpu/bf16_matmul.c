@@ -61,8 +61,11 @@ INLINE void step(vec *acc, const __m512i *w, const uint16_t *x, size_t tile_m, s
 /* The sums of n vectors; up to three more floats are written. */
 INLINE void store_sums(float *sums, const vec *acc, size_t n)
 {
+    size_t first = n < LANES ? 0 : LANES;
+    if (first > 0)
+        vec_store(sums, vec_join_all(acc));
     UNROLL
-    for (size_t o = 0; o < n; o += 4)
+    for (size_t o = first; o < n; o += 4)
         _mm_storeu_ps(sums + o, vec_join4(acc[o], acc[o + 1 < n ? o + 1 : o],
                                           acc[o + 2 < n ? o + 2 : o], acc[o + 3 < n ? o + 3 : o]));
 }

@@ -56,10 +56,10 @@ static void forget(const struct scene *s)
     }
 }
 
-/* In the tests' own folder: what is below /tmp may be no disk's. */
+/* On a disk, which /tmp may not be; and not in the checkout, where a killed test would leave it. */
 static void make(struct scene *s)
 {
-    *s = (struct scene){.dir = "model-files-test-XXXXXX"};
+    *s = (struct scene){.dir = "/var/tmp/model-files-test-XXXXXX"};
     assert_non_null(mkdtemp(s->dir));
 }
 

@@ -1,8 +1,8 @@
 /*
  * The kernels without what makes them exact, to measure what that costs: powers and quotients by
  * the hardware's approximations, sums contracted as the compiler likes (bench/CMakeLists.txt),
- * attention without splits within one item. A benchmark loads it beside the kernels; no program
- * that is shipped holds it.
+ * attention without rounded exponents and without splits within one item. A benchmark loads it
+ * beside the kernels; no program that is shipped holds it.
  */
 #include "kernels/cuda/device.cuh"
 #include "kernels/det.h"
@@ -43,9 +43,8 @@ DEVICE float fast_silu(float g)
 
 #define det_exp fast_exp
 #define det_silu fast_silu
-#define det_exp2 fast_exp2
-#define ATTENTION_WEIGHS_QUICKLY false
 #define __fdiv_rn fast_divide
+#define ATTENTION_GRID 0.0f
 #define ATTENTION_FIXED_SPLITS false
 
 #include "kernels/cuda/kernels.cu"

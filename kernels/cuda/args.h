@@ -138,11 +138,11 @@ enum { SM80_SHARED_MAX = 99 << 10 };
  * SM80_ATTENTION_BLOCK(tile) and SM80_ATTENTION_SHARED_LEN(head_dim, tile), and of tiles of 64 two
  * go on one multiprocessor of 8.0.
  */
-enum { ATTENTION_KEYS = 64, ATTENTION_SPLIT = 256 }; /* positions of a block (a page), of a split */
+enum { ATTENTION_KEYS = 64, ATTENTION_SPLIT = 512 }; /* positions of a block (a page), of a split */
 
 struct cuda_attention_item {
     uint32_t row, n_rows;
-    uint32_t first_split, end_split; /* split s is of positions 256 s to 256 s + 255 */
+    uint32_t first_split, end_split; /* split s is of positions 512 s to 512 s + 511 */
     /* ATTENTION_WHOLE: the item covers all splits that its rows see, and writes `out`. Else split s
      * of row r goes to partial `partial + (r - row) * partial_stride + (s - first_split)`, to be
      * folded. */
@@ -192,18 +192,23 @@ struct cuda_attention_fold_args {
 
 /* Rows of an item for tiles of 64 or 128 queries; columns that one copy brings. */
 #define ATTENTION_ROWS(tile, group) ((tile) / (group))
-#define ATTENTION_CHUNK(head_dim) ((head_dim) % 64 == 0 ? 64 : 32)
+#define ATTENTION_CHUNK(head_dim) ((head_dim) % 64 == 0 ? 64u : 32u)
 #define ATTENTION_BLOCK(tile) ((tile) + (tile) + 128)
-/* Queries; what they have of splits that have ended; a ring of keys and one of values, of two pages
- * and a head each; a column of ones; two barriers for each place, and two more. */
+/* Queries; what they have of splits that have ended, but for what a thread keeps of that in
+ * registers; a ring of keys and one of values, of two pages and a head each, with columns of ones
+ * behind the values; two barriers for each place, and two more. */
+#define ATTENTION_SUMS_KEPT(head_dim, tile) ((head_dim) * ((tile) == 64 ? 2 : 3) / 8)
+#define ATTENTION_SUMS_LEN(head_dim, tile)                                                         \
+    ((tile) * ((head_dim)-2 * ATTENTION_SUMS_KEPT(head_dim, tile)) * 4)
 #define ATTENTION_STAGES(head_dim, tile)                                                           \
     ((tile) == 64 ? ((head_dim) == 64 ? 2 : 1) : (head_dim) == 128 ? 2 : (head_dim) == 96 ? 3 : 4)
 #define ATTENTION_PART_LEN(head_dim) (2 * ATTENTION_KEYS * (head_dim)*2)
-#define ATTENTION_ONES_LEN 512
+#define ATTENTION_ONES_LEN(head_dim) (2 * ATTENTION_KEYS * ATTENTION_CHUNK(head_dim) * 2)
 #define ATTENTION_SHARED_LEN(head_dim, tile)                                                       \
-    ((tile) * (head_dim)*6 +                                                                       \
-     ATTENTION_STAGES(head_dim, tile) * (2 * ATTENTION_PART_LEN(head_dim) + 32) +                  \
-     ATTENTION_ONES_LEN + 16)
+    ((tile) * (head_dim)*2 + ATTENTION_SUMS_LEN(head_dim, tile) +                                  \
+     ATTENTION_STAGES(head_dim, tile) *                                                            \
+         (2 * ATTENTION_PART_LEN(head_dim) + ATTENTION_ONES_LEN(head_dim) + 32) +                  \
+     16)
 /* Blocks that go on one multiprocessor. Decode is a chain of latencies, page by page: two of them
  * fill each other's gaps. */
 #define ATTENTION_BESIDE(tile) ((tile) == 64 ? 2 : 1)
@@ -217,11 +222,10 @@ struct cuda_attention_fold_args {
     ((tile) * (head_dim)*2 + SM80_ATTENTION_STAGES(head_dim) * SM80_ATTENTION_HALF_LEN(head_dim) + \
      2 * SM80_ATTENTION_WORK_LEN)
 
-/* exp2_check (Hopper): adds to n_beyond how many floats, of every step-th from 0 to 1 and -0 to
- * -200, the chip's power of two is further from det_exp2 than attention allows for. Any grid. */
+/* exp2_check: adds to n_other how many exponents there are of which the chip's power of two makes
+ * another weight of attention than det_exp2. Any grid. */
 struct cuda_exp2_check_args {
-    uint64_t *n_beyond;
-    uint32_t step; /* 1: all */
+    uint64_t *n_other;
 };
 
 /*

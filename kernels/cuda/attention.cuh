@@ -20,10 +20,18 @@ enum { BLOCK = 2 * KEYS, PAGES_OF_BLOCK = 2, STEP = 16 }; /* keys that are weigh
 #define ATTENTION_FIXED_SPLITS true
 #endif
 
-/* Weights are powers of two of a score less an integer that follows the largest score only where
- * that exceeds it, and is then this much more than it: sums are seldom scaled, and no weight is
- * above 2. */
+/* Weights are powers of two of a score less an integer m, which follows the largest score only
+ * where a weight would be above 1, and is then this much more than it: sums are seldom scaled. */
 #define ATTENTION_SLACK 8.0f
+
+/* Exponents are multiples of 1/1024, since adding and subtracting this rounds them so: of each of
+ * them any chip's power of two makes the same weight. bench/inexact.cu does without. */
+#if !defined(ATTENTION_GRID)
+#define ATTENTION_GRID 12288.0f
+#endif
+
+/* The largest exponent whose weight is not above 1. */
+#define ATTENTION_MOST (5 / 1024.0f)
 
 #define MINUS_INFINITY __uint_as_float(0xff800000u)
 
@@ -88,27 +96,26 @@ DEVICE void find_best(float (&best)[2], const accumulators<BLOCK> &s)
         best[h] = fmaxf(of[h][0], of[h][1]);
 }
 
-/* A score's power of two in a weight. */
 DEVICE float exponent_of(float score, float scale, float m)
 {
-    return fmaf(score, scale, -m);
+    return fmaf(score, scale, ATTENTION_GRID - m) - ATTENTION_GRID;
 }
 
-/* m follows where the best score exceeds it. True where it moved for a query of the warp. */
+/* m follows where a weight would be above 1. True where it moved for a query of the warp. */
 DEVICE bool follow(reference (&of)[2], const accumulators<BLOCK> &s, float scale)
 {
     float best[2];
     find_best(best, s);
     const float most =
         fmaxf(exponent_of(best[0], scale, of[0].m), exponent_of(best[1], scale, of[1].m));
-    if (__ballot_sync(ALL_LANES, most > 0.0f) == 0)
+    if (__ballot_sync(ALL_LANES, most > ATTENTION_MOST) == 0)
         return false;
     UNROLL
     for (int h = 0; h < 2; h++) {
         best[h] = fmaxf(best[h], __shfl_xor_sync(ALL_LANES, best[h], 1));
         best[h] = fmaxf(best[h], __shfl_xor_sync(ALL_LANES, best[h], 2));
         const float m = best[h] * scale + 12582912.0f - 12582912.0f + ATTENTION_SLACK;
-        const bool moves = exponent_of(best[h], scale, of[h].m) > 0.0f;
+        const bool moves = exponent_of(best[h], scale, of[h].m) > ATTENTION_MOST;
         of[h].factor = moves ? det_exp2_integer(of[h].m - m) : 1.0f;
         of[h].m = moves ? m : of[h].m;
     }
@@ -129,8 +136,8 @@ DEVICE void weigh(uint32_t (&to)[4], const accumulators<BLOCK> &s, uint32_t step
     UNROLL
     for (uint32_t i = 0; i < 4; i++) {
         const float *pair_of = &s.d[8 * step + 2 * i];
-        to[i] = narrow_pair(det_exp2(exponent_of(pair_of[0], scale, m[i % 2])),
-                            det_exp2(exponent_of(pair_of[1], scale, m[i % 2])));
+        to[i] = narrow_pair(exp2_approximate(exponent_of(pair_of[0], scale, m[i % 2])),
+                            exp2_approximate(exponent_of(pair_of[1], scale, m[i % 2])));
     }
 }
 

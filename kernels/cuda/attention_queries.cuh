@@ -16,57 +16,55 @@ struct alignas(16) quad {
     float x[4];
 };
 
-/* Where the sums of splits that have ended are kept: in registers, or in shared memory, 16 bytes of
- * each thread of a group beside each other. */
-template <int head_dim> struct register_sums {
-    float d[head_dim / 2];
+/* A thread's sums of splits that have ended: the first n_kept are in registers, the others in
+ * shared memory, 16 bytes of each thread of a group beside each other. */
+template <int n_kept> struct sums_of_splits {
+    quad *others;
+    float kept[n_kept];
 
     DEVICE_MEMBER quad get(int i) const
     {
-        return quad{{d[i], d[i + 1], d[i + 2], d[i + 3]}};
+        if (i < n_kept)
+            return quad{{kept[i], kept[i + 1], kept[i + 2], kept[i + 3]}};
+        return others[(i - n_kept) / 4 * GROUP];
     }
 
     DEVICE_MEMBER void put(int i, const quad &x)
     {
-        for (int j = 0; j < 4; j++)
-            d[i + j] = x.x[j];
+        if (i >= n_kept)
+            others[(i - n_kept) / 4 * GROUP] = x;
+        else
+            for (int j = 0; j < 4; j++)
+                kept[i + j] = x.x[j];
     }
 };
 
-template <int head_dim> struct shared_sums {
-    quad *at;
-
-    DEVICE_MEMBER quad get(int i) const
-    {
-        return at[i / 4 * GROUP];
-    }
-
-    DEVICE_MEMBER void put(int i, const quad &x)
-    {
-        at[i / 4 * GROUP] = x;
-    }
-};
-
-template <int head_dim, typename sums_of_splits> struct two_queries {
+template <int head_dim, int n_kept> struct two_queries {
     const cuda_attention_args &args;
     const work &w;
     const place &p;
     const float scale;
-    reference of[2];            /* in this split */
-    accumulators<head_dim> own; /* of this split: weighted values */
-    accumulators<8> weight;     /* of this split: the sum of weights, in each column */
-    sums_of_splits sums;        /* weighted values of the splits before, folded */
-    gathered all[2];            /* of those */
+    reference of[2]; /* in this split */
+    /* Of this split: weighted values; behind them the sum of weights, in each of eight columns. */
+    accumulators<head_dim + 8> own;
+    sums_of_splits<n_kept> sums; /* weighted values of the splits before, folded */
+    gathered all[2];             /* of those */
 
     DEVICE_MEMBER two_queries(const cuda_attention_args &its_args, const work &its_work,
-                              const place &its_place, const sums_of_splits &its_sums)
-        : args(its_args), w(its_work), p(its_place), scale(make_scale(its_args.scale)),
-          sums(its_sums)
+                              const place &its_place, quad *others)
+        : args(its_args), w(its_work), p(its_place),
+          scale(make_scale(its_args.scale)), sums{others, {}}
     {
         for (int h = 0; h < 2; h++)
             all[h] = nothing();
-        for (int i = 0; i < head_dim / 2; i += 4)
+        UNROLL
+        for (int i = n_kept; i < head_dim / 2; i += 4)
             sums.put(i, quad{});
+    }
+
+    DEVICE_MEMBER float weight_of(int h) const
+    {
+        return own.d[head_dim / 2 + 2 * h];
     }
 
     /* A block that begins a split, or that comes first. Blocks are named by their first page. */
@@ -80,35 +78,27 @@ template <int head_dim, typename sums_of_splits> struct two_queries {
         of[0].m = of[1].m = MINUS_INFINITY;
     }
 
-    /* Ahead of a block's weights; true where `own` and `weight` are to be scaled. */
-    DEVICE_MEMBER bool follow_block(accumulators<BLOCK> &s, uint32_t page)
+    DEVICE_MEMBER void mask_block(accumulators<BLOCK> &s, uint32_t page) const
     {
         const uint32_t position = page * KEYS;
         if (position < p.low || position + BLOCK - 1 > p.high) {
             const view seen[2] = {find_view(args, w, p, 0), find_view(args, w, p, 1)};
             mask(s, seen, position);
         }
-        return follow(of, s, scale);
     }
 
     DEVICE_MEMBER void clear_own()
     {
         UNROLL
-        for (int i = 0; i < head_dim / 2; i++)
+        for (int i = 0; i < head_dim / 2 + 4; i++)
             own.d[i] = 0.0f;
-        UNROLL
-        for (int i = 0; i < 4; i++)
-            weight.d[i] = 0.0f;
     }
 
     DEVICE_MEMBER void scale_own()
     {
         UNROLL
-        for (int i = 0; i < head_dim / 2; i++)
+        for (int i = 0; i < head_dim / 2 + 4; i++)
             own.d[i] = own.d[i] * of[half_of(i)].factor;
-        UNROLL
-        for (int i = 0; i < 4; i++)
-            weight.d[i] = weight.d[i] * of[half_of(i)].factor;
     }
 
     /* Where a query's head stands in (n_rows, n_heads). */
@@ -118,12 +108,12 @@ template <int head_dim, typename sums_of_splits> struct two_queries {
                w.kv_head * p.per_row + p.query[h] % p.per_row;
     }
 
-    DEVICE_MEMBER void fold_own(const float (&m)[2])
+    DEVICE_MEMBER void fold_own()
     {
         folding f[2];
         UNROLL
         for (int h = 0; h < 2; h++)
-            f[h] = fold_in(all[h], gathered{m[h], weight.d[2 * h]});
+            f[h] = fold_in(all[h], gathered{of[h].m, weight_of(h)});
         if (__ballot_sync(ALL_LANES, fminf(f[0].keep, f[1].keep) < 1.0f) != 0)
             fold_all<true>(f);
         else
@@ -142,7 +132,7 @@ template <int head_dim, typename sums_of_splits> struct two_queries {
         }
     }
 
-    DEVICE_MEMBER void write_partial(const float (&m)[2], uint32_t split)
+    DEVICE_MEMBER void write_partial(uint32_t split) const
     {
         UNROLL
         for (int h = 0; h < 2; h++) {
@@ -159,17 +149,17 @@ template <int head_dim, typename sums_of_splits> struct two_queries {
                 if (half_of(i) == h)
                     *(pair *)(to + column_of(i)) = pair{own.d[i], own.d[i + 1]};
             if (threadIdx.x % 4 == 0)
-                *(pair *)(args.partial_weights + 2 * head) = pair{m[h], weight.d[2 * h]};
+                *(pair *)(args.partial_weights + 2 * head) = pair{of[h].m, weight_of(h)};
         }
     }
 
-    /* The split of `page` is whole, as far as it is covered here. `m`: its queries'. */
-    DEVICE_MEMBER void end_split(const float (&m)[2], uint32_t page)
+    /* The split of `page` is whole, as far as it is covered here. */
+    DEVICE_MEMBER void end_split(uint32_t page)
     {
         if (w.item.partial == ATTENTION_WHOLE)
-            fold_own(m);
+            fold_own();
         else
-            write_partial(m, ATTENTION_FIXED_SPLITS ? page / PAGES_OF_SPLIT : w.item.first_split);
+            write_partial(ATTENTION_FIXED_SPLITS ? page / PAGES_OF_SPLIT : w.item.first_split);
     }
 
     DEVICE_MEMBER void write_out() const

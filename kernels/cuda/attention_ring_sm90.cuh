@@ -22,25 +22,49 @@ template <int head_dim, int n_rows> struct rows {
     static constexpr uint32_t chunk_len = n_rows * swizzle;
     static constexpr uint32_t n_chunks = head_dim / chunk;
     static constexpr uint32_t len = n_rows * head_dim * 2;
+
+    /* Where sixteen bytes of a row are. */
+    DEVICE_MEMBER static uint32_t offset(uint32_t row, uint32_t piece)
+    {
+        constexpr uint32_t of_chunk = chunk / 8;
+        const uint32_t at = piece / of_chunk * chunk_len + row * swizzle + piece % of_chunk * 16;
+        return at ^ (at >> 7 & (swizzle / 16 - 1)) << 4;
+    }
 };
 
 enum part { KEYS_OF_PAGE, VALUES_OF_PAGE };
 
-/* A ring of one head's keys, or values, of a block each; two barriers for each place. */
+/* A ring of one head's keys, or values, of a block each; two barriers for each place. Behind values
+ * is one more chunk, of whose columns the first eight are ones. */
 template <int head_dim, int tile, part which> struct ring {
     static constexpr uint32_t stages = ATTENTION_STAGES(head_dim, tile);
     static constexpr uint32_t len = rows<head_dim, BLOCK>::len;
-    static constexpr uint32_t first = tile * head_dim * 6; /* behind queries and sums */
+    static constexpr uint32_t ones_len = which == VALUES_OF_PAGE ? ATTENTION_ONES_LEN(head_dim) : 0;
+    static constexpr uint32_t first = /* behind queries and sums */
+        tile * head_dim * 2 + ATTENTION_SUMS_LEN(head_dim, tile);
+    static constexpr uint32_t barriers = first + stages * (2 * len + ATTENTION_ONES_LEN(head_dim));
     uint32_t stage = 0, parity = 0;
+
+    DEVICE_MEMBER static uint8_t *data_of(uint32_t stage)
+    {
+        return shared_at<uint8_t>(first + which * stages * len + stage * (len + ones_len),
+                                  len + ones_len);
+    }
 
     DEVICE_MEMBER uint8_t *data() const
     {
-        return shared_at<uint8_t>(first + (which * stages + stage) * len, len);
+        return data_of(stage);
+    }
+
+    DEVICE_MEMBER static void put_ones(uint32_t row)
+    {
+        for (uint32_t i = 0; i < stages; i++)
+            *(piece *)(data_of(i) + rows<head_dim, BLOCK>::offset(row, head_dim / 8)) =
+                piece{0x3f803f80, 0x3f803f80, 0x3f803f80, 0x3f803f80};
     }
 
     DEVICE_MEMBER uint64_t *full() const
     {
-        constexpr uint32_t barriers = first + 2 * stages * len + ATTENTION_ONES_LEN;
         return shared_at<uint64_t>(barriers + 8 * (2 * which * stages + stage), 1);
     }
 
@@ -71,13 +95,6 @@ template <int head_dim, int tile, part which> struct ring {
 template <int head_dim, int tile> struct rings {
     ring<head_dim, tile, KEYS_OF_PAGE> keys;
     ring<head_dim, tile, VALUES_OF_PAGE> values;
-
-    /* A column of ones for wgmma_rows, in any order. */
-    DEVICE_MEMBER static uint32_t *ones()
-    {
-        using r = ring<head_dim, tile, KEYS_OF_PAGE>;
-        return shared_at<uint32_t>(r::first + 2 * r::stages * r::len, ATTENTION_ONES_LEN / 4);
-    }
 };
 
 /* Two warpgroups take turns at the tensor cores: while one computes weights, the other multiplies.
@@ -88,8 +105,7 @@ template <int head_dim, int tile> struct turns {
     DEVICE_MEMBER static uint64_t *of_group(uint32_t group)
     {
         using r = ring<head_dim, tile, KEYS_OF_PAGE>;
-        return shared_at<uint64_t>(
-            r::first + 2 * r::stages * (r::len + 16) + ATTENTION_ONES_LEN + 8 * group, 1);
+        return shared_at<uint64_t>(r::barriers + r::stages * 32 + 8 * group, 1);
     }
 
     DEVICE_MEMBER void take(uint32_t group)
@@ -180,14 +196,12 @@ DEVICE void load_queries(uint8_t *to, const cuda_attention_args &args, const wor
                          const place &p)
 {
     using row = rows<head_dim, QUERIES>;
-    constexpr uint32_t pieces = head_dim / 8, of_chunk = row::chunk / 8;
+    constexpr uint32_t pieces = head_dim / 8;
     join_group(p); /* all are done with the queries before */
     for (uint32_t i = threadIdx.x % GROUP; i < QUERIES * pieces; i += GROUP) {
         const uint32_t m = i / pieces, at = i % pieces;
-        const piece x = query_piece(args, w, p, p.group * QUERIES + m, head_dim, at);
-        uint32_t offset = at / of_chunk * row::chunk_len + m * row::swizzle + at % of_chunk * 16;
-        offset ^= (offset >> 7 & (row::swizzle / 16 - 1)) << 4;
-        *(piece *)(to + offset) = x;
+        *(piece *)(to + row::offset(m, at)) =
+            query_piece(args, w, p, p.group * QUERIES + m, head_dim, at);
     }
     fence_proxy_async();
     join_group(p);

@@ -152,13 +152,14 @@ DEVICE void multiply_keys(accumulators<BLOCK> &scores, uint32_t page, const uint
 
 /* One warp's way through one piece of work. */
 template <int head_dim> struct consumer {
-    two_queries<head_dim, register_sums<head_dim>> q;
+    two_queries<head_dim, head_dim / 2> q;
     accumulators<BLOCK> s; /* scores */
     uint8_t *const queries;
 
     DEVICE_MEMBER consumer(const cuda_attention_args &args, const work &w, const place &p)
-        : q(args, w, p, {}), queries(shared_at<uint8_t>(threadIdx.x / WARP * OF_WARP * head_dim * 2,
-                                                        OF_WARP * head_dim * 2))
+        : q(args, w, p, nullptr),
+          queries(shared_at<uint8_t>(threadIdx.x / WARP * OF_WARP * head_dim * 2,
+                                     OF_WARP * head_dim * 2))
     {
     }
 
@@ -169,7 +170,8 @@ template <int head_dim> struct consumer {
             q.begin_split();
             q.clear_own();
         }
-        if (q.follow_block(s, page))
+        q.mask_block(s, page);
+        if (follow(q.of, s, q.scale))
             q.scale_own();
     }
 
@@ -181,7 +183,7 @@ template <int head_dim> struct consumer {
         for (uint32_t step = 0; step < KEYS / STEP; step++) {
             uint32_t a[4];
             weigh(a, s, page * KEYS / STEP + step, q.scale, m);
-            mma(q.weight.d, a, {ONES, ONES});
+            mma(&q.own.d[head_dim / 2], a, {ONES, ONES});
             UNROLL
             for (uint32_t col = 0; col < head_dim; col += PAIR) {
                 uint32_t b[4];
@@ -196,7 +198,7 @@ template <int head_dim> struct consumer {
     {
         const uint32_t next = page + PAGES_OF_BLOCK;
         if (next >= q.w.end || q.begins_split(next))
-            q.end_split({q.of[0].m, q.of[1].m}, page);
+            q.end_split(page);
     }
 };
 

@@ -34,21 +34,16 @@ DEVICE void multiply_keys(accumulators<BLOCK> &scores, uint32_t queries, uint32_
     wgmma_commit();
 }
 
-/* sums += weights times values, `weight` += weights times ones: chains that go on along the keys.
- */
+/* sums += weights times values and the ones behind them: chains that go on along the keys. */
 template <int head_dim>
-DEVICE void multiply_values(accumulators<head_dim> &sums, accumulators<8> &weight,
-                            const uint32_t (&weights)[BLOCK / STEP][4], uint32_t values,
-                            uint32_t ones, bool fresh)
+DEVICE void multiply_values(accumulators<head_dim + 8> &sums,
+                            const uint32_t (&weights)[BLOCK / STEP][4], uint64_t values, bool fresh)
 {
-    using r = rows<head_dim, BLOCK>;
-    const uint64_t b = wgmma_operand<r::swizzle>(values, r::chunk_len);
     UNROLL
-    for (uint32_t k = 0; k < BLOCK; k += STEP) {
-        wgmma_rows(sums, weights[k / STEP], wgmma_operand_behind(b, k * r::swizzle),
+    for (uint32_t k = 0; k < BLOCK; k += STEP)
+        wgmma_rows(sums, weights[k / STEP],
+                   wgmma_operand_behind(values, k * rows<head_dim, BLOCK>::swizzle),
                    fresh && k == 0);
-        wgmma_rows(weight, weights[k / STEP], wgmma_operand<32>(ones, 0), fresh && k == 0);
-    }
     wgmma_commit();
 }
 
@@ -58,8 +53,8 @@ template <int head_dim, int tile> struct consumer {
     turns<head_dim, tile> &turn;
     const work &w;
     const place &p;
-    const uint32_t queries, ones; /* where they are in shared memory */
-    two_queries<head_dim, shared_sums<head_dim>> q;
+    const uint32_t queries; /* where they are in shared memory */
+    two_queries<head_dim, ATTENTION_SUMS_KEPT(head_dim, tile)> q;
     accumulators<BLOCK> s;                  /* scores */
     uint32_t weights[BLOCK / STEP][4] = {}; /* of the block whose values are added */
 
@@ -67,22 +62,37 @@ template <int head_dim, int tile> struct consumer {
                            turns<head_dim, tile> &its_turn, const work &its_work,
                            const place &its_place, const uint8_t *its_queries)
         : r(its_rings), turn(its_turn), w(its_work), p(its_place),
-          queries(shared_address(its_queries)), ones(shared_address(its_rings.ones())),
-          q(args, its_work, its_place,
-            {shared_at<quad>(tile * head_dim * 2 + p.group * QUERIES * head_dim * 4,
-                             QUERIES * head_dim / 4) +
-             threadIdx.x % GROUP})
+          queries(shared_address(its_queries)), q(args, its_work, its_place, its_sums(p.group))
     {
     }
 
-    DEVICE_MEMBER void ask_values(uint32_t from, uint32_t page)
+    DEVICE_MEMBER static quad *its_sums(uint32_t group)
     {
-        multiply_values<head_dim>(q.own, q.weight, weights, from, ones, q.begins_split(page));
+        constexpr uint32_t len = ATTENTION_SUMS_LEN(head_dim, tile) * QUERIES / tile;
+        return shared_at<quad>(tile * head_dim * 2 + group * len, len / sizeof(quad)) +
+               threadIdx.x % GROUP;
     }
 
-    /* Its scores, the values of the block before it, its weights. Ahead of the first block keys
-     * stand for values: what becomes of these is dropped, and no loop of its own is needed for it.
-     */
+    /* `apart`: how far from each other chunks of columns are. */
+    DEVICE_MEMBER void ask_values(uint32_t from, uint32_t apart, uint32_t page)
+    {
+        multiply_values<head_dim>(q.own, weights,
+                                  wgmma_operand<rows<head_dim, BLOCK>::swizzle>(from, apart),
+                                  q.begins_split(page));
+    }
+
+    DEVICE_MEMBER void weigh_scores(bool begins)
+    {
+        if (!begins && weigh_block(weights, s, q.scale, q.of[0].m, q.of[1].m))
+            return;
+        if (follow(q.of, s, q.scale) && !begins)
+            q.scale_own();
+        weigh_block(weights, s, q.scale, finite(q.of[0].m), finite(q.of[1].m));
+    }
+
+    /* Its scores, the values of the block before it, its weights. Ahead of the first block columns
+     * of keys stand for values: what becomes of these is dropped, and no loop of its own is needed
+     * for it. */
     DEVICE_MEMBER void next_block(uint32_t page)
     {
         const bool first = page <= w.first;
@@ -90,29 +100,27 @@ template <int head_dim, int tile> struct consumer {
         if (!first)
             r.values.wait();
         const uint32_t keys = shared_address(r.keys.data());
+        const uint32_t values = first ? keys : shared_address(r.values.data());
         turn.take(p.group);
         wgmma_fence();
         multiply_keys<head_dim>(s, queries, keys);
-        ask_values(first ? keys : shared_address(r.values.data()), page - PAGES_OF_BLOCK);
+        ask_values(values, first ? 0 : rows<head_dim, BLOCK>::chunk_len, page - PAGES_OF_BLOCK);
         turn.give(p.group);
         wgmma_wait<1>();
         if (!first)
             r.keys.leave();
-        const float ended[2] = {q.of[0].m, q.of[1].m};
-        const bool begins = q.begins_split(page);
-        if (begins)
-            q.begin_split();
-        const bool moved = q.follow_block(s, page);
         wgmma_wait<0>();
         if (first)
             r.keys.leave();
         else
             r.values.leave();
+        q.mask_block(s, page);
+        const bool begins = q.begins_split(page);
         if (begins && !first)
-            q.end_split(ended, page - 1);
-        else if (moved && !begins)
-            q.scale_own();
-        weigh_block(weights, s, q.scale, q.of);
+            q.end_split(page - 1);
+        if (begins)
+            q.begin_split();
+        weigh_scores(begins);
     }
 
     DEVICE_MEMBER void last_values()
@@ -121,10 +129,10 @@ template <int head_dim, int tile> struct consumer {
         r.values.wait();
         clear_unwritten<head_dim>(r.values.data(), w, p);
         wgmma_fence();
-        ask_values(shared_address(r.values.data()), page);
+        ask_values(shared_address(r.values.data()), rows<head_dim, BLOCK>::chunk_len, page);
         wgmma_wait<0>();
         r.values.leave();
-        q.end_split({q.of[0].m, q.of[1].m}, page);
+        q.end_split(page);
     }
 };
 
@@ -146,6 +154,7 @@ DEVICE void attend(const cuda_attention_args &args, rings<head_dim, tile> &r,
 
 template <int head_dim, int tile> DEVICE void run(const cuda_attention_args &args)
 {
+    constexpr uint32_t of_producers = tile == QUERIES && head_dim == 128 ? 32 : 40; /* registers */
     rings<head_dim, tile> r;
     grid_launch_dependents();
     const uint32_t n_work = count_work(args);
@@ -159,18 +168,18 @@ template <int head_dim, int tile> DEVICE void run(const cuda_attention_args &arg
             mbarrier_init(turns<head_dim, tile>::of_group(group), GROUP / WARP);
         fence_mbarrier_init();
     }
-    for (uint32_t i = threadIdx.x; i < ATTENTION_ONES_LEN / 4; i += blockDim.x)
-        r.ones()[i] = 0x3f803f80;
+    if (threadIdx.x < BLOCK)
+        r.values.put_ones(threadIdx.x);
     fence_proxy_async();
     __syncthreads();
     if (threadIdx.x < GROUP) {
-        registers_release<40>();
+        registers_release<of_producers>();
         if (threadIdx.x == 0)
             fill(args, r.keys);
         else if (threadIdx.x == WARP)
             fill(args, r.values);
     } else {
-        registers_take<tile == QUERIES ? 216 : 232>();
+        registers_take<tile == QUERIES ? 256 - of_producers : 232>();
         turns<head_dim, tile> turn;
         for (uint32_t round = 0; number_of(round) < n_work; round++) {
             work w = find_work(args, number_of(round));

@@ -79,8 +79,18 @@ DEVICE uint32_t narrow_pair(float low, float high)
     return bits;
 }
 
+/* 2^x as the chip has it, in one instruction: some units in the last place from det_exp2, and 0
+ * below -126. */
+DEVICE float exp2_approximate(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 #else
 
+#include "kernels/det.h"
 #include "kernels/emu/async.h"
 #include "kernels/emu/warp_matrix.h"
 
@@ -124,6 +134,14 @@ DEVICE void store_16(void *to, const uint32_t (&from)[4])
 DEVICE uint32_t narrow_pair(float low, float high)
 {
     return (uint32_t)narrow(high).bits << 16 | narrow(low).bits;
+}
+
+/* Up to two units off, either way, but for an integer. */
+DEVICE float exp2_approximate(float x)
+{
+    const uint32_t bits = det_bits(x > 126.0f ? INFINITY : det_exp2(x));
+    const uint32_t off = (det_bits(x) * 2654435761u >> 16) % 5;
+    return x != x || bits << 9 == 0 ? det_float(bits) : det_float(bits + off - 2);
 }
 
 #endif

@@ -12,7 +12,7 @@
 #include "kernels/det.h"
 #include "kernels/emu/tensor_core.h"
 
-enum { BOOK_BLOCK = 128, BOOK_SPLIT = 256, BOOK_HEAD_MAX = 128 };
+enum { BOOK_BLOCK = 128, BOOK_SPLIT = 512, BOOK_HEAD_MAX = 128 };
 
 /* A step of the chip's tensor cores. */
 static float (*book_step)(float c, const uint16_t a[TENSOR_K],
@@ -70,6 +70,12 @@ static float book_values(const struct book_query *b, uint32_t block, const float
     return o;
 }
 
+/* Of a weight. */
+static float book_exponent(float score, float c, float m)
+{
+    return fmaf(score, c, 12288.0f - m) - 12288.0f;
+}
+
 /* One block of a split. */
 static void book_block(const struct book_query *b, struct book_sums *s, uint32_t block)
 {
@@ -80,7 +86,7 @@ static void book_block(const struct book_query *b, struct book_sums *s, uint32_t
             scores[i] = book_score(b, block * BOOK_BLOCK + i);
             best = fmaxf(best, scores[i]);
         }
-    if (fmaf(best, c, -s->m) > 0) {
+    if (s->m == -INFINITY || book_exponent(best, c, s->m) > 5 / 1024.0f) {
         const float m = best * c + 12582912.0f - 12582912.0f + 8.0f;
         for (uint32_t d = 0; d <= b->head_dim; d++)
             s->o[d] = s->o[d] * det_exp2_integer(s->m - m);
@@ -88,7 +94,7 @@ static void book_block(const struct book_query *b, struct book_sums *s, uint32_t
     }
     for (uint32_t i = 0; i < BOOK_BLOCK; i++)
         if (book_sees(b, block * BOOK_BLOCK + i))
-            p[i] = det_exp2(fmaf(scores[i], c, -s->m));
+            p[i] = det_exp2(book_exponent(scores[i], c, s->m));
     for (uint32_t d = 0; d <= b->head_dim; d++)
         s->o[d] = book_values(b, block, p, s->o[d], d);
 }

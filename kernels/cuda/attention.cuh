@@ -20,9 +20,14 @@ enum { BLOCK = 2 * KEYS, PAGES_OF_BLOCK = 2, STEP = 16 }; /* keys that are weigh
 #define ATTENTION_FIXED_SPLITS true
 #endif
 
-/* Weights are powers of two of a score less an integer m, which follows the largest score only
- * where a weight would be above 1, and is then this much more than it: sums are seldom scaled. */
+/* Weights are powers of two of a score less an integer m. A split begins with one this much above
+ * the score of its first position; m follows the largest score only where a weight would be above
+ * 1, and is then less above it. So looking for the largest, and scaling sums, is seldom needed. */
+#define ATTENTION_SLACK_OF_FIRST 24.0f
 #define ATTENTION_SLACK 8.0f
+
+/* How far a split's m may be above that of the splits before it until their sums are scaled. */
+#define ATTENTION_SLACK_OF_FOLD 32.0f
 
 /* Exponents are multiples of 1/1024, since adding and subtracting this rounds them so: of each of
  * them any chip's power of two makes the same weight. bench/inexact.cu does without. */
@@ -101,6 +106,17 @@ DEVICE float exponent_of(float score, float scale, float m)
     return fmaf(score, scale, ATTENTION_GRID - m) - ATTENTION_GRID;
 }
 
+DEVICE float nearest_integer(float x)
+{
+    return x + 12582912.0f - 12582912.0f;
+}
+
+/* Of a split, by the score of its first position: minus infinity where a query does not see it. */
+DEVICE float first_m(float score, float scale)
+{
+    return nearest_integer(score * scale) + ATTENTION_SLACK_OF_FIRST;
+}
+
 /* m follows where a weight would be above 1. True where it moved for a query of the warp. */
 DEVICE bool follow(reference (&of)[2], const accumulators<BLOCK> &s, float scale)
 {
@@ -114,7 +130,7 @@ DEVICE bool follow(reference (&of)[2], const accumulators<BLOCK> &s, float scale
     for (int h = 0; h < 2; h++) {
         best[h] = fmaxf(best[h], __shfl_xor_sync(ALL_LANES, best[h], 1));
         best[h] = fmaxf(best[h], __shfl_xor_sync(ALL_LANES, best[h], 2));
-        const float m = best[h] * scale + 12582912.0f - 12582912.0f + ATTENTION_SLACK;
+        const float m = nearest_integer(best[h] * scale) + ATTENTION_SLACK;
         const bool moves = exponent_of(best[h], scale, of[h].m) > ATTENTION_MOST;
         of[h].factor = moves ? det_exp2_integer(of[h].m - m) : 1.0f;
         of[h].m = moves ? m : of[h].m;
@@ -159,7 +175,7 @@ struct folding {
 
 DEVICE folding fold_in(gathered &all, const gathered &own)
 {
-    const bool moved = own.m > all.m + ATTENTION_SLACK;
+    const bool moved = own.m > all.m + ATTENTION_SLACK_OF_FOLD;
     const float power = det_exp2_integer(moved ? all.m - own.m : own.m - all.m);
     const folding f = {moved ? power : 1.0f, moved ? 1.0f : power};
     all.l = fmaf(own.l, f.add, all.l * f.keep);

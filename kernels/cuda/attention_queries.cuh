@@ -73,9 +73,14 @@ template <int head_dim, int n_kept> struct two_queries {
         return (ATTENTION_FIXED_SPLITS && page % PAGES_OF_SPLIT == 0) || page <= w.first;
     }
 
-    DEVICE_MEMBER void begin_split()
+    /* Of the threads that share queries the first has the first position's scores. */
+    DEVICE_MEMBER void begin_split(const accumulators<BLOCK> &s, uint32_t page)
     {
-        of[0].m = of[1].m = MINUS_INFINITY;
+        UNROLL
+        for (int h = 0; h < 2; h++) {
+            const float score = __shfl_sync(ALL_LANES, s.d[2 * h], threadIdx.x % WARP / 4 * 4);
+            of[h].m = page % PAGES_OF_SPLIT == 0 ? first_m(score, scale) : MINUS_INFINITY;
+        }
     }
 
     DEVICE_MEMBER void mask_block(accumulators<BLOCK> &s, uint32_t page) const

@@ -166,11 +166,11 @@ template <int head_dim> struct consumer {
     /* Blocks are named by their first page. */
     DEVICE_MEMBER void follow_scores(uint32_t page)
     {
+        q.mask_block(s, page);
         if (q.begins_split(page)) {
-            q.begin_split();
+            q.begin_split(s, page);
             q.clear_own();
         }
-        q.mask_block(s, page);
         if (follow(q.of, s, q.scale))
             q.scale_own();
     }

@@ -81,11 +81,11 @@ template <int head_dim, int tile> struct consumer {
                                   q.begins_split(page));
     }
 
-    DEVICE_MEMBER void weigh_scores(bool begins)
+    DEVICE_MEMBER void weigh_scores()
     {
-        if (!begins && weigh_block(weights, s, q.scale, q.of[0].m, q.of[1].m))
+        if (weigh_block(weights, s, q.scale, q.of[0].m, q.of[1].m))
             return;
-        if (follow(q.of, s, q.scale) && !begins)
+        if (follow(q.of, s, q.scale))
             q.scale_own();
         weigh_block(weights, s, q.scale, finite(q.of[0].m), finite(q.of[1].m));
     }
@@ -115,12 +115,12 @@ template <int head_dim, int tile> struct consumer {
         else
             r.values.leave();
         q.mask_block(s, page);
-        const bool begins = q.begins_split(page);
-        if (begins && !first)
-            q.end_split(page - 1);
-        if (begins)
-            q.begin_split();
-        weigh_scores(begins);
+        if (q.begins_split(page)) {
+            if (!first)
+                q.end_split(page - 1);
+            q.begin_split(s, page);
+        }
+        weigh_scores();
     }
 
     DEVICE_MEMBER void last_values()

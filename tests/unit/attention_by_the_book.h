@@ -70,6 +70,11 @@ static float book_values(const struct book_query *b, uint32_t block, const float
     return o;
 }
 
+static float book_integer(float x)
+{
+    return x + 12582912.0f - 12582912.0f;
+}
+
 /* Of a weight. */
 static float book_exponent(float score, float c, float m)
 {
@@ -86,8 +91,10 @@ static void book_block(const struct book_query *b, struct book_sums *s, uint32_t
             scores[i] = book_score(b, block * BOOK_BLOCK + i);
             best = fmaxf(best, scores[i]);
         }
+    if (block % (BOOK_SPLIT / BOOK_BLOCK) == 0 && book_sees(b, block * BOOK_BLOCK))
+        s->m = book_integer(scores[0] * c) + 24.0f;
     if (s->m == -INFINITY || book_exponent(best, c, s->m) > 5 / 1024.0f) {
-        const float m = best * c + 12582912.0f - 12582912.0f + 8.0f;
+        const float m = book_integer(best * c) + 8.0f;
         for (uint32_t d = 0; d <= b->head_dim; d++)
             s->o[d] = s->o[d] * det_exp2_integer(s->m - m);
         s->m = m;
@@ -120,7 +127,7 @@ static struct book_sums book_split(const struct book_query *b, uint32_t split)
 static void book_fold(const struct book_query *b, struct book_sums *all, const struct book_sums *s)
 {
     float keep = 1.0f, add = 1.0f;
-    if (s->m > all->m + 8.0f) {
+    if (s->m > all->m + 32.0f) {
         keep = det_exp2_integer(all->m - s->m);
         all->m = s->m;
     } else {

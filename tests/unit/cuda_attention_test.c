@@ -50,7 +50,7 @@ static void every_head_length_gives_the_defined_bits(void **state)
         {4, 2, 64, 0, 0}, {3, 1, 96, 0, 0}, {4, 1, 128, 0, 0}, {2, 2, 128, 90, 0}};
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         struct world w;
-        world_init(&w, shapes[i], 2, 420, 3);
+        world_init(&w, shapes[i], 2, 760, 3);
         struct batch b = batch_of(&w, i);
         batch_add(&b, 0, w.sequences[0].len - 70, 70); /* a wide tile and more */
         batch_add(&b, 1, w.sequences[1].len - 1, 1);   /* one row to decode */
@@ -64,7 +64,7 @@ static void every_head_length_gives_the_defined_bits(void **state)
 static void shapes_of_all_kinds_are_right(void **state)
 {
     (void)state;
-    static const uint32_t groups[] = {1, 2, 3, 5, 7, 8}, lens[] = {3, 64, 65, 130, 257, 300};
+    static const uint32_t groups[] = {1, 2, 3, 5, 7, 8}, lens[] = {3, 64, 65, 130, 560, 700};
     for (uint64_t i = 0; i < DRAWN(12); i++) {
         uint32_t n_kv_heads = 1 + draw(2);
         struct attention_shape shape = {groups[draw(6)] * n_kv_heads, n_kv_heads, 64,
@@ -103,7 +103,7 @@ static void a_row_does_not_depend_on_its_company(void **state)
 {
     (void)state;
     struct world w;
-    world_init(&w, (struct attention_shape){6, 2, 64, 0, 0}, 3, 640, 12);
+    world_init(&w, (struct attention_shape){6, 2, 64, 0, 0}, 3, 900, 12);
     const uint32_t n_whole = 90, first = w.sequences[0].len - n_whole;
     const size_t n = row_len(&w);
     uint16_t *whole = malloc(n_whole * n * 2), *part = malloc(100 * n * 2);
@@ -129,7 +129,7 @@ static void rows_whose_splits_are_shared_out_are_folded_each(void **state)
 {
     (void)state;
     struct world w;
-    world_init(&w, (struct attention_shape){4, 2, 64, 0, 0}, 1, 900, 3);
+    world_init(&w, (struct attention_shape){4, 2, 64, 0, 0}, 1, 1500, 3);
     struct batch b = batch_of(&w, 300);
     b.n_multiprocessors = 40;
     batch_add(&b, 0, w.sequences[0].len - 5, 5);

@@ -17,15 +17,13 @@ struct rates {
 static double rate_of(const struct attention_case *c, enum rig_code code)
 {
     struct attention_run_of run = {c, code};
-    return attention_case_operations(c) / rig_time(c->r, attention_case_run, &run, 0.05);
+    return attention_case_operations(c) / rig_time(c->r, attention_case_run, &run, 0.1);
 }
 
-/* In turn, each round beginning with another: a chip that gets hot is slower for whoever comes
- * later. */
 static void measure_round(struct rates *v, const struct attention_case *c, unsigned round)
 {
     for (unsigned i = 0; i < 3; i++) {
-        const unsigned turn = (round + i) % 3;
+        const unsigned turn = rig_turn(round, i, 3);
         if (turn == 0)
             series_add(&v->peak, rig_product_rate(c->r));
         else if (turn == 1)

@@ -63,8 +63,7 @@ static double rate_of(const struct gemm *g, enum rig_code code)
     return gemm_operations(g) / rig_time(g->r, gemm_run, &run, 0.02);
 }
 
-/* What takes turns in a round. A chip that gets hot is slower for whoever comes later: each round
- * begins with another. */
+/* What takes turns in a round. */
 enum turn { PEAK, OURS, THEIRS, INEXACT, OWN_KIND, TURNS };
 
 static void measure_own_kind(struct rates *v, struct gemm *g, uint32_t n_rows)
@@ -95,7 +94,7 @@ static void measure_turn(struct rates *v, struct scene *s, uint32_t n_rows, enum
 static void measure_round(struct rates *v, struct scene *s, uint32_t n_rows, unsigned round)
 {
     for (unsigned i = 0; i < TURNS; i++)
-        measure_turn(v, s, n_rows, (enum turn)((round + i) % TURNS));
+        measure_turn(v, s, n_rows, (enum turn)rig_turn(round, i, TURNS));
 }
 
 static void report(struct results *r, const struct rates *v)

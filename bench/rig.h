@@ -58,6 +58,15 @@ void rig_fill(struct rig *r, struct gpu_address at, uint8_t byte, size_t len);
 void rig_get(struct rig *r, void *out, struct gpu_address from, size_t len);
 void rig_release(struct rig *r);
 
+/* What is measured as the i-th of n in a round. A chip that gets hot is slower for whoever comes
+ * later, most of all for whoever comes behind what heats it: every other round begins with another,
+ * and the ones between go the other way. */
+static inline unsigned rig_turn(unsigned round, unsigned i, unsigned n)
+{
+    const unsigned turn = (round / 2 + i) % n;
+    return round % 2 == 0 ? turn : n - 1 - turn;
+}
+
 static inline void *rig_pointer(struct gpu_address a)
 {
     return (void *)(uintptr_t)a.at;

@@ -187,17 +187,11 @@ void cpu_rmsnorm(struct pool *pool, float *out, const float *x, const float *wei
     pool_run(pool, n_rows, 1 + GRAIN_ELEMENTS / n_cols, rmsnorm_rows, &j);
 }
 
-/* ref-1's own: they round nothing twice, so vectors would be all that is to win, and they are a
- * hundredth of a step. */
+/* ref-1's own: it rounds nothing, and it is a small part of a step. */
 void cpu_embed(struct pool *pool, float *out, const struct weight *w, const uint32_t *tokens,
                size_t n_rows)
 {
     backend_ref.embed(pool, out, w, tokens, n_rows);
-}
-
-void cpu_rope_write(struct pool *pool, const struct rope_args *args)
-{
-    backend_ref.rope_write(pool, args);
 }
 
 #define TEXT_(name) #name

@@ -9,7 +9,7 @@ static void the_other_lanes_agree_in_every_instruction_set(void **state)
     enum { N = 77, KEYS_HERE = 9, HEAD_DIM = 20 };
     float *x = random_floats(N, 13), *keys = random_floats(KEYS_HERE * HEAD_DIM, 14);
     float first[4][N], sums[2] = {0};
-    const struct lanes *lanes[2];
+    const struct lanes *lanes[LANES_VARIANTS_MAX];
     size_t n = lanes_all(lanes);
     for (size_t i = 0; i < n; i++) {
         float got[4][N] = {0};
@@ -29,6 +29,44 @@ static void the_other_lanes_agree_in_every_instruction_set(void **state)
     }
     free(x);
     free(keys);
+}
+
+/* A block's largest number, weights and their sum, written out; with a NaN, and with what cannot be
+ * chosen. */
+static void assert_block(const struct lanes *l, const float z[LANES_BLOCK], bool has_nan)
+{
+    float most = -INFINITY, w[LANES_BLOCK];
+    uint64_t sum = 0;
+    for (size_t i = 0; i < LANES_BLOCK; i++)
+        most = z[i] > most ? z[i] : most;
+    float got = l->block_max(z);
+    assert_true(has_nan ? isnan(got) : got == most);
+    if (has_nan)
+        return;
+    l->block_exp(w, z, most, 0.7f, 0.01f);
+    for (size_t i = 0; i < LANES_BLOCK; i++) {
+        float p = det_exp((z[i] - most) / 0.7f), want = p >= 0.01f ? p * 0x1p40f : 0.0f;
+        assert_int_equal(det_bits(w[i]), det_bits(want));
+        sum += (uint64_t)want;
+    }
+    assert_true(l->block_floors(w) == sum);
+}
+
+static void blocks_of_sampling_are_as_written_in_every_instruction_set(void **state)
+{
+    (void)state;
+    const struct lanes *lanes[LANES_VARIANTS_MAX];
+    for (size_t n = lanes_all(lanes), i = 0; i < n; i++)
+        for (size_t at = 0; at < LANES_BLOCK; at++) {
+            float *z = random_floats(LANES_BLOCK, 40 + at);
+            z[at] = 3.0f;
+            assert_block(lanes[i], z, false);
+            z[(at + 5) % LANES_BLOCK] = -INFINITY;
+            assert_block(lanes[i], z, false);
+            z[at] = NAN;
+            assert_block(lanes[i], z, true);
+            free(z);
+        }
 }
 
 static void rmsnorm_is_near_double(void **state)
@@ -193,6 +231,7 @@ int main(void)
 {
     const struct CMUnitTest shared[] = {
         cmocka_unit_test(the_other_lanes_agree_in_every_instruction_set),
+        cmocka_unit_test(blocks_of_sampling_are_as_written_in_every_instruction_set),
     };
     const struct CMUnitTest each[] = {
         cmocka_unit_test(rmsnorm_is_near_double),

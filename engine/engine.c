@@ -22,7 +22,8 @@ static void free_compute(struct engine *e)
 {
     sched_cleanup(&e->sched);
     kv_cleanup(&e->kv);
-    sampler_free(e->sampler);
+    for (size_t i = 0; i < e->n_samplers; i++)
+        sampler_free(e->samplers[i]);
     model_cleanup(&e->model);
     pool_free(e->pool);
     free(e->slot_owners);
@@ -31,6 +32,9 @@ static void free_compute(struct engine *e)
         explicit_bzero(e->logits, engine_logits_size(e));
     if (e->batch_tokens != NULL)
         explicit_bzero(e->batch_tokens, e->options.token_budget * sizeof *e->batch_tokens);
+    if (e->choices != NULL)
+        explicit_bzero(e->choices, e->options.max_requests * sizeof *e->choices);
+    free(e->choices);
     free(e->logits);
     free(e->allowed);
     free(e->batch_tokens);

@@ -86,7 +86,7 @@ static struct err check_cpu(const struct engine *e, size_t n_pages)
         .weights = e->shards.total_size,
         .kv = engine_page_size(e) * n_pages,
         .work = model_memory_size(&e->config, o->n_threads, o->token_budget, o->max_context) +
-                engine_logits_size(e),
+                engine_logits_size(e) + engine_samplers_size(e),
         .requests = engine_requests_size(e)};
     uint64_t have = memory_available();
     if (fits(&n, have))

@@ -17,6 +17,16 @@
 #include "engine/sched.h"
 #include "engine/shards.h"
 
+/* So many threads choose tokens at most, each with scratch memory for a whole vocabulary. */
+enum { ENGINE_SAMPLERS_MAX = 8 };
+
+/* What a row of logits of the step that is read gave, where it was chosen ahead of its delivery. */
+struct engine_choice {
+    const struct request *request; /* NULL: it has left */
+    bool is_made;
+    struct sample_result result;
+};
+
 struct engine {
     struct engine_options options; /* with the defaults filled in */
     struct engine_info info;
@@ -42,7 +52,9 @@ struct engine {
     uint64_t *slot_owners; /* (max_requests): numbers of requests, by slot of the device; 0: free */
     struct pool *pool;
     struct model model;
-    struct sampler *sampler; /* the CPU's, as pool and model are */
+    struct sampler *samplers[ENGINE_SAMPLERS_MAX]; /* the CPU's, as pool and model are */
+    size_t n_samplers;
+    struct engine_choice *choices; /* (max_requests), by row of logits; on the CPU */
     struct kv kv;
     struct sched sched;
     size_t depth; /* steps that are on their way together: 1 on the CPU */
@@ -74,6 +86,8 @@ struct engine {
 
 /* Bytes of `logits`. */
 uint64_t engine_logits_size(const struct engine *e);
+/* Bytes of what chooses on the CPU. */
+uint64_t engine_samplers_size(const struct engine *e);
 /* Bytes of all requests at most: those that wait and, of each class, max_requests that run or made
  * way for others. */
 uint64_t engine_requests_size(const struct engine *e);
@@ -100,6 +114,9 @@ void engine_describe_backend(const struct engine *e, struct engine_info *info);
 /* step_sample.c: the n-th row of logits of a step, by its number in progress.n_steps; NULL where
  * they stay on the GPU. */
 float *engine_logit_row(const struct engine *e, uint64_t step, size_t n);
+/* On the CPU, before any token of the step that is read is delivered: chooses those of all rows
+ * that nothing keeps from it, by several threads. */
+void engine_choose_ahead(struct engine *e, const struct sched_flight *f);
 /* The token that the n-th row of logits of the step that is read gives. */
 struct err engine_choose(struct engine *e, const struct request *r, size_t n,
                          struct sample_result *out) MUST_USE;

@@ -175,6 +175,30 @@ static struct err allocate_rows(struct engine *e)
     return err_ok();
 }
 
+static size_t n_samplers(const struct engine *e)
+{
+    size_t n = e->options.n_threads < e->options.max_requests ? e->options.n_threads
+                                                              : e->options.max_requests;
+    return n < ENGINE_SAMPLERS_MAX ? n : ENGINE_SAMPLERS_MAX;
+}
+
+uint64_t engine_samplers_size(const struct engine *e)
+{
+    return n_samplers(e) * sampler_size(e->n_sampled_vocab) +
+           (uint64_t)e->options.max_requests * sizeof *e->choices;
+}
+
+static struct err allocate_samplers(struct engine *e)
+{
+    e->choices = calloc(e->options.max_requests, sizeof *e->choices);
+    if (e->choices == NULL)
+        return err_set(ERR_MEMORY, "no memory for the tokens of %u requests",
+                       e->options.max_requests);
+    for (size_t n = n_samplers(e); e->n_samplers < n; e->n_samplers++)
+        TRY(sampler_new(&e->samplers[e->n_samplers], e->n_sampled_vocab));
+    return err_ok();
+}
+
 static struct err prepare_cpu(struct engine *e, size_t n_pages)
 {
     const struct backend *backend = NULL;
@@ -182,7 +206,7 @@ static struct err prepare_cpu(struct engine *e, size_t n_pages)
     TRY(pool_new(&e->pool, e->options.n_threads));
     TRY(model_init(&e->model, backend, e->pool, &e->config, &e->weights, e->options.token_budget,
                    e->options.max_context));
-    TRY(sampler_new(&e->sampler, e->n_sampled_vocab));
+    TRY(allocate_samplers(e));
     TRY(allocate_batch(e));
     return kv_init(&e->kv, &e->config, n_pages, e->pool);
 }

@@ -15,7 +15,13 @@ struct sampler {
     struct row row;
     float *z;                               /* logits after step 1 */
     struct candidate *candidates, *scratch; /* (n_vocab + 1) */
+    bool is_used;                           /* since it was wiped */
 };
+
+uint64_t sampler_size(size_t n_vocab)
+{
+    return (uint64_t)n_vocab * (sizeof(float) + 2 * sizeof(struct candidate));
+}
 
 struct err sampler_new(struct sampler **out, size_t n_vocab)
 {
@@ -39,6 +45,9 @@ struct err sampler_new(struct sampler **out, size_t n_vocab)
 
 void sampler_wipe(struct sampler *s)
 {
+    if (!s->is_used)
+        return;
+    s->is_used = false;
     row_wipe(&s->row);
     explicit_bzero(s->z, s->n_vocab * sizeof *s->z);
     explicit_bzero(s->candidates, (s->n_vocab + 1) * sizeof *s->candidates);
@@ -49,8 +58,7 @@ void sampler_free(struct sampler *s)
 {
     if (s == NULL)
         return;
-    if (s->z != NULL && s->candidates != NULL && s->scratch != NULL && s->row.block_max != NULL)
-        sampler_wipe(s);
+    sampler_wipe(s);
     row_cleanup(&s->row);
     free(s->z);
     free(s->candidates);
@@ -249,6 +257,7 @@ struct err sample_token(struct sampler *s, const struct sample_request *r,
                         struct sample_result *out)
 {
     struct sample_result made = {.n_top = 0};
+    s->is_used = true;
     double log_sum = 0.0;
     TRY(row_scan(&s->row, r->logits));
     float best = s->row.best;

@@ -13,7 +13,8 @@ struct sampler; /* scratch memory for one vocabulary; one thread at a time */
 
 struct err sampler_new(struct sampler **out, size_t n_vocab) MUST_USE; /* n_vocab > 0 */
 void sampler_free(struct sampler *s);                                  /* zeroes it first */
-void sampler_wipe(struct sampler *s); /* zeroes what is left of earlier rows */
+void sampler_wipe(struct sampler *s);  /* zeroes what is left of earlier rows */
+uint64_t sampler_size(size_t n_vocab); /* bytes of a sampler, about */
 
 /* Ids that the vocabulary does not have are passed over everywhere. */
 struct sample_request {

@@ -1,5 +1,5 @@
-/* The inner loops have 64 turns and no branch, so a compiler vectorises them; none of them adds
- * floats, so no bit depends on that. */
+/* What is done with a whole block is the lanes' (kernels/ref/lanes.h), which vectorise it; nothing
+ * there adds floats, so no bit depends on that. */
 #include "engine/sample_row.h"
 
 #include <math.h>
@@ -8,17 +8,12 @@
 
 #include "engine/sample_fault.h"
 
-/* A weight is a probability relative to the best token's, in units of 2^-40. */
-#define WEIGHT_ONE 0x1p40f
-
 /* exp(-28) * 2^40 is 0.76: from here down a weight is 0, whatever the error of exp. */
 #define NO_WEIGHT (-28.0f)
 
-enum { LANES = 16 };
-
 struct err row_init(struct row *r, size_t n)
 {
-    *r = (struct row){.n = n, .n_blocks = (n + ROW_BLOCK - 1) / ROW_BLOCK};
+    *r = (struct row){.lanes = lanes_best(), .n = n, .n_blocks = (n + ROW_BLOCK - 1) / ROW_BLOCK};
     r->block_max = calloc(r->n_blocks, sizeof *r->block_max);
     r->block_sum = calloc(r->n_blocks, sizeof *r->block_sum);
     if (r->block_max != NULL && r->block_sum != NULL)
@@ -57,22 +52,6 @@ static const float *block_at(const struct row *r, size_t block, float room[ROW_B
     return room;
 }
 
-/* NaN when one is in the block. */
-static float max_of(const float z[ROW_BLOCK])
-{
-    float lanes[LANES], max = -INFINITY;
-    int n_nan = 0;
-    memcpy(lanes, z, sizeof lanes);
-    for (size_t at = LANES; at < ROW_BLOCK; at += LANES)
-        for (size_t l = 0; l < LANES; l++)
-            lanes[l] = z[at + l] > lanes[l] ? z[at + l] : lanes[l];
-    for (size_t i = 0; i < ROW_BLOCK; i++)
-        n_nan += z[i] != z[i];
-    for (size_t l = 0; l < LANES; l++)
-        max = lanes[l] > max ? lanes[l] : max;
-    return n_nan > 0 ? NAN : max;
-}
-
 static struct err not_a_number(const struct row *r, size_t block)
 {
     size_t i = block * ROW_BLOCK;
@@ -87,7 +66,7 @@ struct err row_scan(struct row *r, const float *z)
     size_t best = 0;
     r->z = z;
     for (size_t b = 0; b < r->n_blocks; b++) {
-        r->block_max[b] = max_of(block_at(r, b, room));
+        r->block_max[b] = r->lanes->block_max(block_at(r, b, room));
         if (isnan(r->block_max[b]))
             return not_a_number(r, b);
         if (r->block_max[b] > r->block_max[best])
@@ -102,26 +81,11 @@ struct err row_scan(struct row *r, const float *z)
     return err_ok();
 }
 
-/* W before it is cut to an integer; the product is exact. out, z: (ROW_BLOCK). */
-static void weigh(float *restrict out, const float *restrict z, float best, struct weighing g)
+/* W of each of a block's z before it is cut to an integer; 2^40 times a probability is exact. */
+static void weigh(const struct row *r, float w[ROW_BLOCK], const float z[ROW_BLOCK],
+                  struct weighing g)
 {
-    for (size_t i = 0; i < ROW_BLOCK; i++) {
-        float w = det_exp((z[i] - best) / g.temperature), scaled = w * WEIGHT_ONE;
-        out[i] = w >= g.min_p ? scaled : 0.0f;
-    }
-}
-
-/* The sum of floor(w), each w at most 2^40: in two halves of 20 bits, whose sums fit 32 bits. Every
- * float operation here is exact. */
-static uint64_t sum_floors(const float w[ROW_BLOCK])
-{
-    int32_t high = 0, low = 0;
-    for (size_t i = 0; i < ROW_BLOCK; i++) {
-        int32_t h = (int32_t)(w[i] * 0x1p-20f);
-        high += h;
-        low += (int32_t)(w[i] - (float)h * 0x1p20f);
-    }
-    return ((uint64_t)(uint32_t)high << 20) + (uint32_t)low;
+    r->lanes->block_exp(w, z, r->best, g.temperature, g.min_p);
 }
 
 static bool weighs_nothing(const struct row *r, size_t block, struct weighing g)
@@ -137,8 +101,8 @@ uint64_t row_weigh(struct row *r, struct weighing g)
         r->block_sum[b] = 0;
         if (weighs_nothing(r, b, g))
             continue;
-        weigh(w, block_at(r, b, room), r->best, g);
-        r->block_sum[b] = sum_floors(w);
+        weigh(r, w, block_at(r, b, room), g);
+        r->block_sum[b] = r->lanes->block_floors(w);
         sum += r->block_sum[b];
     }
     return sum;
@@ -152,7 +116,7 @@ size_t row_gather(const struct row *r, struct weighing g, float bar, struct cand
         if (r->block_max[b] < bar || weighs_nothing(r, b, g))
             continue;
         const float *z = block_at(r, b, room);
-        weigh(w, z, r->best, g);
+        weigh(r, w, z, g);
         for (size_t i = 0; i < ROW_BLOCK; i++) { /* without a branch: the next overwrites it */
             out[n] =
                 (struct candidate){rank_key(z[i], (uint32_t)(b * ROW_BLOCK + i)), (uint64_t)w[i]};
@@ -189,7 +153,7 @@ uint32_t row_find(const struct row *r, struct weighing g, uint64_t point)
     size_t b = 0, i = 0;
     while (b + 1 < r->n_blocks && r->block_sum[b] <= point)
         point -= r->block_sum[b++];
-    weigh(w, block_at(r, b, room), r->best, g);
+    weigh(r, w, block_at(r, b, room), g);
     while (i + 1 < ROW_BLOCK && (uint64_t)w[i] <= point)
         point -= (uint64_t)w[i++];
     return (uint32_t)(b * ROW_BLOCK + i);

@@ -8,10 +8,12 @@
 
 #include "common/err.h"
 #include "engine/sample_select.h"
+#include "kernels/ref/lanes.h"
 
-enum { ROW_BLOCK = 64 };
+enum { ROW_BLOCK = LANES_BLOCK };
 
 struct row {
+    const struct lanes *lanes;
     const float *z; /* (n), borrowed */
     size_t n, n_blocks;
     float *block_max;    /* (n_blocks) */

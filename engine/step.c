@@ -256,6 +256,8 @@ static void read_step(struct engine *e)
         lose_device(e);
         return;
     }
+    if (e->device == NULL)
+        engine_choose_ahead(e, f);
     size_t n = 0;
     for (size_t i = 0; i < f->n_items; i++) {
         struct request *r = f->items[i].request;
@@ -272,7 +274,9 @@ static void read_step(struct engine *e)
 static void wipe_cpu(struct engine *e)
 {
     model_wipe(&e->model);
-    sampler_wipe(e->sampler);
+    for (size_t i = 0; i < e->n_samplers; i++)
+        sampler_wipe(e->samplers[i]);
+    explicit_bzero(e->choices, e->options.max_requests * sizeof *e->choices);
     explicit_bzero(e->batch_tokens, e->options.token_budget * sizeof *e->batch_tokens);
 }
 

@@ -142,20 +142,30 @@ struct rmsnorm_job {
     float eps;
 };
 
-/* The lane sum of x[i]^2. */
-static float sum_squares(const float *x, size_t n)
+/* Rows whose squares are summed side by side, each in its order: one alone waits for its additions,
+ * which follow one another. */
+enum { NORM_ROWS = 4 };
+
+/* The lane sums of x[i]^2 of n_rows rows. */
+INLINE void sum_squares(float sums[NORM_ROWS], const float *x, size_t n_cols, size_t n_rows)
 {
-    vec sum = vec_set(0.0f);
+    vec sum[NORM_ROWS], a;
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        vec a = vec_load(x + i);
-        sum = vec_fma(a, a, sum);
+    UNROLL
+    for (size_t r = 0; r < NORM_ROWS; r++)
+        sum[r] = vec_set(0.0f);
+    for (; i + LANES <= n_cols; i += LANES) {
+        UNROLL
+        for (size_t r = 0; r < n_rows; r++) {
+            a = vec_load(x + r * n_cols + i);
+            sum[r] = vec_fma(a, a, sum[r]);
+        }
     }
-    if (i < n) {
-        vec a = vec_load_part(x + i, n - i);
-        sum = vec_fma(a, a, sum);
+    for (size_t r = 0; r < n_rows && i < n_cols; r++) {
+        a = vec_load_part(x + r * n_cols + i, n_cols - i);
+        sum[r] = vec_fma(a, a, sum[r]);
     }
-    return vec_join(sum);
+    _mm_storeu_ps(sums, vec_join4(sum[0], sum[1], sum[2], sum[3]));
 }
 
 /* out[i] = (x[i] * scale) * weight[i]; out may be x. */
@@ -172,11 +182,18 @@ static void rmsnorm_rows(void *context, size_t begin, size_t end, unsigned threa
 {
     (void)thread;
     const struct rmsnorm_job *j = context;
-    for (size_t r = begin; r < end; r++) {
+    float sums[NORM_ROWS];
+    for (size_t r = begin, n; r < end; r += n) {
         const float *x = j->x + r * j->n_cols;
-        float mean = sum_squares(x, j->n_cols) / (float)j->n_cols;
-        float scale = 1.0f / sqrtf(mean + j->eps);
-        scale_row(j->out + r * j->n_cols, x, j->weight, j->n_cols, scale);
+        n = end - r < NORM_ROWS ? 1 : NORM_ROWS;
+        if (n == NORM_ROWS)
+            sum_squares(sums, x, j->n_cols, NORM_ROWS);
+        else
+            sum_squares(sums, x, j->n_cols, 1);
+        for (size_t i = 0; i < n; i++) {
+            float scale = 1.0f / sqrtf(sums[i] / (float)j->n_cols + j->eps);
+            scale_row(j->out + (r + i) * j->n_cols, x + i * j->n_cols, j->weight, j->n_cols, scale);
+        }
     }
 }
 
@@ -187,17 +204,11 @@ void cpu_rmsnorm(struct pool *pool, float *out, const float *x, const float *wei
     pool_run(pool, n_rows, 1 + GRAIN_ELEMENTS / n_cols, rmsnorm_rows, &j);
 }
 
-/* ref-1's own: they round nothing twice, so vectors would be all that is to win, and they are a
- * hundredth of a step. */
+/* ref-1's own: it rounds nothing, and it is a small part of a step. */
 void cpu_embed(struct pool *pool, float *out, const struct weight *w, const uint32_t *tokens,
                size_t n_rows)
 {
     backend_ref.embed(pool, out, w, tokens, n_rows);
-}
-
-void cpu_rope_write(struct pool *pool, const struct rope_args *args)
-{
-    backend_ref.rope_write(pool, args);
 }
 
 #define TEXT_(name) #name

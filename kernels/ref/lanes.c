@@ -1,6 +1,7 @@
 /* Compiled once per instruction set (kernels/CMakeLists.txt); see lanes.h for the order. */
 #include "kernels/ref/lanes.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "kernels/det.h"
@@ -214,6 +215,42 @@ static void silu_mul(float *restrict gate, const float *restrict up, size_t n)
         gate[i] = gate[i] / (1.0f + det_exp(-gate[i])) * up[i];
 }
 
+static float block_max(const float *z)
+{
+    float lanes[LANES], most = -INFINITY;
+    int n_nan = 0;
+    memcpy(lanes, z, sizeof lanes);
+    for (size_t at = LANES; at < LANES_BLOCK; at += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            lanes[l] = z[at + l] > lanes[l] ? z[at + l] : lanes[l];
+    for (size_t i = 0; i < LANES_BLOCK; i++)
+        n_nan += z[i] != z[i];
+    for (size_t l = 0; l < LANES; l++)
+        most = lanes[l] > most ? lanes[l] : most;
+    return n_nan > 0 ? NAN : most;
+}
+
+static void block_exp(float *restrict w, const float *restrict z, float best, float temperature,
+                      float min_p)
+{
+    for (size_t i = 0; i < LANES_BLOCK; i++) {
+        float p = det_exp((z[i] - best) / temperature), scaled = p * 0x1p40f;
+        w[i] = p >= min_p ? scaled : 0.0f;
+    }
+}
+
+/* In two halves of 20 bits, whose sums fit 32 bits. Every float operation here is exact. */
+static uint64_t block_floors(const float *w)
+{
+    int32_t high = 0, low = 0;
+    for (size_t i = 0; i < LANES_BLOCK; i++) {
+        int32_t h = (int32_t)(w[i] * 0x1p-20f);
+        high += h;
+        low += (int32_t)(w[i] - (float)h * 0x1p20f);
+    }
+    return ((uint64_t)(uint32_t)high << 20) + (uint32_t)low;
+}
+
 #define NAME_TEXT_(name) #name
 #define NAME_TEXT(name) NAME_TEXT_(name)
 
@@ -227,4 +264,7 @@ const struct lanes LANES_VARIANT = {
     .exp_sum = exp_sum,
     .accumulate = accumulate,
     .silu_mul = silu_mul,
+    .block_max = block_max,
+    .block_exp = block_exp,
+    .block_floors = block_floors,
 };

@@ -1,8 +1,8 @@
 /*
- * The inner loops of ref-1, each a sum over 16 fixed float lanes: element k goes to lane k mod 16,
- * k ascending, one multiplication and one addition each (never fused); a row's tail is padded with
- * zeros. The lanes are joined by one tree: l with l + 8, then + 4, + 2, + 1. How many outputs are
- * computed side by side changes no output's order.
+ * The inner loops of ref-1, most of them a sum over 16 fixed float lanes: element k goes to lane k
+ * mod 16, k ascending, one multiplication and one addition each (never fused); a row's tail is
+ * padded with zeros. The lanes are joined by one tree: l with l + 8, then + 4, + 2, + 1. How many
+ * outputs are computed side by side changes no output's order.
  *
  * lanes.c is compiled for several instruction sets; all give the same bits.
  */
@@ -10,6 +10,8 @@
 #define KERNELS_REF_LANES_H
 
 #include "kernels/backend.h"
+
+enum { LANES_BLOCK = 64, LANES_VARIANTS_MAX = 3 };
 
 struct lanes {
     const char *name;
@@ -32,11 +34,18 @@ struct lanes {
                        size_t head_dim);
     /* gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i]. */
     void (*silu_mul)(float *gate, const float *up, size_t n);
+
+    /* Of blocks of LANES_BLOCK floats, for choosing tokens. The largest; NaN when one is NaN. */
+    float (*block_max)(const float *z);
+    /* With p = exp((z[i] - best) / temperature): w[i] = p * 2^40 where p >= min_p, else 0. */
+    void (*block_exp)(float *w, const float *z, float best, float temperature, float min_p);
+    /* The sum of floor(w[i]), each w[i] from 0 to 2^40. */
+    uint64_t (*block_floors)(const float *w);
 };
 
 /* The best one for this machine. */
 const struct lanes *lanes_best(void);
-/* All that run on this machine, for tests; returns how many, at most 2. */
-size_t lanes_all(const struct lanes *out[2]);
+/* All that run on this machine, the best one last; returns how many. */
+size_t lanes_all(const struct lanes *out[LANES_VARIANTS_MAX]);
 
 #endif

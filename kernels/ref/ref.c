@@ -10,14 +10,16 @@ enum { GRAIN_ELEMENTS = 8192, GRAIN_COLUMNS = 64 };
 
 extern const struct lanes lanes_baseline;
 #if KERNELS_X86
-extern const struct lanes lanes_avx512;
+extern const struct lanes lanes_avx2, lanes_avx512;
 #endif
 
-size_t lanes_all(const struct lanes *out[2])
+size_t lanes_all(const struct lanes *out[LANES_VARIANTS_MAX])
 {
     size_t n = 0;
     out[n++] = &lanes_baseline;
 #if KERNELS_X86
+    if (__builtin_cpu_supports("avx2"))
+        out[n++] = &lanes_avx2;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl"))
         out[n++] = &lanes_avx512;
@@ -27,7 +29,7 @@ size_t lanes_all(const struct lanes *out[2])
 
 const struct lanes *lanes_best(void)
 {
-    const struct lanes *all[2];
+    const struct lanes *all[LANES_VARIANTS_MAX];
     return all[lanes_all(all) - 1];
 }
 

@@ -238,6 +238,7 @@ static void nothing_of_a_prompt_is_left_when_idle(void **state)
     assert_true(all_zero(e->model.x, e->model.memory_len - table * sizeof(float)));
     assert_true(all_zero(e->logits, engine_logits_size(e)));
     assert_true(all_zero(e->batch_tokens, 64 * sizeof(uint32_t)));
+    assert_true(all_zero(e->choices, 4 * sizeof *e->choices));
     buf_cleanup(&a.text);
     engine_free(e);
 }

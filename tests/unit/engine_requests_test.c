@@ -270,7 +270,15 @@ static void many_threads_submit_to_a_running_engine(void **state)
     engine_free(e);
 }
 
-static void damaged_weights_fail_the_request_and_not_the_engine(void **state)
+static void assert_damage(void *context, const struct engine_event *event)
+{
+    assert_int_equal(event->finish, ENGINE_FAILED);
+    assert_non_null(strstr(event->error, "not a number"));
+    ++*(unsigned *)context;
+}
+
+/* Each with its reason, whichever thread has looked at its logits. */
+static void damaged_weights_fail_the_requests_and_not_the_engine(void **state)
 {
     struct tiny_model *m = *state;
     /* Finite, as what is not is refused at load; but the last norm's products are not. */
@@ -281,15 +289,15 @@ static void damaged_weights_fail_the_request_and_not_the_engine(void **state)
     BUF_AUTO file = BUF_INIT;
     tiny_safetensors(m, 0, m->n_tensors, &file);
     tiny_write_file(m, "model.safetensors", file.data, file.len);
-    struct engine *e = open_with(m, options(1, 2, 64));
+    struct engine *e = open_with(m, options(2, 6, 64));
     const uint32_t prompt[] = {'z'};
-    struct engine_params p = plain_params(3);
-    struct answer a = {0};
-    submit(e, prompt, 1, &p, &a);
+    const struct engine_params p = plain_params(3);
+    unsigned n_failed = 0;
+    uint64_t id;
+    for (size_t i = 0; i < 6; i++)
+        assert_false(is_err(engine_submit(e, &id, prompt, 1, &p, assert_damage, &n_failed)));
     run_all(e);
-    assert_int_equal(a.finish, ENGINE_FAILED);
-    assert_int_equal(a.n_ends, 1);
-    buf_cleanup(&a.text);
+    assert_int_equal(n_failed, 6);
     engine_free(e);
 }
 
@@ -337,7 +345,7 @@ int main(void)
         ENGINE_CASE(a_cancelled_request_gets_one_last_event),
         ENGINE_CASE(freeing_calls_no_sink),
         ENGINE_CASE(many_threads_submit_to_a_running_engine),
-        ENGINE_CASE(damaged_weights_fail_the_request_and_not_the_engine),
+        ENGINE_CASE(damaged_weights_fail_the_requests_and_not_the_engine),
         ENGINE_CASE(an_id_without_a_token_is_never_chosen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
 /* One request's answer on a tiny random model: its tokens, its text, its end. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -121,27 +122,33 @@ static void an_end_token_ends_the_answer_unless_ignored(void **state)
     engine_free(e);
 }
 
+struct alternation {
+    size_t n_words;
+    pthread_t stepping; /* the only thread that may ask */
+};
+
 /* Even tokens behind odd ones, odd ones behind even ones. */
 static void alternate(void *context, unsigned choice, const uint32_t *answer, size_t n_answer,
                       uint32_t *allowed)
 {
-    size_t n_words = *(const size_t *)context;
+    const struct alternation *a = context;
     assert_int_equal(choice, 2);
-    for (size_t i = 0; i < n_words && n_answer > 0; i++)
+    assert_true(pthread_equal(pthread_self(), a->stepping));
+    for (size_t i = 0; i < a->n_words && n_answer > 0; i++)
         allowed[i] &= answer[n_answer - 1] % 2 == 1 ? 0x55555555 : 0xaaaaaaaa;
 }
 
 static void a_mask_says_which_tokens_may_come_next(void **state)
 {
-    struct engine *e = open_with(*state, options(1, 2, 64));
-    size_t n_words = (e->config.vocab_size + 31) / 32;
+    struct engine *e = open_with(*state, options(2, 2, 64));
+    struct alternation by_turns = {(e->config.vocab_size + 31) / 32, pthread_self()};
     const uint32_t prompt[] = {1, 2};
     struct engine_params p = plain_params(12);
     struct answer masked = {0}, free_run = {0};
     p.choice = 2;
     submit(e, prompt, 2, &p, &free_run);
     p.mask = alternate;
-    p.mask_context = &n_words;
+    p.mask_context = &by_turns;
     submit(e, prompt, 2, &p, &masked);
     run_all(e);
     assert_int_equal(masked.n, 12);

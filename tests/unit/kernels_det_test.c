@@ -9,7 +9,7 @@ static void widens_every_half_float_exactly(void **state)
     assert_true(all != NULL && wide != NULL);
     for (unsigned i = 0; i < 65536; i++)
         all[i] = (uint16_t)i;
-    const struct lanes *lanes[2];
+    const struct lanes *lanes[LANES_VARIANTS_MAX];
     for (size_t v = lanes_all(lanes); v-- > 0;) {
         lanes[v]->widen(wide, all, WEIGHT_F16, 65536);
         for (unsigned i = 0; i < 65536; i++) {

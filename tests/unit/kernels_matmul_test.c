@@ -153,7 +153,7 @@ static void every_half_float_is_a_weight(void **state)
 static void matmul_has_the_written_order_in_every_instruction_set(void **state)
 {
     (void)state;
-    const struct lanes *lanes[2];
+    const struct lanes *lanes[LANES_VARIANTS_MAX];
     const struct backend *ref = NULL;
     assert_false(is_err(backend_get(&ref, "ref", true)));
     size_t n_lanes = lanes_all(lanes);

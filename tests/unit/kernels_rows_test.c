@@ -9,7 +9,7 @@ static void the_other_lanes_agree_in_every_instruction_set(void **state)
     enum { N = 77, KEYS_HERE = 9, HEAD_DIM = 20 };
     float *x = random_floats(N, 13), *keys = random_floats(KEYS_HERE * HEAD_DIM, 14);
     float first[4][N], sums[2] = {0};
-    const struct lanes *lanes[2];
+    const struct lanes *lanes[LANES_VARIANTS_MAX];
     size_t n = lanes_all(lanes);
     for (size_t i = 0; i < n; i++) {
         float got[4][N] = {0};
@@ -29,6 +29,44 @@ static void the_other_lanes_agree_in_every_instruction_set(void **state)
     }
     free(x);
     free(keys);
+}
+
+/* A block's largest number, weights and their sum, written out; with a NaN, and with what cannot be
+ * chosen. */
+static void assert_block(const struct lanes *l, const float z[LANES_BLOCK], bool has_nan)
+{
+    float most = -INFINITY, w[LANES_BLOCK];
+    uint64_t sum = 0;
+    for (size_t i = 0; i < LANES_BLOCK; i++)
+        most = z[i] > most ? z[i] : most;
+    float got = l->block_max(z);
+    assert_true(has_nan ? isnan(got) : got == most);
+    if (has_nan)
+        return;
+    l->block_exp(w, z, most, 0.7f, 0.01f);
+    for (size_t i = 0; i < LANES_BLOCK; i++) {
+        float p = det_exp((z[i] - most) / 0.7f), want = p >= 0.01f ? p * 0x1p40f : 0.0f;
+        assert_int_equal(det_bits(w[i]), det_bits(want));
+        sum += (uint64_t)want;
+    }
+    assert_true(l->block_floors(w) == sum);
+}
+
+static void blocks_of_sampling_are_as_written_in_every_instruction_set(void **state)
+{
+    (void)state;
+    const struct lanes *lanes[LANES_VARIANTS_MAX];
+    for (size_t n = lanes_all(lanes), i = 0; i < n; i++)
+        for (size_t at = 0; at < LANES_BLOCK; at++) {
+            float *z = random_floats(LANES_BLOCK, 40 + at);
+            z[at] = 3.0f;
+            assert_block(lanes[i], z, false);
+            z[(at + 5) % LANES_BLOCK] = -INFINITY;
+            assert_block(lanes[i], z, false);
+            z[at] = NAN;
+            assert_block(lanes[i], z, true);
+            free(z);
+        }
 }
 
 static void rmsnorm_is_near_double(void **state)
@@ -113,6 +151,59 @@ static void rope_leaves_the_rest_of_a_head_alone(void **state)
         assert_true(out[i] == want[i] && out[12 + i] == want[i] && out[24 + i] == -x[i]);
 }
 
+/* Heads of 80 elements, of which 72 are turned: whole vectors of pairs, and others after them. Rows
+ * on pages of their own; out: the queries, then the whole cache. */
+enum { ROPE_ROWS = 5, ROPE_HEADS = 6, ROPE_KEYS = 2, ROPE_DIM = 80, ROPE_TURNED = 72 };
+enum {
+    ROPE_Q_LEN = ROPE_ROWS * ROPE_HEADS * ROPE_DIM,
+    ROPE_CACHE_LEN = ROPE_ROWS * 2 * ROPE_KEYS * KV_PAGE_TOKENS * ROPE_DIM
+};
+
+static float *rope_heads(const struct backend *b, unsigned n_threads)
+{
+    struct pool *pool = pool_of(n_threads);
+    float *x = random_floats(ROPE_Q_LEN, 31);
+    float *table = random_floats(ROPE_ROWS * ROPE_TURNED, 32);
+    float *out = calloc(ROPE_Q_LEN + ROPE_CACHE_LEN, sizeof *out);
+    assert_non_null(out);
+    memcpy(out, x, ROPE_Q_LEN * sizeof *x);
+    struct kv_cache cache = {out + ROPE_Q_LEN, ROPE_ROWS, 1, ROPE_KEYS, ROPE_DIM};
+    uint32_t pages[ROPE_ROWS];
+    struct kv_row rows[ROPE_ROWS];
+    for (uint32_t i = 0; i < ROPE_ROWS; i++) {
+        pages[i] = (i + 2) % ROPE_ROWS;
+        rows[i] = (struct kv_row){i, &pages[i]};
+    }
+    const struct rope_args args = {.q = out,
+                                   .k = x + 7,
+                                   .v = x + 100,
+                                   .cos_sin = table,
+                                   .cache = &cache,
+                                   .rows = rows,
+                                   .n_rows = ROPE_ROWS,
+                                   .n_heads = ROPE_HEADS,
+                                   .n_turned = ROPE_TURNED};
+    b->rope_write(pool, &args);
+    pool_free(pool);
+    free(x);
+    free(table);
+    return out;
+}
+
+static void rope_is_that_of_ref_to_the_bit(void **state)
+{
+    (void)state;
+    const struct backend *ref = NULL;
+    assert_false(is_err(backend_get(&ref, "ref", true)));
+    float *want = rope_heads(ref, 1);
+    for (unsigned n_threads = 1; n_threads <= 3; n_threads++) {
+        float *got = rope_heads(tested, n_threads);
+        assert_same_bits(got, want, ROPE_Q_LEN + ROPE_CACHE_LEN);
+        free(got);
+    }
+    free(want);
+}
+
 /* Heads are rows of head_dim: each is normed alone, in place, whatever its row's other heads. */
 static void rmsnorm_of_heads_is_that_of_each_head(void **state)
 {
@@ -140,11 +231,13 @@ int main(void)
 {
     const struct CMUnitTest shared[] = {
         cmocka_unit_test(the_other_lanes_agree_in_every_instruction_set),
+        cmocka_unit_test(blocks_of_sampling_are_as_written_in_every_instruction_set),
     };
     const struct CMUnitTest each[] = {
         cmocka_unit_test(rmsnorm_is_near_double),
         cmocka_unit_test(rope_turns_pairs_on_their_way_to_the_cache),
         cmocka_unit_test(rope_leaves_the_rest_of_a_head_alone),
+        cmocka_unit_test(rope_is_that_of_ref_to_the_bit),
         cmocka_unit_test(rmsnorm_of_heads_is_that_of_each_head),
     };
     return cmocka_run_group_tests(shared, NULL, NULL) + RUN_ON_EVERY_BACKEND(each);

@@ -70,7 +70,7 @@ static struct err count_beyond(struct device *d, struct gpu_kernel *k, struct gp
                                uint64_t *n)
 {
     const struct cuda_exp2_check_args args = {.n_beyond = device_pointer(at),
-                                              .step = d->backend->image != NULL ? 1 : 4000037};
+                                              .step = d->gpu->is_emulated ? 4000037 : 1};
     const struct gpu_launch how = {
         .grid = {8 * d->info.n_multiprocessors, 1, 1}, .block = {CUDA_BLOCK, 1, 1}, .cluster = 1};
     TRY(d->gpu->fill(d->stream, at, 0, sizeof *n));

@@ -73,6 +73,7 @@ struct gpu_tensor {
 
 struct gpu_driver {
     const char *name; /* "cuda", "emu" */
+    bool is_emulated; /* by this program: slow, and the same everywhere */
 
     struct err (*count)(unsigned *out);
     /* Takes the device's primary context. Needs a CUDA driver of version GPU_DRIVER_MIN. */

@@ -165,6 +165,7 @@ extern "C" void gpu_emu_seed(uint64_t seed)
 
 const struct gpu_driver gpu_emu = {
     "emu",
+    true,
     emu_count,
     emu_open,
     emu_close,

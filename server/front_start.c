@@ -135,6 +135,19 @@ static struct err choose_gpus(unsigned out[ENGINE_GROUP_MAX], size_t *n,
     return err_ok();
 }
 
+/* Profilers that trace a whole machine name a library there, for the driver to load into every
+ * program: it would see prompts. The driver looks there whatever the environment says. */
+static struct err check_no_tool(const struct engine_options *o)
+{
+    static const char path[] = "/dev/shm/cuda_injection_path_shm";
+    if (o->gpu == NULL || strcmp(o->backend, "cpu") == 0 || access(path, F_OK) != 0)
+        return err_ok();
+    return err_set(ERR_UNSUPPORTED,
+                   "%s asks every program that uses the GPU to load a tool: end the profiler that "
+                   "made it, or remove it",
+                   path);
+}
+
 struct err front_load(struct front *f)
 {
     const struct front_options *o = f->options;
@@ -147,6 +160,7 @@ struct err front_load(struct front *f)
                                      .gpu = gpu_backend_built()};
     unsigned gpus[ENGINE_GROUP_MAX];
     size_t n_gpus = 0;
+    TRY(check_no_tool(&options));
     TRY(choose_gpus(gpus, &n_gpus, o, options.gpu));
     TRY(engine_group_open(&f->engines, o->model_dir, &options, gpus, n_gpus));
     f->engine = engine_group_at(f->engines, 0);

@@ -36,11 +36,14 @@ static struct err find_all(void *library)
 /* What runs is the machine code that is measured: the driver shall compile nothing, and take
  * nothing from a cache of what it compiled. It shall load kernels with their module, not at their
  * first launch: by then a sandbox may have closed (CUDA C++ Programming Guide, "CUDA Environment
- * Variables"). */
+ * Variables"). And it shall look for no MPS daemon (by default in /tmp, where anybody may pose as
+ * one), whose process would hold our context. */
 static struct err set_environment(void)
 {
     if (setenv("CUDA_DISABLE_PTX_JIT", "1", 1) != 0 || setenv("CUDA_CACHE_DISABLE", "1", 1) != 0 ||
-        setenv("CUDA_MODULE_LOADING", "EAGER", 1) != 0 || unsetenv("CUDA_FORCE_PTX_JIT") != 0)
+        setenv("CUDA_MODULE_LOADING", "EAGER", 1) != 0 ||
+        setenv("CUDA_MPS_PIPE_DIRECTORY", "/dev/null/none", 1) != 0 ||
+        unsetenv("CUDA_FORCE_PTX_JIT") != 0)
         return err_errno("the driver's environment cannot be set");
     return err_ok();
 }

@@ -117,6 +117,19 @@ class Gpus(unittest.TestCase):
         self.assertIn("GPU memory not protected", text)
         self.assertIn("numerics sm90-1", text)
 
+    def test_no_start_where_a_tool_is_to_be_loaded(self):
+        announced = pathlib.Path("/dev/shm/cuda_injection_path_shm")
+        if not announced.parent.is_dir():
+            self.skipTest("there is no /dev/shm here")
+        announced.touch(exist_ok=False)
+        try:
+            code, _, text = harness.run_server("--model", MODEL, "--state", self.path / "other", *self.tpm.options(),
+                                               "--gpus", "0", "--listen", ":0")
+        finally:
+            announced.unlink()
+        self.assertEqual(code, 2, text)
+        self.assertIn(f"{announced} asks every program that uses the GPU to load a tool", text)
+
     def test_a_policy_can_ask_for_another_driver_or_for_protected_memory(self):
         code, text = self.verify(self.policy.replace("580.95.05", "580.95.06"))
         self.assertEqual(code, 1, text)

@@ -63,13 +63,14 @@ static bool is(const char *name, const char *value)
     return text != NULL && strcmp(text, value) == 0;
 }
 
-/* As a driver that would compile, or put off loading, unless it is told not to. */
+/* As a driver that would compile, put off loading, or ask a daemon, unless it is told not to. */
 int cuInit(unsigned flags);
 EXPORT int cuInit(unsigned flags)
 {
     (void)flags;
     if (!is("CUDA_DISABLE_PTX_JIT", "1") || !is("CUDA_CACHE_DISABLE", "1") ||
-        !is("CUDA_MODULE_LOADING", "EAGER") || getenv("CUDA_FORCE_PTX_JIT") != NULL)
+        !is("CUDA_MODULE_LOADING", "EAGER") || getenv("CUDA_FORCE_PTX_JIT") != NULL ||
+        !is("CUDA_MPS_PIPE_DIRECTORY", "/dev/null/none"))
         return 801; /* CUDA_ERROR_NOT_SUPPORTED */
     return result_of("cuInit");
 }

@@ -86,6 +86,15 @@ static int accepts(void)
     return accept(-1, NULL, NULL) == -1 && errno == EBADF ? 0 : 1;
 }
 
+static int no_file_for_others(void)
+{
+    struct msghdr message = {0};
+    struct mmsghdr messages = {.msg_hdr = message};
+    if (sendmsg(0, &message, 0) != -1 || errno != EPERM)
+        return 1;
+    return sendmmsg(0, &messages, 1, 0) == -1 && errno == EPERM ? 0 : 2;
+}
+
 static int makes_sockets(void)
 {
     return socket(AF_UNIX, SOCK_STREAM, 0) >= 0 ? 0 : 1;
@@ -166,6 +175,7 @@ static void the_front_answers_and_does_nothing_else(void **state)
     assert_int_equal(inside(SANDBOX_FRONT, no_programs_no_processes), 0);
     assert_int_equal(inside(SANDBOX_FRONT, no_network_of_its_own), 0);
     assert_int_equal(inside(SANDBOX_FRONT, no_file_to_write), 0);
+    assert_int_equal(inside(SANDBOX_FRONT, no_file_for_others), 0);
     assert_int_equal(inside(SANDBOX_FRONT, accepts), 0);
 }
 

@@ -133,6 +133,8 @@ OTHERS = [
     (MATMUL, FEW, "fresh && box == 0 && step == 0", "fresh && step == 0"),
     (ATTENTION, WORK, "    fence_proxy_async();\n    join_group(p);\n}\n\n/* Slots", "    fence_proxy_async();\n}\n\n/* Slots",
      "join_group behind the writing of queries, watched for races"),
+    (ATTENTION, WORK, "    join_group(p); /* all are done with the queries before */\n", "",
+     "join_group ahead of the writing of queries, watched for races"),
     (ATTENTION, PAGES, "        r.keys.wait();\n", ""),
     (ATTENTION, PAGES, "        if (!first)\n            r.values.wait();\n", ""),
     (ATTENTION, PAGES, "        r.values.wait();\n        clear", "        clear"),

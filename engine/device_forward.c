@@ -176,7 +176,7 @@ struct err device_forward(struct device *d, const struct device_lists *lists, si
 static struct err enqueue(struct device *d, bool samples)
 {
     struct gpu_graph *graph = samples ? device_find_graph(d) : NULL;
-    TRY(device_send_inputs(d, graph != NULL ? d->n_rows : d->n_logits));
+    TRY(device_send_inputs(d));
     if (graph != NULL) {
         d->n_graph_steps++;
         return d->gpu->graph_launch(graph, d->stream);

@@ -15,6 +15,7 @@ static size_t rows_of(const struct device *d, unsigned bucket)
 static struct err record(struct device *d, size_t n_rows, struct gpu_graph **out)
 {
     const struct device_lists lists = {.narrow = true, .folds = true};
+    device_lay_out(d, n_rows);
     TRY(d->gpu->capture_begin(d->stream));
     struct err e = device_forward(d, &lists, n_rows, n_rows);
     if (!is_err(e))

@@ -35,20 +35,20 @@ struct device_operand {
 };
 
 /* What the host says of a step; one of these lies in pinned memory and is copied to another in the
- * device's. The arrays follow each other behind the counts. */
+ * device's, at once. The arrays lie beside each other, in this order; the lists of attention's work
+ * behind as many rows as the step has, so that little lies between what is filled. */
 struct device_inputs {
-    uint32_t *counts;           /* of wide, narrow, folds; 0 */
-    struct cuda_plan_row *plan; /* (max_rows) */
-    uint32_t *logit_rows;       /* (max_logits) */
-    struct cuda_attention_item *wide, *narrow;
-    struct cuda_attention_fold *folds;
+    uint32_t *counts;                          /* of wide, narrow, folds; 0 */
+    uint32_t *logit_rows;                      /* (max_logits) */
+    struct cuda_plan_row *plan;                /* (n_rows) */
+    struct cuda_attention_fold *folds;         /* (n_rows) */
+    struct cuda_attention_item *wide, *narrow; /* (n_rows), (n_rows + DEVICE_PARTIALS_MAX) */
 };
 
 /* What the host keeps of a step on its way. Nothing of it is touched before the step has been read.
  */
 struct device_flight {
-    void *pinned; /* the inputs, then what the slots are told, then the results */
-    struct device_inputs inputs;
+    void *pinned;   /* the inputs, then what the slots are told, then the results */
     uint8_t *stage; /* (DEVICE_STAGE_LEN): of it n_staged bytes are on their way */
     size_t n_staged;
     struct cuda_sampled *sampled;  /* (n_sampled) */
@@ -106,7 +106,6 @@ struct device {
     struct gpu_address slot_tokens;   /* (max_context): of the slot whose tokens are counted */
     struct gpu_address sampled, tops, z, scratch;
     struct gpu_address inputs_at, copies_at;
-    struct device_inputs inputs_on_device;
     size_t *n_in_table;            /* (n_slots): pages that slot_tables holds */
     bool *slot_has_tops;           /* (n_slots) */
     struct cuda_page_copy *copies; /* (DEVICE_COPIES), pinned */
@@ -116,7 +115,7 @@ struct device {
      * DEVICE_FLIGHTS]. */
     struct device_flight flights[DEVICE_FLIGHTS];
     uint64_t n_launched, n_read;
-    struct device_inputs inputs; /* that one's */
+    struct device_inputs inputs, inputs_on_device; /* that one's */
     size_t n_rows, n_logits, n_runs;
     struct attention_run *runs; /* (max_rows) */
     struct gpu_graph *graphs[DEVICE_BUCKETS];
@@ -166,8 +165,9 @@ void device_upload(struct device *d, struct gpu_address to, const void *from, si
 struct err device_sample(const struct device *d, size_t n_logits) MUST_USE;
 
 /* device_step.c */
-/* Of logit_rows the first n_logits. */
-struct err device_send_inputs(struct device *d, size_t n_logits) MUST_USE;
+/* Finds the places of the inputs of a step of that many rows. */
+void device_lay_out(struct device *d, size_t n_rows);
+struct err device_send_inputs(struct device *d) MUST_USE;
 
 /* Which lists of attention work are launched. An empty one may be. */
 struct device_lists {

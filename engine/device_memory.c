@@ -73,9 +73,9 @@ enum { N_SAMPLING = 11, N_AREAS = 18 + N_SAMPLING };
 
 static uint64_t inputs_len(const struct device_sizes *s)
 {
-    return 16 + s->max_rows * sizeof(struct cuda_plan_row) + s->max_logits * sizeof(uint32_t) +
-           (s->max_rows + max_narrow(s)) * sizeof(struct cuda_attention_item) +
-           s->max_rows * sizeof(struct cuda_attention_fold) + 4 * 16;
+    return 16 + s->max_logits * sizeof(uint32_t) +
+           s->max_rows * (sizeof(struct cuda_plan_row) + sizeof(struct cuda_attention_fold)) +
+           (s->max_rows + max_narrow(s)) * sizeof(struct cuda_attention_item);
 }
 
 size_t device_max_sampled(const struct device_sizes *s)
@@ -178,24 +178,6 @@ void device_memory_free(struct device *d)
     free(d->layers);
 }
 
-/* The same arrays at both ends. */
-static struct device_inputs lay_out(uint8_t *at, const struct device_sizes *s)
-{
-    struct device_inputs in;
-    in.counts = (uint32_t *)(void *)at;
-    at += 16;
-    in.plan = (struct cuda_plan_row *)(void *)at;
-    at += (s->max_rows * sizeof *in.plan + 15) / 16 * 16;
-    in.logit_rows = (uint32_t *)(void *)at;
-    at += (s->max_logits * sizeof *in.logit_rows + 15) / 16 * 16;
-    in.wide = (struct cuda_attention_item *)(void *)at;
-    at += (s->max_rows * sizeof *in.wide + 15) / 16 * 16;
-    in.narrow = (struct cuda_attention_item *)(void *)at;
-    at += (max_narrow(s) * sizeof *in.narrow + 15) / 16 * 16;
-    in.folds = (struct cuda_attention_fold *)(void *)at;
-    return in;
-}
-
 static uint64_t flight_len(const struct device_sizes *s)
 {
     uint64_t inputs = (inputs_len(s) + 15) / 16 * 16, rows = device_max_sampled(s);
@@ -209,7 +191,6 @@ static struct err make_flight(struct device *d, struct device_flight *f)
     TRY(d->gpu->event_new(d->handle, &f->passed));
     TRY(d->gpu->host_alloc(d->handle, &f->pinned, flight_len(s)));
     uint8_t *at = f->pinned;
-    f->inputs = lay_out(at, s);
     f->stage = at + (inputs_len(s) + 15) / 16 * 16;
     f->sampled = (struct cuda_sampled *)(void *)(f->stage + DEVICE_STAGE_LEN);
     f->tops = (struct cuda_token_float *)(void *)(f->sampled + device_max_sampled(s));
@@ -229,7 +210,6 @@ static struct err make_host_side(struct device *d)
     d->runs = calloc(s->max_rows, sizeof *d->runs);
     if (d->n_in_table == NULL || d->slot_has_tops == NULL || d->runs == NULL)
         return err_set(ERR_MEMORY, "no memory for %zu slots and %zu rows", s->n_slots, s->max_rows);
-    d->inputs_on_device = lay_out(device_pointer(d->inputs_at), s);
     return err_ok();
 }
 

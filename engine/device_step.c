@@ -5,10 +5,29 @@
 
 #include "engine/device_internal.h"
 
+/* The same at both ends. */
+static struct device_inputs lay_out(uint8_t *at, const struct device_sizes *s, size_t n_rows)
+{
+    struct device_inputs in = {.counts = (uint32_t *)(void *)at};
+    in.logit_rows = in.counts + 4;
+    in.plan = (struct cuda_plan_row *)(void *)(in.logit_rows + s->max_logits);
+    in.folds = (struct cuda_attention_fold *)(void *)(in.plan + n_rows);
+    in.wide = (struct cuda_attention_item *)(void *)(in.folds + n_rows);
+    in.narrow = in.wide + n_rows;
+    return in;
+}
+
+void device_lay_out(struct device *d, size_t n_rows)
+{
+    d->inputs = lay_out(d->flights[d->n_launched % DEVICE_FLIGHTS].pinned, &d->sizes, n_rows);
+    d->inputs_on_device = lay_out(device_pointer(d->inputs_at), &d->sizes, n_rows);
+}
+
+/* Up to the rows, whose number is not known yet. */
 void device_begin(struct device *d)
 {
     struct device_flight *f = &d->flights[d->n_launched % DEVICE_FLIGHTS];
-    d->inputs = f->inputs;
+    device_lay_out(d, 0);
     f->n_staged = 0;
     f->has_tops = false;
     d->n_rows = d->n_logits = d->n_runs = 0;
@@ -33,19 +52,12 @@ void device_want_logits(struct device *d, size_t row)
     f->has_tops = f->has_tops || d->slot_has_tops[d->inputs.plan[row].slot];
 }
 
-static struct err send(struct device *d, const void *from, size_t len)
-{
-    size_t offset = (size_t)((const uint8_t *)from - (const uint8_t *)d->inputs.counts);
-    if (len == 0)
-        return err_ok();
-    return d->gpu->copy_to(d->stream, device_at(d->inputs_at, offset), from, len);
-}
-
-/* The lists go there as far as they are filled, all within the flight's pinned memory, which is
- * left alone until the step has been read. */
-struct err device_send_inputs(struct device *d, size_t n_logits)
+/* As far as the last list is filled. It goes there from the flight's pinned memory, which is left
+ * alone until the step has been read. */
+struct err device_send_inputs(struct device *d)
 {
     const struct device_inputs *in = &d->inputs;
+    device_lay_out(d, d->n_rows);
     struct attention_plan plan = {.wide = in->wide,
                                   .narrow = in->narrow,
                                   .folds = in->folds,
@@ -55,11 +67,9 @@ struct err device_send_inputs(struct device *d, size_t n_logits)
     in->counts[0] = plan.n_wide;
     in->counts[1] = plan.n_narrow;
     in->counts[2] = plan.n_folds;
-    TRY(send(d, in->counts, (size_t)((uint8_t *)(in->plan + d->n_rows) - (uint8_t *)in->counts)));
-    TRY(send(d, in->logit_rows, n_logits * sizeof *in->logit_rows));
-    TRY(send(d, in->wide, plan.n_wide * sizeof *in->wide));
-    TRY(send(d, in->narrow, plan.n_narrow * sizeof *in->narrow));
-    return send(d, in->folds, plan.n_folds * sizeof *in->folds);
+    return d->gpu->copy_to(
+        d->stream, d->inputs_at, in->counts,
+        (size_t)((uint8_t *)(in->narrow + plan.n_narrow) - (uint8_t *)in->counts));
 }
 
 static void zero_page(void *context, uint32_t page)

@@ -3,12 +3,15 @@
 What is dropped are the waits, fences and barriers whose absence a GPU would forgive on most days. Skipped (77)
 where there is no g++.
 
-    emu_mutants_test.py [--all | --races | --unfound] [TEST...]
+    emu_mutants_test.py [--all | --races] [--only N,N,...] [-j N] [--seconds N] [TEST...]
 
-Without --all some of each kernel, in minutes; with it all, in a quarter of an hour. --races: each barrier and wait of the
-kernels dropped, one at a time, and the kernels watched for races. TEST: only those of this kernels' test.
+Without --all some of each kernel, in minutes. --races: each barrier and wait of the kernels dropped, one at a time, and the
+kernels watched for races. TEST: only those of this kernels' test. With --all and --races the tests are run without a fault,
+too, and must pass: what fails anyhow finds nothing. After --seconds no fault is begun, and tests that run are killed; what
+was not looked at is named as --only takes it. Then, and with faults that no test finds, the exit code is 1.
 """
 
+import argparse
 import concurrent.futures
 import os
 import pathlib
@@ -18,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WARNINGS_OFF = ["-w"]
@@ -28,7 +32,7 @@ FLAGS = ["-O1", "-g", "-D_GNU_SOURCE", "-ffp-contract=off", "-fno-strict-aliasin
 # Kernels that are watched for races (kernels/emu/races.h).
 WATCHED = [f for f in FLAGS if f != "-fsanitize=address"] + ["-fsanitize=thread", "-fno-tree-loop-distribute-patterns"]
 
-LIMIT_S = 120  # of one test
+LIMIT_S, LIMIT_WITHOUT_S = 120, 600  # of one test with a fault and without
 
 # (test, file, text, what stands there instead)
 MATMUL, ROWS, ATTENTION = "cuda_matmul_test", "cuda_rows_test", "cuda_attention_test"
@@ -129,6 +133,8 @@ OTHERS = [
     (MATMUL, FEW, "fresh && box == 0 && step == 0", "fresh && step == 0"),
     (ATTENTION, WORK, "    fence_proxy_async();\n    join_group(p);\n}\n\n/* Slots", "    fence_proxy_async();\n}\n\n/* Slots",
      "join_group behind the writing of queries, watched for races"),
+    (ATTENTION, WORK, "    join_group(p); /* all are done with the queries before */\n", "",
+     "join_group ahead of the writing of queries, watched for races"),
     (ATTENTION, PAGES, "        r.keys.wait();\n", ""),
     (ATTENTION, PAGES, "        if (!first)\n            r.values.wait();\n", ""),
     (ATTENTION, PAGES, "        r.values.wait();\n        clear", "        clear"),
@@ -183,17 +189,16 @@ OTHERS = [
     (SAMPLE, SELECT, "*weight_before += in.weight_before;", ""),
     (SAMPLE, SELECT, "prefix | in.at", "in.at"),
     (SAMPLE, SELECT, "before = 0, weight = weight_before;", "before = 0, weight = 0;"),
+    (SAMPLE, SELECT, "f.z[(uint32_t)best]) <= g.bin", "f.z[(uint32_t)best]) < g.bin"),
+    (SAMPLE, SELECT, "by == OWN ? r.chunks[c].own_best : r.chunks[c].best", "r.chunks[c].own_best"),
+    (SAMPLE, CHOOSE, "r.chunks[c].best <= last", "r.chunks[c].best < last"),
+    (SAMPLE, CHOOSE, "return best <= last;", "return best < last;"),
     (SAMPLE, CHOOSE, "need > 0 ? need : 1", "need"),
     (SAMPLE, CHOOSE, "<= k.last ? weigh(f, z) : (uint64_t)0", "<= k.last ? weigh(f, z) : weigh(f, z)"),
     (SAMPLE, CHOOSE, "r.position, r.params->choice", "r.params->choice, r.position"),
     (SAMPLE, CHOOSE, "    args.newest[r.slot] = 0;\n", ""),
     (SAMPLE, CHOOSE, "r.params->counts[id] += 1", "r.params->counts[id] += 0"),
 ]
-# With --unfound, which fails: a fault that no test here sees yet, and that matters on a GPU.
-UNFOUND = [
-    (ATTENTION, WORK, "    join_group(p); /* all are done with the queries before */\n", ""),
-]
-
 
 # What orders threads, copies and products: each such statement is dropped with --races.
 ORDERS = re.compile(r"\b(?:__syncthreads\(\)|__syncwarp\(\w*\)|barrier_sync\([^;]*\)|join_group\(p\)|join_cluster<n>\(\)|"
@@ -216,52 +221,58 @@ def dropped_orders():
     return mutants
 
 
-def run(command, **options):
-    return subprocess.run(command, capture_output=True, text=True, **options)
-
-
 def must(command):
-    result = run(command)
-    if result.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}\n{result.stderr}")
+    subprocess.run(command, check=True, capture_output=True, text=True)
 
 
-def compile_kernels(folder, test, flags):
-    objects = []
-    for source in SOURCES[test]:
-        objects.append(folder / f"{pathlib.Path(source).stem}.o")
-        must(["g++", "-x", "c++", "-std=c++17", *flags, *WARNINGS_OFF, f"-I{folder}", f"-I{ROOT}", "-c",
-              folder / source, "-o", objects[-1]])
-    return objects
+def compile_kernel(root, source, watched, out):
+    must(["g++", "-x", "c++", "-std=c++17", *(WATCHED if watched else FLAGS), *WARNINGS_OFF, f"-I{root}", f"-I{ROOT}",
+          "-MMD", "-c", root / source, "-o", out])
 
 
-def link(parts, kernels, test, out):
-    must(["g++", *FLAGS, *parts["emulator"], parts[test], *kernels, "-lcmocka", "-lm", "-o", out])
+class Parts:
+    """What no fault changes, compiled once."""
 
-
-def build_parts(folder, pool):
-    """What no mutant changes."""
-    emulator, commands = [], []
-    for source in [*sorted((ROOT / "kernels/emu").glob("*.cc")), ROOT / "common/err.c",
+    def __init__(self, folder, kinds, pool):
+        """kinds: of each test, whether its kernels are watched."""
+        self.folder = folder
+        sources = [*sorted((ROOT / "kernels/emu").glob("*.cc")), ROOT / "common/err.c",
                    ROOT / "kernels/cuda/attention_plan.c", ROOT / "kernels/cuda/kernel_set.c",
-                   *sorted((ROOT / "engine").glob("sample*.c")), ROOT / "engine/token_counts.c"]:
-        out = folder / f"{source.stem}.o"
-        commands.append(["g++" if source.suffix == ".cc" else "gcc", *FLAGS, f"-I{ROOT}", "-c", source, "-o", out])
-        emulator.append(out)
-    parts = {"emulator": emulator}
-    for test in SOURCES:
-        parts[test] = folder / f"{test}.o"
-        commands.append(["gcc", *FLAGS, f"-I{ROOT}", "-c", ROOT / f"tests/unit/{test}.c", "-o", parts[test]])
-    list(pool.map(must, commands))
-    return parts
+                   *sorted((ROOT / "engine").glob("sample*.c")), ROOT / "engine/token_counts.c"]
+        self.emulator = [folder / f"{source.stem}.o" for source in sources]
+        jobs = [pool.submit(compile_kernel, ROOT, source, watched, self.kernel(source, watched))
+                for source, watched in sorted({(s, watched) for test, watched in kinds for s in SOURCES[test]})]
+        jobs += [pool.submit(self.compile_part, source, out) for source, out in zip(sources, self.emulator)]
+        jobs += [pool.submit(self.compile_part, ROOT / f"tests/unit/{test}.c", self.test(test, watched),
+                             *(["-DBL_WATCHED"] if watched else [])) for test, watched in sorted(kinds)]
+        for job in jobs:
+            job.result()
+
+    @staticmethod
+    def compile_part(source, out, *more):
+        must(["g++" if source.suffix == ".cc" else "gcc", *FLAGS, *more, f"-I{ROOT}", "-c", source, "-o", out])
+
+    def test(self, test, watched):
+        return self.folder / f"{test}{'-watched' if watched else ''}.o"
+
+    def kernel(self, source, watched):
+        return self.folder / f"{pathlib.Path(source).name}{'-watched' if watched else ''}.o"
+
+    def has(self, source, watched, file):
+        """Whether the kernels of that source are made from that file."""
+        return str(ROOT / file) in self.kernel(source, watched).with_suffix(".d").read_text().split()
 
 
-def passes(test):
-    """Until the first of its tests fails."""
+def link(parts, kernels, test, watched, out):
+    must(["g++", *FLAGS, *parts.emulator, parts.test(test, watched), *kernels, "-lcmocka", "-lm", "-o", out])
+
+
+def passes(test, limit_s):
+    """Until the first of its tests fails; None when it had no time to end."""
     environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=0")
     with subprocess.Popen([test], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                           env=environment) as process:
-        watch = threading.Timer(LIMIT_S, process.kill)
+        watch = threading.Timer(limit_s, process.kill)
         watch.start()
         failed = any("[  FAILED  ]" in line for line in process.stdout)
         if failed:
@@ -269,50 +280,102 @@ def passes(test):
         process.wait()
         in_time = watch.is_alive()
         watch.cancel()
-    if not in_time:
-        raise subprocess.TimeoutExpired(test, LIMIT_S)
-    return not failed and process.returncode == 0
+    return not failed and process.returncode == 0 if failed or in_time else None
 
 
-def verdict(parts, folder, number, mutant):
-    """"" when the mutant is found, else what is wrong."""
+def build(parts, own, mutant):
+    """The test with the fault in its kernels; of the kernels only what has the changed file is compiled anew."""
     test, file, text, instead, *where = mutant
-    change = where[0] if where else f"{text!r} -> {instead!r}"
-    own = folder / str(number)
-    shutil.copytree(ROOT / "kernels", own / "kernels")
-    source = (own / file).read_text()
-    if source.count(text) != 1:
-        return f"mutant {number}: {file} has {source.count(text)} of {text!r}"
-    (own / file).write_text(source.replace(text, instead))
-    link(parts, compile_kernels(own, test, WATCHED if where else FLAGS), test, own / "test")
+    kernels, watched = [parts.kernel(source, bool(where)) for source in SOURCES[test]], bool(where)
+    if file:
+        shutil.copytree(ROOT / "kernels", own / "kernels")
+        (own / file).write_text((own / file).read_text().replace(text, instead))
+        for i, source in enumerate(SOURCES[test]):
+            if parts.has(source, watched, file):
+                kernels[i] = own / f"{i}.o"
+                compile_kernel(own, source, watched, kernels[i])
+    link(parts, kernels, test, watched, own / "test")
+
+
+def verdict(parts, number, mutant, end):
+    """"found", or what is wrong; "" when there was no time to see."""
+    test, file, text, *_ = mutant
+    own = parts.folder / str(number)
+    if file and (ROOT / file).read_text().count(text) != 1:
+        return f"stands {(ROOT / file).read_text().count(text)} times in {file}"
+    if time.monotonic() >= end:
+        return ""
+    own.mkdir()
     try:
-        passed = passes(own / "test")
-    except subprocess.TimeoutExpired:
-        return f"mutant {number}: without an end: {change}"
-    return f"mutant {number} lives: {change}" if passed else ""
+        build(parts, own, mutant)
+    except subprocess.CalledProcessError as e:
+        return f"cannot be built ({next((line for line in e.stderr.splitlines() if 'error' in line), e)})"
+    passed = passes(own / "test", max(min(LIMIT_S if file else LIMIT_WITHOUT_S, end - time.monotonic()), 0))
+    shutil.rmtree(own)
+    if passed is None:
+        return "" if time.monotonic() >= end else "without an end"
+    if file:
+        return "lives" if passed else "found"
+    return "found" if passed else "fails without a fault"
+
+
+def judge(parts, number, mutant, end):
+    begun = time.monotonic()
+    wrong = verdict(parts, number, mutant, end)
+    test, file, text, instead, *where = mutant
+    change = where[0] if where else f"{text!r} -> {instead!r}" if file else "no fault"
+    if wrong:
+        print(f"{number}: {wrong}, {test}, {time.monotonic() - begun:.0f} s: {change}", flush=True)
+    return number, wrong
+
+
+def options():
+    p = argparse.ArgumentParser(usage=__doc__.split("\n\n")[2].strip())
+    p.add_argument("--all", action="store_true")
+    p.add_argument("--races", action="store_true")
+    p.add_argument("--only", type=lambda text: {int(n) for n in text.split(",")})
+    p.add_argument("-j", type=int, default=2)
+    p.add_argument("--seconds", type=float, default=float("inf"))
+    p.add_argument("tests", nargs="*", metavar="TEST")
+    of = p.parse_args()
+    if not SOURCES.keys() >= set(of.tests):
+        p.error(f"the tests are {' '.join(SOURCES)}")
+    return of
+
+
+def faults(of):
+    """By number."""
+    if of.races:
+        mutants = dropped_orders()
+    else:
+        mutants = SOME + [m for m in dropped_orders() if m[0] == ROWS] + (OTHERS if of.all else [])
+    chosen = {i: m for i, m in enumerate(mutants) if m[0] in (of.tests or SOURCES) and (not of.only or i in of.only)}
+    kinds = {(m[0], len(m) > 4) for m in chosen.values()}
+    if of.all or of.races:
+        without = [(test, None, "", "", *(["no fault, watched for races"] if watched else [])) for test, watched in sorted(kinds)]
+        chosen = dict(enumerate(without, -len(without))) | chosen
+    return chosen, kinds
 
 
 def main():
     if shutil.which("g++") is None:
         print("mutants: no g++ here, skipped")
         return 77
-    if "--races" in sys.argv:
-        mutants = dropped_orders()
-    elif "--unfound" in sys.argv:
-        mutants = UNFOUND
-    else:
-        mutants = SOME + [m for m in dropped_orders() if m[0] == ROWS] + (OTHERS if "--all" in sys.argv else [])
-    tests = [name for name in sys.argv[1:] if name not in ("--all", "--races", "--unfound")]
-    if not SOURCES.keys() >= set(tests):
-        sys.exit(f"mutants: {' '.join(tests)}: the tests are {' '.join(SOURCES)}")
-    with tempfile.TemporaryDirectory() as name, concurrent.futures.ThreadPoolExecutor(2) as pool:
-        folder = pathlib.Path(name)
-        parts = build_parts(folder, pool)
-        chosen = [i for i, mutant in enumerate(mutants) if mutant[0] in (tests or SOURCES)]
-        wrong = [w for w in pool.map(lambda i: verdict(parts, folder, i, mutants[i]), chosen) if w]
-    print("\n".join(wrong))
-    print(f"mutants: {len(chosen)} faults, {len(chosen) - len(wrong)} found")
-    return 1 if wrong else 0
+    of = options()
+    end = time.monotonic() + of.seconds
+    chosen, kinds = faults(of)
+    with tempfile.TemporaryDirectory() as name, concurrent.futures.ThreadPoolExecutor(of.j) as pool:
+        try:
+            parts = Parts(pathlib.Path(name), kinds, pool)
+        except subprocess.CalledProcessError as e:
+            sys.exit(f"mutants: {' '.join(map(str, e.cmd))}\n{e.stderr}")
+        verdicts = list(pool.map(lambda i: judge(parts, i, chosen[i], end), chosen))
+    wrong = [i for i, verdict in verdicts if verdict not in ("found", "")]
+    unseen = [i for i, verdict in verdicts if not verdict]
+    print(f"mutants: {len(chosen)} looked for, {len(chosen) - len(wrong) - len(unseen)} found, {len(wrong)} not: {wrong}")
+    if unseen:
+        print(f"mutants: no time for --only {','.join(str(i) for i in unseen if i >= 0)}")
+    return 1 if wrong or unseen else 0
 
 
 if __name__ == "__main__":

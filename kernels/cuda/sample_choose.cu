@@ -22,11 +22,13 @@ DEVICE uint32_t put_top(sample_room &room, const sample_row &r, const sample_fie
     if (threadIdx.x == 0)
         room.n = 0;
     __syncthreads();
-    for_each(own.z, n_vocab, threadIdx.x, CUDA_SAMPLE_BLOCK, [&](float z, uint32_t id) {
-        const uint64_t key = rank_key(z, id);
-        if (is_possible(z) && key <= last)
-            room.candidates.key[atomicAdd(&room.n, 1u)] = key;
-    });
+    for_each_near<OWN>(
+        r, own, n_vocab, [&](uint64_t best) { return best <= last; },
+        [&](float z, uint32_t id) {
+            const uint64_t key = rank_key(z, id);
+            if (is_possible(z) && key <= last)
+                room.candidates.key[atomicAdd(&room.n, 1u)] = key;
+        });
     __syncthreads();
     if (threadIdx.x < n) {
         const uint64_t key = room.candidates.key[threadIdx.x];
@@ -68,10 +70,11 @@ DEVICE void sum_kept(const sample_row &r, const sample_field &f, uint32_t n_voca
     for (uint32_t c = threadIdx.x / WARP; c < r.n_chunks; c += SAMPLE_WARPS) {
         const id_range ids = chunk_range(c, n_vocab);
         uint64_t sum = 0;
-        for_each(f.z + ids.first, ids.end - ids.first, threadIdx.x % WARP, WARP,
-                 [&](float z, uint32_t i) {
-                     sum += rank_key(z, ids.first + i) <= last ? weigh(f, z) : 0;
-                 });
+        if (r.chunks[c].best <= last)
+            for_each(f.z + ids.first, ids.end - ids.first, threadIdx.x % WARP, WARP,
+                     [&](float z, uint32_t i) {
+                         sum += rank_key(z, ids.first + i) <= last ? weigh(f, z) : 0;
+                     });
         for (int apart = WARP / 2; apart > 0; apart /= 2)
             sum += __shfl_xor_sync(ALL_LANES, sum, apart);
         if (threadIdx.x % WARP == 0)

@@ -103,6 +103,19 @@ template <selection by> DEVICE uint64_t counted(uint64_t weight)
     return by == BY_WEIGHT ? weight : weight > 0 ? 1 : 0;
 }
 
+/* each(z, id) for the ids of the chunks whose best is near: a warp a chunk. */
+template <selection by, typename test, typename function>
+DEVICE void for_each_near(const sample_row &r, const sample_field &f, uint32_t n_vocab,
+                          test is_near, function each)
+{
+    for (uint32_t c = threadIdx.x / WARP; c < r.n_chunks; c += SAMPLE_WARPS) {
+        const id_range ids = chunk_range(c, n_vocab);
+        if (is_near(by == OWN ? r.chunks[c].own_best : r.chunks[c].best))
+            for_each(f.z + ids.first, ids.end - ids.first, threadIdx.x % WARP, WARP,
+                     [&](float z, uint32_t i) { each(z, ids.first + i); });
+    }
+}
+
 /* Those of a bin whose keys begin like `prefix`, above its lowest `shift` bits. */
 struct key_range {
     uint32_t bin, shift;
@@ -150,21 +163,23 @@ DEVICE key_range narrow_range(sample_room &room, const sample_field &f, uint32_t
 
 /* The range's ids as candidates, in any order. */
 template <selection by>
-DEVICE uint32_t gather(sample_room &room, const sample_field &f, uint32_t n_vocab,
-                       const key_range &g)
+DEVICE uint32_t gather(sample_room &room, const sample_row &r, const sample_field &f,
+                       uint32_t n_vocab, const key_range &g)
 {
     if (threadIdx.x == 0)
         room.n = 0;
     __syncthreads();
-    for_each(f.z, n_vocab, threadIdx.x, CUDA_SAMPLE_BLOCK, [&](float z, uint32_t id) {
-        const uint64_t key = rank_key(z, id);
-        const uint64_t w = is_in(g, f, z, key) ? weight_in<by>(f, z) : 0;
-        if (w == 0)
-            return;
-        const uint32_t at = atomicAdd(&room.n, 1u);
-        room.candidates.key[at] = key;
-        room.candidates.weight[at] = w;
-    });
+    for_each_near<by>(
+        r, f, n_vocab, [&](uint64_t best) { return bin_of(f, f.z[(uint32_t)best]) <= g.bin; },
+        [&](float z, uint32_t id) {
+            const uint64_t key = rank_key(z, id);
+            const uint64_t w = is_in(g, f, z, key) ? weight_in<by>(f, z) : 0;
+            if (w == 0)
+                return;
+            const uint32_t at = atomicAdd(&room.n, 1u);
+            room.candidates.key[at] = key;
+            room.candidates.weight[at] = w;
+        });
     __syncthreads();
     return room.n;
 }
@@ -209,7 +224,7 @@ DEVICE kept keep(sample_room &room, const sample_row &r, const sample_field &f, 
         g = narrow_range<by>(room, f, n_vocab, g, &need, &weight_before);
         n = room.bins.count[(uint32_t)g.prefix & (CUDA_SAMPLE_BINS - 1)];
     }
-    n = gather<by>(room, f, n_vocab, g);
+    n = gather<by>(room, r, f, n_vocab, g);
     return keep_among<by>(room, n, need, weight_before);
 }
 

@@ -97,6 +97,23 @@ static void every_order_of_threads_copies_and_products_gives_them(void **state)
     world_cleanup(&w);
 }
 
+/* Several pieces of work in one block, each of which ends with a full block of slots: nothing is
+ * cleared there, so nothing but the queries' own barrier is between one piece and the next. */
+static void a_piece_of_work_leaves_the_queries_of_the_one_before_alone(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w, (struct attention_shape){4, 2, 64, 0, 0}, 2, 384, 20);
+    for (uint64_t seed = 0; seed < DRAWN(3); seed++) {
+        struct batch b = batch_of(&w, 500 + seed);
+        b.n_blocks = 1;
+        batch_add(&b, 0, 256 - 64, 64); /* wide */
+        batch_add(&b, 1, 256 - 32, 32); /* narrow */
+        check(&b, 7);
+    }
+    world_cleanup(&w);
+}
+
 /* The end of one sequence: at once, in chunks, and token by token with its splits shared out or
  * not. */
 static void a_row_does_not_depend_on_its_company(void **state)
@@ -268,6 +285,7 @@ int main(void)
         cmocka_unit_test(every_head_length_gives_the_defined_bits),
         cmocka_unit_test(shapes_of_all_kinds_are_right),
         cmocka_unit_test(every_order_of_threads_copies_and_products_gives_them),
+        cmocka_unit_test(a_piece_of_work_leaves_the_queries_of_the_one_before_alone),
         cmocka_unit_test(a_row_does_not_depend_on_its_company),
         cmocka_unit_test(rows_whose_splits_are_shared_out_are_folded_each),
         cmocka_unit_test(attention_is_near_double),

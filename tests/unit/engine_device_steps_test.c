@@ -64,8 +64,16 @@ static struct engine *open_gpu(const struct tiny_model *m, unsigned max_requests
     return e;
 }
 
-/* What the driver was asked for: a step ends with a record, and is read after a wait for it. */
-static unsigned n_records, n_waits, most_in_flight;
+/* What the driver was asked for: a step begins with a copy, ends with a record, and is read after a
+ * wait for it. */
+static unsigned n_copies, n_records, n_waits, most_in_flight;
+
+static struct err count_copy(struct gpu_stream *s, struct gpu_address to, const void *from,
+                             size_t len)
+{
+    n_copies++;
+    return whole->copy_to(s, to, from, len);
+}
 
 static struct err count_record(struct gpu_event *e, struct gpu_stream *s)
 {
@@ -87,14 +95,16 @@ static void a_step_is_launched_before_the_one_ahead_is_read(void **state)
     struct engine_params p = plain_params(8);
     struct answer answers[2] = {0};
     for (size_t depth = 1; depth <= 2; depth++) {
+        driver.copy_to = count_copy;
         driver.event_record = count_record;
         driver.event_wait = count_wait;
         struct engine *e = open_gpu(*state, 1, 4, depth, depth);
-        n_records = n_waits = most_in_flight = 0;
+        n_copies = n_records = n_waits = most_in_flight = 0;
         submit(e, prompt, 3, &p, &answers[depth - 1]);
         run_all(e);
         assert_int_equal(n_records, 8); /* none too many: the length is known */
         assert_int_equal(n_waits, 8);
+        assert_int_equal(n_copies, 8 + 2); /* first the slot's page and its parameters */
         assert_int_equal(most_in_flight, depth);
         assert_int_equal(e->progress.n_steps, 8);
         engine_free(e);

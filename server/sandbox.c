@@ -79,7 +79,7 @@ static const struct rule rules[] = {
     {"listen", ALL, ALWAYS},
     {"accept", A | D | S | P, ALWAYS},
     {"accept4", A | D | S | P, ALWAYS},
-    /* no open file for others: a GPU's driver listens in the front, and gives its own to our user */
+    /* no open file for others: a GPU's driver in the front gives its own to who is our user */
     {"sendmsg", F, ALWAYS},
     {"sendmmsg", F, ALWAYS},
     /* prompts, and what the network says, reach no file */

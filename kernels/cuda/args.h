@@ -66,7 +66,7 @@ struct cuda_rope_write_args {
  *   matmul_logits: logits[r][o] = sum
  * n_cols a multiple of 8. Grid: any number of blocks, each takes every gridDim.x-th tile.
  *
- * matmul_few_* (Hopper, n up to FEW_ROWS_MAX): tiles of one or several times FEW_OUT outputs; a
+ * matmul_few_* (Hopper, n up to FEW_ROWS_MAX): tiles of one or several times FEW_PART outputs; a
  * block a multiprocessor is meant, of FEW_BLOCK(n) threads and FEW_SHARED_LEN(n) bytes of shared
  * memory; overlaps as below.
  * matmul_* (Hopper): tiles of MATMUL_OUT outputs; where MATMUL_TURNS(n), y and x at a multiple of
@@ -98,16 +98,16 @@ enum { MATMUL_TURNED_LEN = MATMUL_TURNED_ROWS * MATMUL_TURNED_PITCH };
 #define MATMUL_SHARED_LEN(n)                                                                       \
     (MATMUL_STAGES(n) * (MATMUL_STAGE_LEN(n) + 16) + (MATMUL_TURNS(n) ? 4 * MATMUL_TURNED_LEN : 0))
 
-/* Few rows on Hopper: two rings of stages of FEW_COLS columns. One of rows (of 32 with room behind
- * them for 32 more of the last box, which the tensor cores read and nobody wants), one of FEW_OUT
- * outputs' weights: what is on its way must be some 100 KiB, or memory is not read as fast as it
- * can be. */
-enum { FEW_OUT = 32, FEW_ROWS_MAX = 64, FEW_COLS = 256, FEW_PARTS = 8 };
+/* Few rows on Hopper: tiles of parts of FEW_PART outputs; two rings of stages of FEW_COLS columns,
+ * of rows and of a part's weights, these in boxes of FEW_OUT outputs. Rows arrive behind the
+ * weights that were asked for before them: so both rings reach about as far along K. What is on its
+ * way must be some 100 KiB, or memory is not read as fast as it can be. */
+enum { FEW_OUT = 16, FEW_PART = 32, FEW_PARTS = 8, FEW_ROWS_MAX = 64, FEW_COLS = 256 };
 #define FEW_BLOCK(n) ((n) <= 16 ? 128 : 192)
-#define FEW_X_LEN(n) ((n)*FEW_COLS * 2 + ((n) == 32 ? 32 * MATMUL_K * 2 : 0))
-#define FEW_W_LEN (FEW_OUT * FEW_COLS * 2)
-#define FEW_X_STAGES(n) ((n) <= 16 ? 4u : 3u)
-#define FEW_W_STAGES(n) ((n) == 64 ? 8u : (n) == 32 ? 10u : (n) == 16 ? 12u : 13u)
+#define FEW_X_LEN(n) ((n)*FEW_COLS * 2)
+#define FEW_W_LEN (FEW_PART * FEW_COLS * 2)
+#define FEW_X_STAGES(n) ((n) == 64 ? 4u : (n) == 32 ? 7u : 8u)
+#define FEW_W_STAGES(n) ((n) == 64 ? 6u : (n) == 32 ? 7u : (n) == 16 ? 10u : 12u)
 #define FEW_SHARED_LEN(n)                                                                          \
     (FEW_X_STAGES(n) * (FEW_X_LEN(n) + 16) + FEW_W_STAGES(n) * (FEW_W_LEN + 16))
 

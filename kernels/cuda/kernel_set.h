@@ -11,7 +11,8 @@
 
 #include "kernels/cuda/gpu.h"
 
-/* A tile of the result of a matmul: so many outputs of so many rows. */
+/* A tile of the result of a matmul: so many outputs of so many rows; of matmul_few the outputs of a
+ * box of weights. */
 struct matmul_tile {
     unsigned n_rows, n_outs;
 };

@@ -12,12 +12,14 @@ namespace matmul_few_sm90
 {
 
 enum { BOX = 64, ROW_LEN = BOX * 2, SIDE = 8, STEP = 16, STEPS = BOX / STEP };
-enum { COLS = FEW_COLS, BOXES = COLS / BOX };
+enum { COLS = FEW_COLS, BOXES = COLS / BOX, UNITS = FEW_PART / FEW_OUT };
+enum { UNIT_LEN = FEW_OUT * ROW_LEN }; /* of a box of weights */
 
 template <int n> struct shape {
-    static constexpr bool by_group = n > 16;                       /* wgmma */
+    static constexpr bool by_group = n > 32;                       /* wgmma */
+    static constexpr int of_warp = n == 8 ? 8 : 16;                /* rows that a warp multiplies */
     static constexpr uint32_t consumers = FEW_BLOCK(n) / WARP - 2; /* warps */
-    static constexpr uint32_t w_box = FEW_OUT * ROW_LEN, x_box = n * ROW_LEN;
+    static constexpr uint32_t w_box = FEW_PART * ROW_LEN, x_box = n * ROW_LEN;
 };
 
 /* A ring in shared memory: COLS columns a stage, box by box, and two barriers for each. */
@@ -89,7 +91,7 @@ template <int n> struct schedule {
 
     DEVICE_MEMBER schedule(const cuda_matmul_args &args, uint32_t width_max)
     {
-        n_parts = (args.n_out + FEW_OUT - 1) / FEW_OUT;
+        n_parts = (args.n_out + FEW_PART - 1) / FEW_PART;
         const uint32_t at_once = gridDim.x * width_max;
         const uint32_t n_tiles = (n_parts + at_once - 1) / at_once * gridDim.x;
         width = (n_parts + n_tiles - 1) / n_tiles;
@@ -100,9 +102,24 @@ template <int n> struct schedule {
     DEVICE_MEMBER tile find(uint32_t number) const
     {
         const uint32_t part = number % across * width, left = n_parts - part;
-        return tile{part * FEW_OUT, number / across * n, left < width ? left : width};
+        return tile{part * FEW_PART, number / across * n, left < width ? left : width};
     }
 };
+
+/* A part's weights: the columns of FEW_OUT outputs one after the other, then those of the next. */
+template <int n>
+DEVICE void fetch_part(const cuda_matmul_args &args, rings<n> &r, uint32_t out, uint32_t k)
+{
+    uint64_t *full = &r.w.full[r.w.stage];
+    r.w.wait_empty();
+    mbarrier_arrive_expect_tx(full, FEW_W_LEN);
+    UNROLL
+    for (uint32_t i = 0; i < UNITS * BOXES; i++)
+        tensor_load_2d_once(r.w.here() + i % BOXES * shape<n>::w_box + i / BOXES * UNIT_LEN,
+                            &args.w, (int)(k + i % BOXES * BOX), (int)(out + i / BOXES * FEW_OUT),
+                            full);
+    r.w.advance();
+}
 
 /* One thread. No launch writes weights: they are fetched before the launch ahead has ended. What is
  * beyond the matrix's ends comes as zeros, and its bytes count all the same. */
@@ -112,18 +129,9 @@ DEVICE void fill_weights(const cuda_matmul_args &args, rings<n> r)
     const schedule<n> s(args, width_max);
     for (uint32_t number = blockIdx.x; number < s.end; number += gridDim.x) {
         const tile t = s.find(number);
-        for (uint32_t k = 0; k < args.n_cols; k += COLS) {
-            for (uint32_t part = 0; part < t.n_parts; part++) {
-                uint64_t *full = &r.w.full[r.w.stage];
-                r.w.wait_empty();
-                mbarrier_arrive_expect_tx(full, FEW_W_LEN);
-                UNROLL
-                for (uint32_t i = 0; i < BOXES; i++)
-                    tensor_load_2d_once(r.w.here() + i * shape<n>::w_box, &args.w,
-                                        (int)(k + i * BOX), (int)(t.out + part * FEW_OUT), full);
-                r.w.advance();
-            }
-        }
+        for (uint32_t k = 0; k < args.n_cols; k += COLS)
+            for (uint32_t part = 0; part < t.n_parts; part++)
+                fetch_part<n>(args, r, t.out + part * FEW_PART, k);
     }
     grid_launch_dependents(); /* the next weights come behind these */
 }

@@ -1,11 +1,11 @@
 /*
  * The matrix product of few rows on Hopper, where reading the weights is all that should take time.
- * A tile is some parts of FEW_OUT outputs, as many as give every multiprocessor one tile, so that
+ * A tile is some parts of FEW_PART outputs, as many as give every multiprocessor one tile, so that
  * rows are fetched once by each and even small matrices keep all busy.
  *
  * Two threads keep two rings filled by the copy engine: weights, before the launch ahead has ended,
- * and rows. Up to 16 rows two warps multiply, each 16 outputs of a part (mma.sync, the weights are
- * operand A); more rows a warpgroup (wgmma, the rows are operand A).
+ * and rows. Up to 32 rows warps multiply, each 16 outputs of a part and up to 16 rows (mma.sync,
+ * the weights are operand A); 64 rows a warpgroup (wgmma, the rows are operand A).
  *
  * Each output is one chain of steps of 16 along K, ascending, into one accumulator that starts at
  * +0, as in matmul_sm90.cu, bit for bit: on Hopper mma.sync and wgmma compute the same.
@@ -19,8 +19,8 @@ namespace matmul_few_sm90
 {
 
 /* Parts of a tile at most: their sums are in registers, and what those are added to. */
-template <int n, epilogue what> struct widest {
-    static constexpr uint32_t width = !shape<n>::by_group ? 1 : what == ADD ? 2 : FEW_PARTS;
+template <epilogue what> struct widest {
+    static constexpr uint32_t width = what == ADD ? 2 : FEW_PARTS;
 };
 
 /* Where a row's piece of 16 bytes lies in a box: swizzled by 128 bytes. */
@@ -62,31 +62,42 @@ template <int n> DEVICE void add_products(accumulators<n> &sum, const operands<n
     }
 }
 
-/* By warps, one part: the weights are operand A. A box is read ahead of what is multiplied. */
-template <int n>
-DEVICE void multiply_by_warps(const cuda_matmul_args &args, rings<n> &r, accumulators<n> &sum)
+/* By warps, 16 outputs of a part each and up to 16 rows: the weights are operand A. A box is read
+ * ahead of what is multiplied. */
+template <int n, uint32_t width>
+DEVICE void multiply_by_warps(const cuda_matmul_args &args, rings<n> &r, uint32_t n_parts,
+                              accumulators<shape<n>::of_warp> (&sum)[width])
 {
+    constexpr int n_own = shape<n>::of_warp;
+    const uint32_t warp = threadIdx.x / WARP;
     UNROLL
-    for (uint32_t i = 0; i < n / 2; i++)
-        sum.d[i] = 0.0f;
+    for (uint32_t i = 0; i < width * n_own / 2; i++)
+        sum[i / (n_own / 2)].d[i % (n_own / 2)] = 0.0f;
     for (uint32_t k = 0; k < args.n_cols; k += COLS) {
-        operands<n> o[2];
-        r.w.wait_full();
         r.x.wait_full();
-        const uint8_t *w = r.w.here() + threadIdx.x / WARP * 16 * ROW_LEN, *x = r.x.here();
-        o[0].read(w, x);
         UNROLL
-        for (uint32_t box = 1; box < BOXES; box++) {
-            o[box % 2].read(w + box * shape<n>::w_box, x + box * shape<n>::x_box);
-            if (box + 1 == BOXES) {
-                __syncwarp(ALL_LANES); /* every lane has read all */
-                release(&r.w.empty[r.w.stage]);
-                release(&r.x.empty[r.x.stage]);
+        for (uint32_t part = 0; part < width; part++) {
+            if (part >= n_parts)
+                continue;
+            operands<n_own> o[2];
+            r.w.wait_full();
+            const uint8_t *w = r.w.here() + warp % UNITS * UNIT_LEN;
+            const uint8_t *x = r.x.here() + warp / UNITS * n_own * ROW_LEN;
+            o[0].read(w, x);
+            UNROLL
+            for (uint32_t box = 1; box < BOXES; box++) {
+                o[box % 2].read(w + box * shape<n>::w_box, x + box * shape<n>::x_box);
+                if (box + 1 == BOXES) {
+                    __syncwarp(ALL_LANES); /* every lane has read all */
+                    release(&r.w.empty[r.w.stage]);
+                    if (part + 1 == n_parts)
+                        release(&r.x.empty[r.x.stage]);
+                }
+                add_products<n_own>(sum[part], o[(box - 1) % 2]);
             }
-            add_products<n>(sum, o[(box - 1) % 2]);
+            add_products<n_own>(sum[part], o[(BOXES - 1) % 2]);
+            r.w.advance();
         }
-        add_products<n>(sum, o[(BOXES - 1) % 2]);
-        r.w.advance();
         r.x.advance();
     }
 }
@@ -94,7 +105,7 @@ DEVICE void multiply_by_warps(const cuda_matmul_args &args, rings<n> &r, accumul
 /* The products of one stage of each ring. The same in all lanes as the compiler sees it, an address
  * stays in uniform registers. */
 template <int n>
-DEVICE void multiply_stage(const rings<n> &r, accumulators<FEW_OUT> &sum, bool fresh)
+DEVICE void multiply_stage(const rings<n> &r, accumulators<FEW_PART> &sum, bool fresh)
 {
     const uint64_t x = wgmma_operand(__shfl_sync(ALL_LANES, shared_address(r.x.here()), 0));
     const uint64_t w = wgmma_operand(__shfl_sync(ALL_LANES, shared_address(r.w.here()), 0));
@@ -109,13 +120,12 @@ DEVICE void multiply_stage(const rings<n> &r, accumulators<FEW_OUT> &sum, bool f
     wgmma_commit();
 }
 
-/* By a warpgroup: the rows are operand A, and those from n to 63 whatever lies behind. A stage is
- * given back when the group after it is under way: then its own is done. */
+/* By a warpgroup: the rows are operand A. A stage is given back at once, not when the next one's
+ * products are under way: that one may not have come, and what is to come needs the room. */
 template <int n, uint32_t width>
 DEVICE void multiply_by_group(const cuda_matmul_args &args, rings<n> &r, uint32_t n_parts,
-                              accumulators<FEW_OUT> (&sum)[width])
+                              accumulators<FEW_PART> (&sum)[width])
 {
-    uint64_t *w_before = nullptr, *x_before = nullptr;
     for (uint32_t k = 0; k < args.n_cols; k += COLS) {
         r.x.wait_full();
         UNROLL
@@ -124,34 +134,27 @@ DEVICE void multiply_by_group(const cuda_matmul_args &args, rings<n> &r, uint32_
                 continue;
             r.w.wait_full();
             multiply_stage<n>(r, sum[part], k == 0);
-            wgmma_wait<1>();
-            if (w_before != nullptr)
-                release(w_before);
-            if (part == 0 && x_before != nullptr)
-                release(x_before);
-            w_before = &r.w.empty[r.w.stage];
+            wgmma_wait<0>();
+            release(&r.w.empty[r.w.stage]);
             r.w.advance();
         }
-        x_before = &r.x.empty[r.x.stage];
+        release(&r.x.empty[r.x.stage]);
         r.x.advance();
     }
-    wgmma_wait<0>();
-    release(w_before);
-    release(x_before);
 }
 
 /* What a thread has of a part: pairs of outputs `out` and out + 8 of one row. */
 template <int n> struct pairs {
     static constexpr bool by_group = shape<n>::by_group;
-    static constexpr uint32_t count = by_group ? FEW_OUT / 4 : n / 4;
-    using sums = accumulators<by_group ? FEW_OUT : n>;
+    static constexpr uint32_t count = (by_group ? FEW_PART : shape<n>::of_warp) / 4;
+    using sums = accumulators<by_group ? FEW_PART : shape<n>::of_warp>;
     uint32_t out, row, row_end; /* the first; the tile's last and one */
 
     DEVICE_MEMBER pairs(const cuda_matmul_args &args, const tile &t, uint32_t part)
     {
         const uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-        out = t.out + part * FEW_OUT + (by_group ? lane % 4 * 2 : warp * 16 + lane / 4);
-        row = t.row + (by_group ? warp * 16 + lane / 4 : lane % 4 * 2);
+        out = t.out + part * FEW_PART + (by_group ? lane % 4 * 2 : warp % UNITS * 16 + lane / 4);
+        row = t.row + (by_group ? warp * 16 + lane / 4 : warp / UNITS * 16 + lane % 4 * 2);
         row_end = t.row + n < args.n_rows ? t.row + n : args.n_rows;
     }
 
@@ -226,7 +229,7 @@ DEVICE void make_tile(const cuda_matmul_args &args, rings<n> &r, const tile &t)
     if constexpr (shape<n>::by_group)
         multiply_by_group<n, width>(args, r, t.n_parts, sum);
     else
-        multiply_by_warps<n>(args, r, sum[0]);
+        multiply_by_warps<n, width>(args, r, t.n_parts, sum);
     UNROLL
     for (uint32_t part = 0; part < width; part++) {
         if (part < t.n_parts)
@@ -236,15 +239,15 @@ DEVICE void make_tile(const cuda_matmul_args &args, rings<n> &r, const tile &t)
 
 template <int n, epilogue what> DEVICE void consume(const cuda_matmul_args &args, rings<n> r)
 {
-    constexpr uint32_t most = widest<n, what>::width;
+    constexpr uint32_t most = widest<what>::width;
     const schedule<n> s(args, most);
     grid_wait(); /* before anything is written that the launch ahead may read */
     for (uint32_t number = blockIdx.x; number < s.end; number += gridDim.x) {
         const tile t = s.find(number);
-        if (most == 1 || s.width == 1)
+        if (s.width == 1)
             make_tile<n, what, 1>(args, r, t);
-        else if (most == 2 || s.width == 2)
-            make_tile < n, what, most<2 ? 1 : 2>(args, r, t);
+        else if (s.width == 2)
+            make_tile<n, what, 2>(args, r, t);
         else
             make_tile<n, what, most>(args, r, t);
     }
@@ -252,7 +255,7 @@ template <int n, epilogue what> DEVICE void consume(const cuda_matmul_args &args
 
 template <int n, epilogue what> DEVICE void matmul(const cuda_matmul_args &args)
 {
-    constexpr uint32_t first_filler = FEW_BLOCK(n) - 2 * WARP, most = widest<n, what>::width;
+    constexpr uint32_t first_filler = FEW_BLOCK(n) - 2 * WARP, most = widest<what>::width;
     rings<n> r;
     r.bind();
     if (threadIdx.x == 0) {

@@ -83,7 +83,7 @@ static void tiles_of_few_rows_are_as_wide_as_blocks_allow(void **state)
     check_tile(&p, LOGITS, few(16), 4, 4);
     check_tile(&p, ADD, few(32), 11, 5);
     problem_cleanup(&p);
-    problem_init(&p, 33, 80, FEW_COLS * 5 + 8);
+    problem_init(&p, 33, 80, FEW_COLS * 9 + 8);
     for (unsigned n = 8; n <= FEW_ROWS_MAX; n *= 2)
         check_tile(&p, n == 32 ? ADD : SILU, few(n), n <= 16 ? 2 : 1, n);
     problem_cleanup(&p);

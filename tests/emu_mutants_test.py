@@ -21,12 +21,13 @@ import threading
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WARNINGS_OFF = ["-w"]
-FLAGS = ["-O1", "-g", "-D_GNU_SOURCE", "-ffp-contract=off", "-fno-strict-aliasing",
-         "-fno-thread-jumps",
-         "-freorder-blocks-algorithm=simple", "-fsanitize=address", "-fno-omit-frame-pointer"]
+FLAGS = ["-O1", "-D_GNU_SOURCE", "-ffp-contract=off", "-fno-strict-aliasing", "-fsanitize=address",
+         "-fno-omit-frame-pointer"]
+KERNELS = ["-O0"]  # more is compiled than run
 
 # Kernels that are watched for races (kernels/emu/races.h).
-WATCHED = [f for f in FLAGS if f != "-fsanitize=address"] + ["-fsanitize=thread", "-fno-tree-loop-distribute-patterns"]
+WATCHED = ["-fno-thread-jumps", "-freorder-blocks-algorithm=simple", "-fno-tree-loop-distribute-patterns",
+           "-fno-sanitize=address", "-fsanitize=thread"]
 
 LIMIT_S = 120  # of one test
 
@@ -225,21 +226,27 @@ def must(command):
         sys.exit(f"{' '.join(map(str, command))}\n{result.stderr}")
 
 
-def compile_kernels(folder, test, flags):
-    objects = []
-    for source in SOURCES[test]:
-        objects.append(folder / f"{pathlib.Path(source).stem}.o")
-        must(["g++", "-x", "c++", "-std=c++17", *flags, *WARNINGS_OFF, f"-I{folder}", f"-I{ROOT}", "-c",
-              folder / source, "-o", objects[-1]])
-    return objects
+def flags_of(mutant):
+    return WATCHED if len(mutant) > 4 else KERNELS
+
+
+def compile_kernels(root, source, flags, out):
+    return ["g++", "-x", "c++", "-std=c++17", *FLAGS, *flags, *WARNINGS_OFF, f"-I{root}", f"-I{ROOT}", "-c", root / source,
+            "-o", out]
+
+
+def files_of(source):
+    """Those that a source is compiled from."""
+    made_from = run(["g++", "-x", "c++", "-std=c++17", "-MM", f"-I{ROOT}", ROOT / source], check=True).stdout
+    return {word.removeprefix(f"{ROOT}/") for word in made_from.split()}
 
 
 def link(parts, kernels, test, out):
     must(["g++", *FLAGS, *parts["emulator"], parts[test], *kernels, "-lcmocka", "-lm", "-o", out])
 
 
-def build_parts(folder, pool):
-    """What no mutant changes."""
+def build_parts(folder, pool, mutants):
+    """What no mutant changes; a source of kernels that some mutants do is there for the others."""
     emulator, commands = [], []
     for source in [*sorted((ROOT / "kernels/emu").glob("*.cc")), ROOT / "common/err.c",
                    ROOT / "kernels/cuda/attention_plan.c", ROOT / "kernels/cuda/kernel_set.c",
@@ -248,11 +255,29 @@ def build_parts(folder, pool):
         commands.append(["g++" if source.suffix == ".cc" else "gcc", *FLAGS, f"-I{ROOT}", "-c", source, "-o", out])
         emulator.append(out)
     parts = {"emulator": emulator}
-    for test in SOURCES:
+    for test in {mutant[0] for mutant in mutants}:
         parts[test] = folder / f"{test}.o"
         commands.append(["gcc", *FLAGS, f"-I{ROOT}", "-c", ROOT / f"tests/unit/{test}.c", "-o", parts[test]])
+    parts["files"] = {source: files_of(source) for source in {s for mutant in mutants for s in SOURCES[mutant[0]]}}
+    for mutant in mutants:
+        for source in SOURCES[mutant[0]]:
+            key = source, *flags_of(mutant)
+            if mutant[1] not in parts["files"][source] and key not in parts:
+                parts[key] = folder / f"kernels{len(parts)}.o"
+                commands.append(compile_kernels(ROOT, source, flags_of(mutant), parts[key]))
     list(pool.map(must, commands))
     return parts
+
+
+def kernels_of(parts, own, mutant):
+    objects = []
+    for source in SOURCES[mutant[0]]:
+        if mutant[1] in parts["files"][source]:
+            objects.append(own / f"{pathlib.Path(source).stem}.o")
+            must(compile_kernels(own, source, flags_of(mutant), objects[-1]))
+        else:
+            objects.append(parts[source, *flags_of(mutant)])
+    return objects
 
 
 def passes(test):
@@ -283,7 +308,7 @@ def verdict(parts, folder, number, mutant):
     if source.count(text) != 1:
         return f"mutant {number}: {file} has {source.count(text)} of {text!r}"
     (own / file).write_text(source.replace(text, instead))
-    link(parts, compile_kernels(own, test, WATCHED if where else FLAGS), test, own / "test")
+    link(parts, kernels_of(parts, own, mutant), test, own / "test")
     try:
         passed = passes(own / "test")
     except subprocess.TimeoutExpired:
@@ -306,8 +331,8 @@ def main():
         sys.exit(f"mutants: {' '.join(tests)}: the tests are {' '.join(SOURCES)}")
     with tempfile.TemporaryDirectory() as name, concurrent.futures.ThreadPoolExecutor(2) as pool:
         folder = pathlib.Path(name)
-        parts = build_parts(folder, pool)
         chosen = [i for i, mutant in enumerate(mutants) if mutant[0] in (tests or SOURCES)]
+        parts = build_parts(folder, pool, [mutants[i] for i in chosen])
         wrong = [w for w in pool.map(lambda i: verdict(parts, folder, i, mutants[i]), chosen) if w]
     print("\n".join(wrong))
     print(f"mutants: {len(chosen)} faults, {len(chosen) - len(wrong)} found")

@@ -25,9 +25,11 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WARNINGS_OFF = ["-w"]
-FLAGS = ["-O1", "-g", "-D_GNU_SOURCE", "-ffp-contract=off", "-fno-strict-aliasing",
+FLAGS = ["-O1", "-D_GNU_SOURCE", "-DLANES_VARIANT=lanes_baseline", "-ffp-contract=off", "-fno-strict-aliasing",
          "-fno-thread-jumps",
          "-freorder-blocks-algorithm=simple", "-fsanitize=address", "-fno-omit-frame-pointer"]
+
+KERNELS = [*FLAGS, "-O0"]  # more is compiled than run
 
 # Kernels that are watched for races (kernels/emu/races.h).
 WATCHED = [f for f in FLAGS if f != "-fsanitize=address"] + ["-fsanitize=thread", "-fno-tree-loop-distribute-patterns"]
@@ -228,7 +230,7 @@ def must(command):
 
 
 def compile_kernel(root, source, watched, out):
-    must(["g++", "-x", "c++", "-std=c++17", *(WATCHED if watched else FLAGS), *WARNINGS_OFF, f"-I{root}", f"-I{ROOT}",
+    must(["g++", "-x", "c++", "-std=c++17", *(WATCHED if watched else KERNELS), *WARNINGS_OFF, f"-I{root}", f"-I{ROOT}",
           "-MMD", "-c", root / source, "-o", out])
 
 
@@ -240,7 +242,8 @@ class Parts:
         self.folder = folder
         sources = [*sorted((ROOT / "kernels/emu").glob("*.cc")), ROOT / "common/err.c",
                    ROOT / "kernels/cuda/attention_plan.c", ROOT / "kernels/cuda/kernel_set.c",
-                   *sorted((ROOT / "engine").glob("sample*.c")), ROOT / "engine/token_counts.c"]
+                   *sorted((ROOT / "engine").glob("sample*.c")), ROOT / "engine/token_counts.c",
+                   *(ROOT / f"kernels/{name}.c" for name in ("backend", "pool", "ref/ref", "ref/lanes", "ref/attention"))]
         self.emulator = [folder / f"{source.stem}.o" for source in sources]
         jobs = [pool.submit(compile_kernel, ROOT, source, watched, self.kernel(source, watched))
                 for source, watched in sorted({(s, watched) for test, watched in kinds for s in SOURCES[test]})]

@@ -28,7 +28,9 @@ gpu_test(engine_device_sample engine_fixture cuda_kernels)
 gpu_test(engine_device_steps engine_fixture cuda_kernels)
 gpu_test(engine_device_failure engine_fixture cuda_kernels)
 gpu_test(engine_device_family engine_fixture cuda_kernels)
-set_tests_properties(unit.engine_device PROPERTIES TIMEOUT 900)
+# The longest tests begin first (COST), so that no processor is idle at the end.
+set_tests_properties(unit.engine_device PROPERTIES TIMEOUT 900 COST 2)
+set_tests_properties(unit.engine_device_steps PROPERTIES COST 1)
 
 # The same tests with every load and store of the kernels watched for races.
 function(race_test name)
@@ -51,10 +53,10 @@ if(TARGET cuda_kernels_watched)
   set_tests_properties(unit.races_cuda_sample PROPERTIES DISABLED TRUE)
 endif()
 
-# Some faults; all of them: emu_mutants_test.py --all.
+# Some faults; all of them: emu_mutants_test.py --all. On two processors.
 add_test(NAME unit.emu_mutants
   COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/emu_mutants_test.py)
-set_tests_properties(unit.emu_mutants PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 1200)
+set_tests_properties(unit.emu_mutants PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 1200 PROCESSORS 2 COST 3)
 
 add_test(NAME unit.fatbin COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/fatbin_test.py)
 set_tests_properties(unit.fatbin PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 900)

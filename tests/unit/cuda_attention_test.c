@@ -82,6 +82,23 @@ static void shapes_of_all_kinds_are_right(void **state)
     }
 }
 
+/* Windows of one tile's rows that begin in two blocks, a last position that one row sees and the
+ * row before does not, in the wide tile and the narrow one. */
+static void rows_about_the_ends_of_blocks_see_what_they_should(void **state)
+{
+    (void)state;
+    for (uint32_t window = 0; window <= 90; window += 90) {
+        struct world w;
+        world_init(&w, (struct attention_shape){2, 1, 64, window, 0}, 1, 800, 3);
+        struct batch b = batch_of(&w, 500);
+        batch_add(&b, 0, 3 * 128 + 89 - 20, 40);
+        batch_add(&b, 0, 3 * 128 + 89 - 10, 20);
+        batch_add(&b, 0, 4 * 128 - 2, 3);
+        check(&b, 1);
+        world_cleanup(&w);
+    }
+}
+
 static void every_order_of_threads_copies_and_products_gives_them(void **state)
 {
     (void)state;
@@ -284,6 +301,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_head_length_gives_the_defined_bits),
         cmocka_unit_test(shapes_of_all_kinds_are_right),
+        cmocka_unit_test(rows_about_the_ends_of_blocks_see_what_they_should),
         cmocka_unit_test(every_order_of_threads_copies_and_products_gives_them),
         cmocka_unit_test(a_piece_of_work_leaves_the_queries_of_the_one_before_alone),
         cmocka_unit_test(a_row_does_not_depend_on_its_company),

@@ -52,7 +52,7 @@ COMMON, SELECT = "kernels/cuda/sample.cuh", "kernels/cuda/sample_select.cuh"
 CHOOSE, FOLD = "kernels/cuda/sample_choose.cu", "kernels/cuda/attention_fold.cu"
 # What has the kernels of a test: less to compile than all.
 SOURCES = {MATMUL: [KERNEL, FEW], ROWS: [ROWS_CU], ATTENTION: [PAGES, FOLD, "kernels/cuda/exp2_check.cu"],
-           MATMUL_80: [KERNEL_80], ATTENTION_80: [PAGES_80, FOLD], STEP: [STEP_CU], SAMPLE: [SCAN, CHOOSE, STEP_CU],
+           MATMUL_80: [KERNEL_80], ATTENTION_80: [PAGES_80, FOLD, "kernels/cuda/exp2_check.cu"], STEP: [STEP_CU], SAMPLE: [SCAN, CHOOSE, STEP_CU],
            CHAIN: [KERNEL, FEW, ROWS_CU, STEP_CU, PAGES, FOLD, SCAN, CHOOSE]}
 # Every time: some of each kernel that are soon compiled and found.
 SOME = [

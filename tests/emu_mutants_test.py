@@ -98,7 +98,7 @@ OTHERS = [
     (MATMUL, KERNEL, "wgmma_wait<1>();", ""),
     (MATMUL, KERNEL, "wgmma_wait<0>();", ""),
     (MATMUL, KERNEL, "wgmma_fence();", ""),
-    (MATMUL, KERNEL, "    __syncthreads();\n", ""),
+    (MATMUL, KERNEL, "    __syncthreads();\n", "", "a barrier behind the making of mbarriers, watched for races"),
     (MATMUL, KERNEL, "CONSUMERS * GROUP / WARP", "CONSUMERS"),
     (MATMUL, KERNEL, "ring<n>::stage_len);\n    tensor", "ring<n>::stage_len - 16);\n    tensor"),
     (MATMUL, KERNEL, "w + operand_apart(2 * step)", "w + operand_apart(step)"),
